@@ -1,0 +1,175 @@
+import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
+import type { Peer } from "../model/host.ts";
+import type { HostId, InstanceId } from "../model/ids.ts";
+import type { Assignment, InstanceStatus } from "../model/instance.ts";
+import type { ClusterSettings } from "../model/cluster.ts";
+import type { Condition, ServerMessage } from "../model/wire.ts";
+
+export interface AgentIdentity {
+  readonly hostId: HostId;
+  readonly hostName: string;
+  readonly settings: ClusterSettings;
+  /** CIDR texts leased to this host. */
+  readonly blocks: readonly string[];
+  readonly epoch: string;
+}
+
+/** What the server last told this agent: kept on disk, so that all of the agent runs without a server. */
+export interface LastKnown {
+  readonly identity: AgentIdentity | null;
+  readonly assignments: readonly Assignment[];
+  readonly endpoints: readonly Endpoint[];
+  readonly hosts: readonly CatalogHost[];
+  readonly peers: readonly Peer[];
+  readonly revision: number;
+}
+
+export type Topic =
+  | "identity"
+  | "assignments"
+  | "catalog"
+  | "peers"
+  | "local"
+  | "reports"
+  | "connection"
+  | "conditions";
+
+/**
+ * The one place where the agent's parts meet. Parts read what they need, write only what is theirs, and are woken by
+ * topic; they never call each other.
+ */
+export class AgentState {
+  identity: AgentIdentity | null = null;
+  connected = false;
+  catalogRevision = 0;
+  readonly assignments = new Map<InstanceId, Assignment>();
+  readonly peers = new Map<HostId, Peer>();
+  hosts: readonly CatalogHost[] = [];
+  /** By instance: what this host observes of its assignments. Written by the containers part. */
+  readonly reports = new Map<InstanceId, InstanceStatus>();
+  readonly #catalog = new Map<string, Endpoint>();
+  #local: ReadonlyMap<string, Endpoint> = new Map();
+  readonly #conditions = new Map<string, readonly Condition[]>();
+  readonly #applied = new Map<string, number>();
+  readonly #listeners = new Map<Topic, Set<() => void>>();
+
+  on(topic: Topic, listener: () => void): () => void {
+    const set = this.#listeners.get(topic) ?? new Set();
+    this.#listeners.set(topic, set.add(listener));
+    return () => set.delete(listener);
+  }
+
+  emit(topic: Topic): void {
+    for (const listener of this.#listeners.get(topic) ?? []) listener();
+  }
+
+  /** Endpoints to answer with: other hosts' from the server, this host's own as seen here, fresher than any server. */
+  endpoints(): readonly Endpoint[] {
+    const own = this.identity?.hostName;
+    const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own);
+    return [...others, ...this.#local.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  localEndpoints(): ReadonlyMap<string, Endpoint> {
+    return this.#local;
+  }
+
+  /** Written by the registration part, whole. */
+  setLocalEndpoints(endpoints: readonly Endpoint[]): void {
+    this.#local = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+    this.emit("local");
+    this.emit("catalog");
+  }
+
+  setReport(id: InstanceId, status: InstanceStatus | null): void {
+    if (status === null) this.reports.delete(id);
+    else this.reports.set(id, status);
+    this.emit("reports");
+  }
+
+  /** Each part owns the conditions of its name; [] clears them. */
+  setConditions(part: string, conditions: readonly Condition[]): void {
+    this.#conditions.set(part, conditions);
+    this.emit("conditions");
+  }
+
+  conditions(): readonly Condition[] {
+    return [...this.#conditions.keys()].toSorted().flatMap((part) => this.#conditions.get(part) ?? []);
+  }
+
+  /** "dns" and "ingress" say which catalog revision they serve. */
+  setApplied(part: "dns" | "ingress", revision: number): void {
+    this.#applied.set(part, revision);
+  }
+
+  /** The revision that everything on this host serves at least. */
+  appliedRevision(): number {
+    return this.#applied.size === 0 ? this.catalogRevision : Math.min(...this.#applied.values());
+  }
+
+  setConnected(connected: boolean): void {
+    this.connected = connected;
+    this.emit("connection");
+  }
+
+  /** Takes over what the server sent. Channel messages are not for the state. */
+  receive(message: ServerMessage): void {
+    switch (message.type) {
+      case "welcome": {
+        const { hostId, hostName, settings, blocks, epoch } = message;
+        this.identity = { hostId, hostName, settings, blocks, epoch };
+        this.emit("identity");
+        return;
+      }
+      case "assignments":
+        if (message.reset) this.assignments.clear();
+        for (const assignment of message.upsert) this.assignments.set(assignment.instance.id, assignment);
+        for (const id of message.remove) this.assignments.delete(id);
+        this.emit("assignments");
+        return;
+      case "catalog":
+        if (message.reset) this.#catalog.clear();
+        for (const endpoint of message.upsert) this.#catalog.set(endpoint.id, endpoint);
+        for (const id of message.remove) this.#catalog.delete(id);
+        if (message.hosts !== null) this.hosts = message.hosts;
+        this.catalogRevision = message.revision;
+        this.emit("catalog");
+        return;
+      case "peers":
+        this.peers.clear();
+        for (const peer of message.peers) this.peers.set(peer.id, peer);
+        this.emit("peers");
+        return;
+      default:
+        return;
+    }
+  }
+
+  snapshot(): LastKnown {
+    return {
+      identity: this.identity,
+      assignments: [...this.assignments.values()],
+      endpoints: [...this.#catalog.values()],
+      hosts: this.hosts,
+      peers: [...this.peers.values()],
+      revision: this.catalogRevision,
+    };
+  }
+
+  restore(known: LastKnown): void {
+    this.identity = known.identity;
+    for (const assignment of known.assignments) this.assignments.set(assignment.instance.id, assignment);
+    for (const endpoint of known.endpoints) this.#catalog.set(endpoint.id, endpoint);
+    for (const peer of known.peers) this.peers.set(peer.id, peer);
+    this.hosts = known.hosts;
+    // Revisions of a former server do not compare with those of the next one.
+    this.catalogRevision = 0;
+    for (const topic of ["identity", "assignments", "catalog", "peers"] as const) this.emit(topic);
+  }
+}
+
+/** A part of the agent: started after the last known state was restored, stopped by the signal. */
+export interface AgentPart {
+  readonly name: string;
+  run(signal: AbortSignal): Promise<void>;
+}

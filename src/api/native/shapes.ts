@@ -1,0 +1,226 @@
+/**
+ * Shapes of Apollo's own API, as JSON. Errors are `{"error": {code, message, hint, fields, details}}` with the status of
+ * `HTTP_STATUS`. Lists are sorted. Unknown paths are 404, other verbs 405.
+ *
+ *   GET    /api/info                          Info (no token needed: only name, version)
+ *   GET    /api/ca                            PEM text (no token needed; the join token pins its hash)
+ *   POST   /api/join                          JoinRequest → JoinResponse (join secret as bearer token)
+ *   POST   /api/session                       {token} → 204 + cookie for the console;  DELETE ends it
+ *   GET    /api/status                        Status
+ *   GET    /api/join-token                    {token}
+ *   GET    /api/hosts                         HostJson[]
+ *   POST   /api/hosts/NAME/cordon|uncordon    HostJson
+ *   DELETE /api/hosts/NAME                    204; 409 while it is up and not `?force=true`
+ *   GET    /api/apps                          AppJson[]
+ *   POST   /api/apps                          Marathon's app form → DeploymentRefJson (201)
+ *   GET    /api/apps/ID                       AppJson;  ID is URI-encoded without its leading slash
+ *   PUT    /api/apps/ID[?force=true]          Marathon's app form, merged over what is there → DeploymentRefJson
+ *   DELETE /api/apps/ID[?force=true]          DeploymentRefJson
+ *   POST   /api/apps/ID/scale                 {instances} → DeploymentRefJson
+ *   POST   /api/apps/ID/restart               DeploymentRefJson
+ *   POST   /api/apps/ID/rollback              {version?} (default: the one before) → DeploymentRefJson
+ *   GET    /api/apps/ID/versions              VersionJson[], newest first
+ *   GET    /api/apps/ID/why                   WhyJson
+ *   GET    /api/deployments                   DeploymentJson[]
+ *   DELETE /api/deployments/ID[?force=true]   DeploymentRefJson | 202
+ *   GET    /api/instances[?app=ID]            InstanceJson[]
+ *   DELETE /api/instances/ID                  204: stopped and replaced
+ *   GET    /api/services                      ServiceJson[]
+ *   GET    /api/dns?name=N&type=A             DnsJson
+ *   WS     /api/instances/ID/logs?follow=&tail=         binary frames: 1 stdout, 2 stderr, 3 end (JSON {exitCode,error})
+ *   WS     /api/instances/ID/exec?argv=JSON&tty=&stdin=   as above; client sends 0 input, 1 end of input, 2 resize JSON
+ *   WS     /api/feed                          FeedMessage frames for the console
+ *   WS     /api/agent                         agents only, see model/wire.ts
+ */
+import type { Condition } from "../../model/wire.ts";
+
+export interface ErrorJson {
+  readonly error: {
+    readonly code: string;
+    readonly message: string;
+    readonly hint?: string;
+    readonly fields?: readonly { readonly path: string; readonly message: string }[];
+    readonly details?: Readonly<Record<string, unknown>>;
+  };
+}
+
+export interface InfoJson {
+  readonly name: "apollo";
+  readonly version: string;
+}
+
+export interface JoinRequest {
+  readonly name: string;
+  readonly address: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly resources: { readonly cpus: number; readonly memoryMiB: number; readonly diskMiB: number };
+  /** Ranges of the host's own routes, so that a clash is refused before anything is set up. */
+  readonly hostRanges: readonly string[];
+}
+
+export interface JoinResponse {
+  readonly hostId: string;
+  readonly credential: string;
+  readonly block: string;
+}
+
+export interface HostJson {
+  readonly id: string;
+  readonly name: string;
+  readonly address: string;
+  readonly phase: "joining" | "up" | "down";
+  readonly cordoned: boolean;
+  readonly blocks: readonly string[];
+  readonly cpus: { readonly total: number; readonly used: number };
+  readonly memoryMiB: { readonly total: number; readonly used: number };
+  readonly instances: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly agentVersion: string | null;
+  readonly lastSeenMs: number | null;
+  readonly joinedAtMs: number;
+  readonly conditions: readonly Condition[];
+}
+
+export interface AppJson {
+  readonly id: string;
+  readonly image: string;
+  /** Wanted. */
+  readonly instances: number;
+  readonly running: number;
+  readonly healthy: number;
+  readonly unhealthy: number;
+  readonly staging: number;
+  readonly cpus: number;
+  readonly memoryMiB: number;
+  readonly service: string | null;
+  readonly version: string;
+  /** Marathon's rule: deploying, suspended, delayed, waiting or running. */
+  readonly status: "deploying" | "suspended" | "delayed" | "waiting" | "running";
+  readonly deployments: readonly string[];
+  readonly problem: string | null;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface InstanceJson {
+  readonly id: string;
+  readonly app: string;
+  readonly version: string;
+  readonly current: boolean;
+  readonly host: string;
+  readonly goal: "running" | "draining" | "stopped";
+  readonly phase: "assigned" | "staging" | "running" | "stopping" | "failed" | "gone" | "lost";
+  readonly health: "none" | "unknown" | "healthy" | "unhealthy";
+  readonly address: string | null;
+  readonly ports: readonly number[];
+  readonly startedAtMs: number | null;
+  readonly message: string | null;
+}
+
+export interface EndpointJson {
+  readonly id: string;
+  readonly address: string;
+  readonly port: number;
+  readonly protocol: string;
+  readonly tags: readonly string[];
+  readonly host: string;
+  readonly container: string;
+  readonly instance: string | null;
+  readonly health: "passing" | "warning" | "critical";
+}
+
+export interface ServiceJson {
+  readonly name: string;
+  readonly tags: readonly string[];
+  readonly endpoints: readonly EndpointJson[];
+  /** Outside names that lead here. */
+  readonly routes: readonly string[];
+}
+
+export interface DeploymentJson {
+  readonly id: string;
+  readonly version: string;
+  readonly apps: readonly string[];
+  readonly step: number;
+  readonly steps: number;
+  readonly actions: readonly { readonly action: string; readonly app: string }[];
+  readonly startedAtMs: number;
+}
+
+export interface DeploymentRefJson {
+  readonly version: string;
+  readonly deploymentId: string;
+}
+
+export interface VersionJson {
+  readonly version: string;
+  readonly image: string;
+  readonly instances: number;
+  readonly current: boolean;
+}
+
+export interface WhyJson {
+  readonly app: string;
+  readonly wanted: number;
+  readonly running: number;
+  /** One sentence: "Running as declared" or what it waits for. */
+  readonly summary: string;
+  readonly code: string | null;
+  readonly hosts: readonly { readonly host: string; readonly reason: string }[];
+  readonly retryAtMs: number | null;
+  readonly lastFailure: {
+    readonly instance: string;
+    readonly host: string;
+    readonly message: string;
+    readonly atMs: number;
+  } | null;
+}
+
+export interface DnsJson {
+  readonly name: string;
+  readonly type: string;
+  readonly code: "NOERROR" | "NXDOMAIN" | "FORWARDED";
+  readonly answers: readonly {
+    readonly name: string;
+    readonly type: string;
+    readonly ttl: number;
+    readonly data: string;
+  }[];
+  /** Endpoints of that name which are left out, and why. */
+  readonly excluded: readonly { readonly endpoint: string; readonly reason: string }[];
+}
+
+export interface StatusJson {
+  readonly version: string;
+  readonly uptimeMs: number;
+  readonly hosts: { readonly up: number; readonly total: number };
+  readonly apps: number;
+  readonly instances: { readonly wanted: number; readonly running: number; readonly healthy: number };
+  readonly services: number;
+  readonly deployments: number;
+  readonly settings: {
+    readonly range: string;
+    readonly blockPrefix: number;
+    readonly dnsDomain: string;
+    readonly ingressDomain: string;
+  };
+  readonly conditions: readonly (Condition & { readonly host: string | null })[];
+}
+
+/** What the console shows, by kind; `snapshot` first, then changes. */
+export interface FeedState {
+  readonly hosts: readonly HostJson[];
+  readonly apps: readonly AppJson[];
+  readonly instances: readonly InstanceJson[];
+  readonly services: readonly ServiceJson[];
+  readonly deployments: readonly DeploymentJson[];
+}
+
+export type FeedMessage =
+  | { readonly type: "snapshot"; readonly sequence: number; readonly state: FeedState }
+  | {
+      readonly type: "delta";
+      readonly sequence: number;
+      /** By kind of FeedState: whole objects to put (keyed by id, services and hosts by name) and keys to drop. */
+      readonly put: Partial<FeedState>;
+      readonly drop: Partial<Record<keyof FeedState, readonly string[]>>;
+    };

@@ -1,0 +1,26 @@
+import type { Ipv4 } from "./ip.ts";
+
+/** A container as the engine reports it; ours and others' alike. */
+export interface Container {
+  readonly id: string;
+  /** Without the engine's leading slash. */
+  readonly name: string;
+  readonly image: string;
+  readonly state: "created" | "running" | "paused" | "restarting" | "exited" | "dead";
+  readonly exitCode: number | null;
+  readonly startedAtMs: number | null;
+  readonly finishedAtMs: number | null;
+  readonly oomKilled: boolean;
+  readonly env: Readonly<Record<string, string>>;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Addresses by engine network name; a stopped container keeps a fixed address under `fixedAddress`. */
+  readonly addresses: Readonly<Record<string, Ipv4>>;
+  readonly fixedAddress: Ipv4 | null;
+  readonly exposedPorts: readonly { readonly port: number; readonly protocol: "tcp" | "udp" }[];
+  readonly pid: number | null;
+}
+
+/** Labels on everything the agent creates; what does not carry them is never touched. */
+export const LABEL_INSTANCE = "apollo.instance";
+export const LABEL_APP = "apollo.app";
+export const LABEL_VERSION = "apollo.version";

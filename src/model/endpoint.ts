@@ -1,0 +1,29 @@
+import type { AppId, InstanceId, ServiceName } from "./ids.ts";
+import type { Ipv4 } from "./ip.ts";
+
+export type EndpointHealth = "passing" | "warning" | "critical";
+
+/** One address and port of a service, as the catalog holds it. Only `passing` ones are in DNS answers and ingress. */
+export interface Endpoint {
+  /** Unique in the cluster and stable over restarts of anything but the container: `<host>:<container name>:<port>`. */
+  readonly id: string;
+  readonly service: ServiceName;
+  readonly address: Ipv4;
+  readonly port: number;
+  readonly protocol: "tcp" | "udp";
+  readonly tags: readonly string[];
+  readonly meta: Readonly<Record<string, string>>;
+  /** Name of the host it runs on. */
+  readonly host: string;
+  readonly container: string;
+  readonly instanceId: InstanceId | null;
+  readonly appId: AppId | null;
+  readonly health: EndpointHealth;
+}
+
+/** A host as the catalog and DNS know it. */
+export interface CatalogHost {
+  readonly name: string;
+  readonly address: Ipv4;
+  readonly up: boolean;
+}

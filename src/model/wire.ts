@@ -1,0 +1,257 @@
+/**
+ * Messages between agent and server, one JSON object per WebSocket frame.
+ *
+ * Both sides accept unknown fields and ignore unknown message types, so that neighbouring versions work together; what
+ * changes the meaning of a field raises `WIRE_VERSION`. `hello` and `welcome` settle the version: the highest that both
+ * speak. A server refuses an agent with which it shares none, naming both ranges.
+ */
+import { z } from "zod";
+import type { Endpoint, CatalogHost } from "./endpoint.ts";
+import type { Peer } from "./host.ts";
+import type { HostId, InstanceId } from "./ids.ts";
+import type { Assignment, InstanceReport } from "./instance.ts";
+import type { ClusterSettings } from "./cluster.ts";
+import { AppError } from "./error.ts";
+
+export const WIRE_VERSION = 1;
+export const WIRE_VERSION_MIN = 1;
+
+/** Largest frame either side accepts. */
+export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
+export const HEARTBEAT_INTERVAL_MS = 1000;
+
+/** Server → agent. `reset: true` replaces all; else it is a change on top of what was sent before. */
+export type ServerMessage =
+  | {
+      readonly type: "welcome";
+      readonly wire: number;
+      readonly hostId: HostId;
+      readonly hostName: string;
+      readonly settings: ClusterSettings;
+      /** Blocks leased to this host. */
+      readonly blocks: readonly string[];
+      /** Changes with every start of the server: catalog revisions of different epochs do not compare. */
+      readonly epoch: string;
+    }
+  | {
+      readonly type: "assignments";
+      readonly reset: boolean;
+      readonly upsert: readonly Assignment[];
+      readonly remove: readonly InstanceId[];
+    }
+  | {
+      readonly type: "catalog";
+      readonly reset: boolean;
+      readonly revision: number;
+      readonly upsert: readonly Endpoint[];
+      readonly remove: readonly string[];
+      readonly hosts: readonly CatalogHost[] | null;
+    }
+  | { readonly type: "peers"; readonly peers: readonly Peer[] }
+  /** Opens a byte stream to a container: logs or exec. */
+  | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
+  | { readonly type: "data"; readonly channel: number; readonly bytes: string }
+  | { readonly type: "resize"; readonly channel: number; readonly columns: number; readonly rows: number }
+  | { readonly type: "close"; readonly channel: number };
+
+export type ChannelRequest =
+  | {
+      readonly kind: "logs";
+      readonly instanceId: InstanceId;
+      readonly follow: boolean;
+      /** Lines from the end, null for all. */
+      readonly tail: number | null;
+      readonly sinceMs: number | null;
+    }
+  | {
+      readonly kind: "exec";
+      readonly instanceId: InstanceId;
+      readonly argv: readonly string[];
+      readonly tty: boolean;
+      readonly stdin: boolean;
+    };
+
+/** Agent → server. */
+export type AgentMessage =
+  | {
+      readonly type: "hello";
+      readonly wireMin: number;
+      readonly wireMax: number;
+      readonly agentVersion: string;
+      readonly address: string;
+      readonly resources: { readonly cpus: number; readonly memoryMiB: number; readonly diskMiB: number };
+      readonly labels: Readonly<Record<string, string>>;
+    }
+  | {
+      readonly type: "heartbeat";
+      /** Catalog revision that DNS and HAProxy on this host serve, with its epoch. */
+      readonly appliedRevision: number;
+      readonly epoch: string;
+      readonly conditions: readonly Condition[];
+    }
+  | {
+      readonly type: "instances";
+      readonly reset: boolean;
+      readonly upsert: readonly InstanceReport[];
+      readonly remove: readonly InstanceId[];
+    }
+  | {
+      readonly type: "endpoints";
+      readonly reset: boolean;
+      readonly upsert: readonly Endpoint[];
+      readonly remove: readonly string[];
+    }
+  | { readonly type: "data"; readonly channel: number; readonly stream: "stdout" | "stderr"; readonly bytes: string }
+  | {
+      readonly type: "close";
+      readonly channel: number;
+      readonly exitCode: number | null;
+      readonly error: string | null;
+    };
+
+/** Something an operator sees for as long as it holds. */
+export interface Condition {
+  readonly code: string;
+  readonly severity: "info" | "warning" | "error";
+  readonly text: string;
+  /** The command or change that mends it. */
+  readonly hint: string;
+}
+
+// The shapes are checked to the depth that protects the reader: types of fields it computes with, sizes of lists.
+const address = z.string().max(64);
+const text = z.string().max(4096);
+const checkResult = z.object({
+  alive: z.boolean(),
+  consecutiveFailures: z.number(),
+  firstSuccessMs: z.number().nullable(),
+  lastSuccessMs: z.number().nullable(),
+  lastFailureMs: z.number().nullable(),
+  lastFailureCause: text.nullable(),
+});
+const status = z.discriminatedUnion("phase", [
+  z.object({ phase: z.literal("staging"), step: z.enum(["waiting", "pulling", "creating"]), sinceMs: z.number() }),
+  z.object({
+    phase: z.literal("running"),
+    containerId: text,
+    address,
+    startedAtMs: z.number(),
+    health: z.enum(["none", "unknown", "healthy", "unhealthy"]),
+    checks: z.array(checkResult).max(64),
+    condemned: z.boolean(),
+  }),
+  z.object({ phase: z.literal("stopping"), sinceMs: z.number() }),
+  z.object({ phase: z.literal("failed"), reason: text, exitCode: z.number().nullable(), atMs: z.number() }),
+  z.object({ phase: z.literal("gone") }),
+]);
+const endpoint = z.object({
+  id: text,
+  service: text,
+  address,
+  port: z.number().int().min(0).max(65535),
+  protocol: z.enum(["tcp", "udp"]),
+  tags: z.array(text).max(64),
+  meta: z.record(z.string(), text),
+  host: text,
+  container: text,
+  instanceId: text.nullable(),
+  appId: text.nullable(),
+  health: z.enum(["passing", "warning", "critical"]),
+});
+const agentMessage = z.discriminatedUnion("type", [
+  z.object({
+    type: z.literal("hello"),
+    wireMin: z.number().int(),
+    wireMax: z.number().int(),
+    agentVersion: text,
+    address,
+    resources: z.object({ cpus: z.number().min(0), memoryMiB: z.number().min(0), diskMiB: z.number().min(0) }),
+    labels: z.record(z.string(), text),
+  }),
+  z.object({
+    type: z.literal("heartbeat"),
+    appliedRevision: z.number().int(),
+    epoch: text,
+    conditions: z
+      .array(z.object({ code: text, severity: z.enum(["info", "warning", "error"]), text, hint: text }))
+      .max(256),
+  }),
+  z.object({
+    type: z.literal("instances"),
+    reset: z.boolean(),
+    upsert: z.array(z.object({ id: text, status })).max(20_000),
+    remove: z.array(text).max(20_000),
+  }),
+  z.object({
+    type: z.literal("endpoints"),
+    reset: z.boolean(),
+    upsert: z.array(endpoint).max(20_000),
+    remove: z.array(text).max(20_000),
+  }),
+  z.object({
+    type: z.literal("data"),
+    channel: z.number().int(),
+    stream: z.enum(["stdout", "stderr"]),
+    bytes: z.string(),
+  }),
+  z.object({
+    type: z.literal("close"),
+    channel: z.number().int(),
+    exitCode: z.number().int().nullable(),
+    error: text.nullable(),
+  }),
+]);
+const AGENT_TYPES: ReadonlySet<string> = new Set(["hello", "heartbeat", "instances", "endpoints", "data", "close"]);
+const SERVER_TYPES: ReadonlySet<string> = new Set([
+  "welcome",
+  "assignments",
+  "catalog",
+  "peers",
+  "open",
+  "data",
+  "resize",
+  "close",
+]);
+
+/** Reads one frame from an agent; null for a type of a newer version. Throws AppError `invalid` for anything malformed. */
+export function parseAgentMessage(frame: string): AgentMessage | null {
+  const value = parseFrame(frame);
+  if (!AGENT_TYPES.has(value.type)) return null;
+  const result = agentMessage.safeParse(value);
+  if (!result.success) {
+    const issue = result.error.issues[0];
+    throw new AppError("invalid", `Cannot read "${value.type}" message: ${issue?.path.join(".")}: ${issue?.message}`);
+  }
+  return result.data as AgentMessage;
+}
+
+/**
+ * Reads one frame from the server; null for a type of a newer version. The server is authenticated and trusted with
+ * root on this host by design, so its fields are not checked one by one, only the frame and the type.
+ */
+export function parseServerMessage(frame: string): ServerMessage | null {
+  const value = parseFrame(frame);
+  return SERVER_TYPES.has(value.type) ? (value as ServerMessage) : null;
+}
+
+function parseFrame(frame: string): { readonly type: string } {
+  if (frame.length > FRAME_BYTES_MAX) {
+    throw new AppError("invalid", `Cannot read message: ${frame.length} characters, at most ${FRAME_BYTES_MAX}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(frame);
+  } catch (cause) {
+    throw new AppError("invalid", "Cannot read message: it is not JSON", { cause });
+  }
+  if (typeof value !== "object" || value === null || !("type" in value) || typeof value.type !== "string") {
+    throw new AppError("invalid", "Cannot read message: it has no type");
+  }
+  return value as { readonly type: string };
+}
+
+/** The highest version in both ranges, or null. */
+export function chooseWireVersion(min: number, max: number): number | null {
+  const version = Math.min(max, WIRE_VERSION);
+  return version >= Math.max(min, WIRE_VERSION_MIN) ? version : null;
+}

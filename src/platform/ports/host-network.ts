@@ -1,0 +1,96 @@
+import type { Ipv4 } from "../../model/ip.ts";
+
+export interface NetworkLink {
+  readonly name: string;
+  readonly index: number;
+  readonly kind: "bridge" | "vxlan" | "other";
+  readonly up: boolean;
+  readonly mtu: number;
+  readonly mac: string;
+  readonly addresses: readonly { readonly address: Ipv4; readonly prefix: number }[];
+  /** For vxlan links. */
+  readonly vxlan: { readonly vni: number; readonly local: Ipv4 | null; readonly port: number } | null;
+}
+
+/** `marked` routes carry our protocol number; only those are ours to change. */
+export interface NetworkRoute {
+  readonly destination: string;
+  readonly via: Ipv4 | null;
+  readonly device: string;
+  readonly source: Ipv4 | null;
+  readonly mtu: number | null;
+  readonly onlink: boolean;
+  readonly marked: boolean;
+}
+
+/** Neighbour and forwarding entry of one VXLAN peer: gateway address → MAC → underlay address. */
+export interface TunnelPeer {
+  readonly gateway: Ipv4;
+  readonly mac: string;
+  readonly underlay: Ipv4;
+}
+
+/** One change to the kernel's network. Plain data: planned, printed, logged, applied. */
+export type NetworkAction =
+  | {
+      readonly kind: "add-bridge";
+      readonly name: string;
+      readonly address: Ipv4;
+      readonly prefix: number;
+      readonly mtu: number;
+    }
+  | {
+      readonly kind: "add-vxlan";
+      readonly name: string;
+      readonly vni: number;
+      readonly port: number;
+      readonly local: Ipv4;
+      readonly mac: string;
+      readonly mtu: number;
+    }
+  | { readonly kind: "delete-link"; readonly name: string }
+  | { readonly kind: "set-link-up"; readonly name: string }
+  | { readonly kind: "set-link-mtu"; readonly name: string; readonly mtu: number }
+  | { readonly kind: "add-address"; readonly device: string; readonly address: Ipv4; readonly prefix: number }
+  | { readonly kind: "put-route"; readonly route: Omit<NetworkRoute, "marked"> }
+  | { readonly kind: "delete-route"; readonly destination: string; readonly device: string }
+  | { readonly kind: "put-tunnel-peer"; readonly device: string; readonly peer: TunnelPeer }
+  | { readonly kind: "delete-tunnel-peer"; readonly device: string; readonly peer: TunnelPeer }
+  | { readonly kind: "set-sysctl"; readonly key: string; readonly value: string }
+  /** Replaces our whole nftables table in one transaction. */
+  | { readonly kind: "put-ruleset"; readonly text: string }
+  /** Makes the engine's own filter rules let the range through (DOCKER-USER). */
+  | { readonly kind: "allow-range"; readonly range: string }
+  | { readonly kind: "remove-allow-range"; readonly range: string };
+
+export interface NetworkState {
+  readonly links: readonly NetworkLink[];
+  readonly routes: readonly NetworkRoute[];
+  /** Our VXLAN device's peers. */
+  readonly tunnelPeers: readonly TunnelPeer[];
+  /** Values of the sysctls asked for. */
+  readonly sysctls: Readonly<Record<string, string>>;
+  /** Digest comment found in our nftables table, null when the table is missing; equal text means nothing to do. */
+  readonly rulesetDigest: string | null;
+  readonly rangeAllowed: boolean;
+}
+
+/** The kernel network of this host. */
+export interface HostNetwork {
+  observe(want: {
+    readonly sysctls: readonly string[];
+    readonly range: string;
+    readonly tunnelDevice: string;
+  }): Promise<NetworkState>;
+  /** Repeatable where the kernel allows it. @throws AppError `unavailable` with the command and what it said. */
+  apply(action: NetworkAction): Promise<void>;
+  /** How the kernel would reach `address`: the device and, when routed, the next hop. Null when it cannot. */
+  pathTo(address: Ipv4): Promise<{
+    readonly device: string;
+    readonly via: Ipv4 | null;
+    readonly source: Ipv4;
+    readonly mtu: number;
+  } | null>;
+  /** Calls when links, addresses or routes changed; bursts may fold. */
+  watch(onChange: () => void, signal: AbortSignal): Promise<void>;
+}
