@@ -63,11 +63,17 @@ export class AgentState {
     for (const listener of this.#listeners.get(topic) ?? []) listener();
   }
 
-  /** Endpoints to answer with: other hosts' from the server, this host's own as seen here, fresher than any server. */
+  /**
+   * Endpoints to answer with: other hosts' from the server, this host's own as seen here, fresher than any server. An
+   * instance that is to go is left out the moment its assignment says so, before any part has looked at it.
+   */
   endpoints(): readonly Endpoint[] {
     const own = this.identity?.hostName;
+    const leaving = (id: InstanceId | null): boolean =>
+      id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
     const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own);
-    return [...others, ...this.#local.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    const local = [...this.#local.values()].filter((endpoint) => !leaving(endpoint.instanceId));
+    return [...others, ...local].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
   localEndpoints(): ReadonlyMap<string, Endpoint> {
