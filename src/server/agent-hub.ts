@@ -1,11 +1,17 @@
 import type { Catalog } from "../discovery/catalog.ts";
-import type { CatalogHost } from "../model/endpoint.ts";
 import { AppError } from "../model/error.ts";
-import type { Host, HostPhase, Peer } from "../model/host.ts";
+import type { Host, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
-import { type AgentMessage, type Condition, chooseWireVersion, parseAgentMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
+import {
+  type AgentMessage,
+  type Condition,
+  chooseWireVersion,
+  parseAgentMessage,
+  WIRE_VERSION,
+  WIRE_VERSION_MIN,
+} from "../model/wire.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
@@ -26,7 +32,6 @@ export interface AgentHubDeps {
   /** Names this run of the server, so that catalog revisions of another run are not compared with ours. */
   readonly epoch: string;
   readonly nowMs: () => number;
-  readonly phaseOf: (id: HostId) => HostPhase;
   /** A sign of life from a host. */
   readonly heard: (id: HostId) => void;
   /** Observed state changed: the rollout should look. */
@@ -46,6 +51,7 @@ export class AgentHub {
 
   constructor(deps: AgentHubDeps) {
     this.#deps = deps;
+    deps.catalog.subscribe(() => this.flush());
     deps.state.onCommit((writes) => {
       if (writes.some((write) => write.key.startsWith("instance/"))) this.flush();
       if (writes.some((write) => write.key.startsWith("host/"))) this.sendPeers();
@@ -82,20 +88,15 @@ export class AgentHub {
     const host = this.#deps.state.hosts.get(session.hostId);
     if (message === null || host === undefined || this.#sessions.get(session.hostId) !== session) return;
     if (message.type === "hello") return this.#hello(session, host, message);
-    if (!session.ready) throw new AppError("invalid", `Cannot take "${message.type}" from host "${host.name}": hello must come first`);
+    if (!session.ready)
+      throw new AppError("invalid", `Cannot take "${message.type}" from host "${host.name}": hello must come first`);
     switch (message.type) {
       case "heartbeat":
         return this.#heartbeat(session, message);
       case "instances":
         return this.#instances(session, message);
       case "endpoints":
-        this.#deps.catalog.report(host.name, {
-          reset: message.reset,
-          // An agent speaks for its own host only.
-          upsert: message.upsert.filter((endpoint) => endpoint.host === host.name),
-          remove: message.remove,
-        });
-        this.flush();
+        this.#deps.catalog.applyEndpoints(host.name, message);
         return;
       case "data":
         return this.#deps.channels.data(session.hostId, message);
@@ -114,10 +115,16 @@ export class AgentHub {
         { hint: "Upgrade the older of the two" },
       );
     }
-    this.observed.set(host.id, { agentVersion: hello.agentVersion, lastSeenMs: nowMs(), appliedRevision: 0, conditions: [] });
+    this.observed.set(host.id, {
+      agentVersion: hello.agentVersion,
+      lastSeenMs: nowMs(),
+      appliedRevision: 0,
+      conditions: [],
+    });
     const address = isIpv4(hello.address) ? hello.address : host.address;
     const next: Host = { ...host, address, resources: hello.resources, labels: hello.labels };
-    if (JSON.stringify(next) !== JSON.stringify(host)) await state.commit([{ kind: "put", key: keyOf.host(host.id), value: next }]);
+    if (JSON.stringify(next) !== JSON.stringify(host))
+      await state.commit([{ kind: "put", key: keyOf.host(host.id), value: next }]);
     session.connection.send({
       type: "welcome",
       wire,
@@ -130,14 +137,8 @@ export class AgentHub {
     session.ready = true;
     session.sendAssignments(this.#assignmentsOf(host.id), true);
     session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
-    session.connection.send({
-      type: "catalog",
-      reset: true,
-      revision: catalog.revision,
-      upsert: catalog.list(),
-      remove: [],
-      hosts: this.catalogHosts(),
-    });
+    session.connection.send({ type: "catalog", reset: true, ...catalog.snapshot() });
+    session.catalogRevision = catalog.revision;
     this.#deps.heard(host.id);
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
   }
@@ -180,9 +181,9 @@ export class AgentHub {
     );
   }
 
-  forgetStatus(id: InstanceId, hostId: HostId): void {
+  forgetStatus(id: InstanceId): void {
     this.statuses.delete(id);
-    this.#reportedBy.get(hostId)?.delete(id);
+    for (const mine of this.#reportedBy.values()) mine.delete(id);
   }
 
   /** Sends changed assignments and catalog entries; calls of one turn fold. Assignments go first, see AgentState.endpoints. */
@@ -192,21 +193,19 @@ export class AgentHub {
     queueMicrotask(() => {
       this.#flushing = false;
       for (const session of this.#sessions.values()) {
-        if (session.ready) session.sendAssignments(this.#assignmentsOf(session.hostId), false);
+        if (!session.ready) continue;
+        session.sendAssignments(this.#assignmentsOf(session.hostId), false);
+        this.#sendCatalog(session);
       }
-      this.#sendCatalog();
     });
   }
 
-  #sendCatalog(): void {
-    const delta = this.#deps.catalog.takeDelta();
-    if (delta === null) return;
-    const hosts = delta.hostsChanged ? this.catalogHosts() : null;
-    for (const session of this.#sessions.values()) {
-      if (!session.ready) continue;
-      const { revision, upsert, remove } = delta;
-      session.connection.send({ type: "catalog", reset: false, revision, upsert, remove, hosts });
-    }
+  #sendCatalog(session: AgentSession): void {
+    const { catalog } = this.#deps;
+    if (session.catalogRevision === catalog.revision) return;
+    const delta = catalog.changesSince(session.catalogRevision);
+    session.connection.send({ type: "catalog", reset: delta === null, ...(delta ?? catalog.snapshot()) });
+    session.catalogRevision = catalog.revision;
   }
 
   sendPeers(): void {
@@ -224,12 +223,6 @@ export class AgentHub {
     this.observed.delete(hostId);
   }
 
-  catalogHosts(): readonly CatalogHost[] {
-    return [...this.#deps.state.hosts.values()]
-      .map((host) => ({ name: host.name, address: host.address, up: this.#deps.phaseOf(host.id) !== "down" }))
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
-  }
-
   #peersOf(hostId: HostId): readonly Peer[] {
     return [...this.#deps.state.hosts.values()]
       .filter((host) => host.id !== hostId)
@@ -241,9 +234,8 @@ export class AgentHub {
     const assignments = new Map<InstanceId, Assignment>();
     for (const instance of this.#deps.state.instancesByHost.get(hostId)?.values() ?? []) {
       const spec = this.#deps.state.specOf(instance);
-      if (spec !== undefined) assignments.set(instance.id, { instance, spec });
+      if (spec !== null) assignments.set(instance.id, { instance, spec });
     }
     return assignments;
   }
 }
-

@@ -28,7 +28,9 @@ export class ChannelTable {
   }
 
   input(channel: number, bytes: Uint8Array): void {
-    this.#open.get(channel)?.session.connection.send({ type: "data", channel, bytes: Buffer.from(bytes).toString("base64") });
+    this.#open
+      .get(channel)
+      ?.session.connection.send({ type: "data", channel, bytes: Buffer.from(bytes).toString("base64") });
   }
 
   /** The client's input ended: an empty data message says so. */

@@ -5,7 +5,7 @@ import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
 import type { AppId, DeploymentId, HostId, InstanceId, Version } from "../model/ids.ts";
 import type { Instance } from "../model/instance.ts";
-import type { BackoffState } from "../scheduling/plan-rollout.ts";
+import type { BackoffState } from "../scheduling/backoff.ts";
 import type { Store, StoreCondition, StoreWrite } from "../platform/ports/store.ts";
 
 /** Keys of the store. Ids with slashes are encoded, so that one app's prefix is never another's. */
@@ -35,8 +35,7 @@ export class ClusterState {
   readonly backoffs = new Map<AppId, BackoffState>();
   /** Stored instances by host, kept with `instances`. */
   readonly instancesByHost = new Map<HostId, Map<InstanceId, Instance>>();
-  /** Definitions that apps or instances refer to, by `specKey`. */
-  readonly #specs = new Map<string, AppSpec>();
+  readonly #versions = new Map<AppId, Map<Version, AppVersion>>();
   readonly store: Store;
   readonly #listeners = new Set<(writes: readonly StoreWrite[]) => void>();
 
@@ -51,15 +50,23 @@ export class ClusterState {
       for (const write of change.writes) state.#absorb(write.key, write.kind === "put" ? write.value : null);
       for (const listener of state.#listeners) listener(change.writes);
     });
-    for (const prefix of ["cluster/", "app/", "instance/", "deployment/", "host/", "failure/", "backoff/"]) {
+    for (const prefix of [
+      "cluster/",
+      "version/",
+      "app/",
+      "instance/",
+      "deployment/",
+      "host/",
+      "failure/",
+      "backoff/",
+    ]) {
       for (const entry of await store.list(prefix)) state.#absorb(entry.key, entry.value);
     }
-    for (const instance of state.instances.values()) {
-      const stored = await store.get(keyOf.version(instance.appId, instance.version));
-      if (stored !== null) state.#absorb(stored.key, stored.value);
-    }
     if ((await store.get(keyOf.settings)) === null) {
-      await store.commit([{ kind: "put", key: keyOf.settings, value: initial }], [{ key: keyOf.settings, revision: 0 }]);
+      await store.commit(
+        [{ kind: "put", key: keyOf.settings, value: initial }],
+        [{ key: keyOf.settings, revision: 0 }],
+      );
     }
     return state;
   }
@@ -80,15 +87,19 @@ export class ClusterState {
     }
   }
 
-  /** The definition an instance runs; undefined only when its version record is gone, which no commit of ours leaves. */
-  specOf(instance: Instance): AppSpec | undefined {
-    return this.#specs.get(specKey(instance.appId, instance.version));
+  /** A kept version, null when there is none. */
+  versionOf(id: AppId, version: Version): AppVersion | null {
+    return this.#versions.get(id)?.get(version) ?? null;
   }
 
-  /** The versions of an app, newest first. */
-  async versions(id: AppId): Promise<readonly AppVersion[]> {
-    const entries = await this.store.list(keyOf.versions(id));
-    return entries.map((entry) => entry.value as AppVersion).toReversed();
+  /** The definition an instance runs; null only when its version record is gone, which no commit of ours leaves. */
+  specOf(instance: Instance): AppSpec | null {
+    return this.versionOf(instance.appId, instance.version)?.spec ?? null;
+  }
+
+  /** The kept versions of an app, newest first. */
+  versionsOf(id: AppId): readonly AppVersion[] {
+    return [...(this.#versions.get(id)?.values() ?? [])].toSorted((a, b) => (a.version > b.version ? -1 : 1));
   }
 
   hostByName(name: string): Host | null {
@@ -123,10 +134,10 @@ export class ClusterState {
 
   #absorbVersion(rest: string, value: AppVersion | null): void {
     const [app = "", version = ""] = rest.split("/");
-    const key = specKey(decodeURIComponent(app) as AppId, version as Version);
-    if (value === null) this.#specs.delete(key);
-    // Scaling changes no instance's definition: only versions that instances can name are kept in memory.
-    else if (value.lastConfigChangeAt === value.version) this.#specs.set(key, value.spec);
+    const id = decodeURIComponent(app) as AppId;
+    const ofApp = this.#versions.get(id) ?? new Map<Version, AppVersion>();
+    put(ofApp, version as Version, value);
+    put(this.#versions, id, ofApp.size === 0 ? null : ofApp);
   }
 
   #absorbInstance(id: InstanceId, value: Instance | null): void {
@@ -137,10 +148,6 @@ export class ClusterState {
     const ofHost = this.instancesByHost.get(value.hostId) ?? new Map<InstanceId, Instance>();
     this.instancesByHost.set(value.hostId, ofHost.set(id, value));
   }
-}
-
-function specKey(appId: AppId, version: Version): string {
-  return `${appId}@${version}`;
 }
 
 function put<K, V>(map: Map<K, V>, key: K, value: unknown): void {

@@ -56,7 +56,8 @@ function frame(kind: number, bytes: Uint8Array): Uint8Array {
 function parseSize(bytes: Uint8Array): { columns: number; rows: number } | null {
   try {
     const { columns, rows } = JSON.parse(new TextDecoder().decode(bytes)) as { columns?: unknown; rows?: unknown };
-    const fits = (value: unknown): value is number => Number.isInteger(value) && Number(value) > 0 && Number(value) < COLUMNS_MAX;
+    const fits = (value: unknown): value is number =>
+      Number.isInteger(value) && Number(value) > 0 && Number(value) < COLUMNS_MAX;
     return fits(columns) && fits(rows) ? { columns, rows } : null;
   } catch {
     return null;

@@ -1,4 +1,4 @@
-import type { AppSpec, AppVersion } from "../model/app.ts";
+import type { AppVersion } from "../model/app.ts";
 import type { Deployment, Problem } from "../model/deployment.ts";
 import { AppError } from "../model/error.ts";
 import { type AppId, type DeploymentId, formatVersion, type InstanceId, type Version } from "../model/ids.ts";
@@ -6,9 +6,15 @@ import type { Instance } from "../model/instance.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { StoreWrite } from "../platform/ports/store.ts";
-import type { AppChange, AppService, AppView, ChangeOptions, DeploymentRef, InstanceView } from "../scheduling/app-service.ts";
-import { assignServicePorts } from "../scheduling/assign-service-ports.ts";
-import { planCancel, planChange, type PlannedChange } from "../scheduling/plan-deployment.ts";
+import type {
+  AppChange,
+  AppService,
+  AppView,
+  ChangeOptions,
+  DeploymentRef,
+  InstanceView,
+} from "../scheduling/app-service.ts";
+import { type ChangePlan, planChange, planRollback } from "../scheduling/plan-deployment.ts";
 import type { AgentHub } from "./agent-hub.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 
@@ -22,6 +28,8 @@ export interface ServerAppsDeps {
   readonly random: Random;
   readonly isUp: (instance: Instance) => boolean;
   readonly problems: () => readonly Problem[];
+  /** Takes instances out of the catalog and gives the writes that make them drain. */
+  readonly drainWrites: (instances: readonly Instance[]) => readonly StoreWrite[];
   /** The rollout should look. */
   readonly wake: () => void;
 }
@@ -58,8 +66,8 @@ export class ServerApps implements AppService {
     return this.#view(current, instances, { deployments: this.#deploymentsByApp(), problems });
   }
 
-  versions(id: AppId): Promise<readonly AppVersion[]> {
-    return this.#deps.state.versions(id);
+  async versions(id: AppId): Promise<readonly AppVersion[]> {
+    return this.#deps.state.versionsOf(id);
   }
 
   deployments(): readonly Deployment[] {
@@ -71,43 +79,17 @@ export class ServerApps implements AppService {
   }
 
   change(changes: readonly AppChange[], options: ChangeOptions): Promise<DeploymentRef> {
-    return this.#inTurn(async () => {
-      const { state, clock, random } = this.#deps;
-      const planned = planChange({
-        apps: state.apps,
-        deployments: [...state.deployments.values()],
-        changes: await this.#resolve(changes),
-        force: options.force,
-        nowMs: clock.nowMs(),
-        uuid: random.uuid(),
-      });
-      return this.#store(planned);
-    });
+    return this.#inTurn(() => this.#store(planChange({ ...this.#present(), changes, force: options.force })));
   }
 
   cancelDeployment(id: DeploymentId, options: ChangeOptions): Promise<DeploymentRef | null> {
     return this.#inTurn(async () => {
-      const { state, clock, random } = this.#deps;
-      const deployment = state.deployments.get(id);
-      if (deployment === undefined) throw new AppError("not-found", `DeploymentPlan ${id} does not exist`);
-      if (options.force) {
-        await state.commit([{ kind: "delete", key: keyOf.deployment(id) }]);
-        return null;
-      }
-      const originals = new Map<AppId, AppVersion>();
-      for (const [appId, version] of Object.entries(deployment.original) as [AppId, Version | null][]) {
-        const found = version === null ? null : await this.#version(appId, version);
-        if (found !== null) originals.set(appId, found);
-      }
-      const planned = planCancel({
-        apps: state.apps,
-        deployments: [...state.deployments.values()],
-        deployment,
-        originals,
-        nowMs: clock.nowMs(),
-        uuid: random.uuid(),
-      });
-      return this.#store(planned);
+      const { state } = this.#deps;
+      if (!state.deployments.has(id)) throw new AppError("not-found", `DeploymentPlan ${id} does not exist`);
+      if (!options.force) return this.#store(planRollback({ ...this.#present(), deploymentId: id }));
+      await state.commit([{ kind: "delete", key: keyOf.deployment(id) }]);
+      this.#deps.wake();
+      return null;
     });
   }
 
@@ -116,31 +98,24 @@ export class ServerApps implements AppService {
     options: ChangeOptions & { readonly scale: boolean },
   ): Promise<{ readonly killed: readonly InstanceView[]; readonly deployment: DeploymentRef | null }> {
     return this.#inTurn(async () => {
-      const { state, clock, random } = this.#deps;
+      const { state } = this.#deps;
       const instances = [...new Set(ids)].flatMap((id) => state.instances.get(id) ?? []);
       const running = instances.filter((instance) => instance.goal === "running");
       const killed = running.map((instance) => this.#instanceView(instance, state.apps.get(instance.appId)));
-      let deployment: DeploymentRef | null = null;
-      if (options.scale && running.length > 0) {
-        const count = new Map<AppId, number>();
-        for (const instance of running) count.set(instance.appId, (count.get(instance.appId) ?? 0) + 1);
-        const changes = [...count].map(([id, less]): AppChange => {
-          const wanted = state.apps.get(id)?.spec.instances ?? 0;
-          return { kind: "scale", id, instances: Math.max(0, wanted - less) };
-        });
-        const { apps, deployments } = state;
-        const input = { apps, deployments: [...deployments.values()], force: options.force };
-        deployment = await this.#store(planChange({ ...input, changes, nowMs: clock.nowMs(), uuid: random.uuid() }));
-      }
-      await state.commit(
-        running.map((instance) => ({
-          kind: "put",
-          key: keyOf.instance(instance.id),
-          value: { ...instance, goal: "stopped" } satisfies Instance,
-        })),
-      );
+      const changes = options.scale ? this.#lessInstances(running) : [];
+      const plan = changes.length === 0 ? null : planChange({ ...this.#present(), changes, force: options.force });
+      await state.commit(this.#deps.drainWrites(running));
+      const deployment = plan === null ? null : await this.#store(plan);
       this.#deps.wake();
       return { killed, deployment };
+    });
+  }
+
+  #lessInstances(leaving: readonly Instance[]): readonly AppChange[] {
+    const byApp = Map.groupBy(leaving, (instance) => instance.appId);
+    return [...byApp].map(([id, of]) => {
+      const wanted = this.#deps.state.apps.get(id)?.spec.instances ?? 0;
+      return { kind: "scale", id, instances: Math.max(0, wanted - of.length) };
     });
   }
 
@@ -160,60 +135,46 @@ export class ServerApps implements AppService {
     return result;
   }
 
-  /** Fills service ports and turns a rollback into the put that it is. */
-  async #resolve(changes: readonly AppChange[]): Promise<readonly AppChange[]> {
-    const { state } = this.#deps;
-    const resolved: AppChange[] = [];
-    const added: AppSpec[] = [];
-    for (const change of changes) {
-      if (change.kind === "rollback") {
-        if (!state.apps.has(change.id)) throw new AppError("not-found", `App '${change.id}' does not exist`);
-        const found = await this.#version(change.id, change.version);
-        if (found === null) throw new AppError("not-found", `App '${change.id}' does not exist in version ${change.version}`);
-        resolved.push({ kind: "put", spec: found.spec });
-      } else if (change.kind === "put") {
-        const others = [...state.apps.values()].map((app) => app.spec).filter((spec) => spec.id !== change.spec.id);
-        const used = new Set([...others, ...added].flatMap((spec) => spec.ports.map((port) => port.servicePort)));
-        const spec = assignServicePorts(change.spec, state.apps.get(change.spec.id)?.spec ?? null, used);
-        added.push(spec);
-        resolved.push({ ...change, spec });
-      } else resolved.push(change);
-    }
-    return resolved;
+  /** What a plan is made on. */
+  #present(): Omit<Parameters<typeof planChange>[0], "changes" | "force"> {
+    const { state, clock, random } = this.#deps;
+    return {
+      apps: state.apps,
+      deployments: [...state.deployments.values()],
+      nowMs: clock.nowMs(),
+      uuid: random.uuid(),
+      versionOf: (id, version) => state.versionOf(id, version),
+    };
   }
 
-  async #version(id: AppId, version: Version): Promise<AppVersion | null> {
-    return ((await this.#deps.state.store.get(keyOf.version(id, version)))?.value as AppVersion | undefined) ?? null;
-  }
-
-  async #store(planned: PlannedChange): Promise<DeploymentRef> {
+  async #store(plan: ChangePlan): Promise<DeploymentRef> {
     const { state, wake } = this.#deps;
-    const writes: StoreWrite[] = planned.cancelled.map((id) => ({ kind: "delete", key: keyOf.deployment(id) }));
-    for (const app of planned.puts) {
+    const writes: StoreWrite[] = plan.cancelled.map((id) => ({ kind: "delete", key: keyOf.deployment(id) }));
+    for (const app of plan.puts) {
       writes.push({ kind: "put", key: keyOf.app(app.spec.id), value: app });
-      writes.push({ kind: "put", key: keyOf.version(app.spec.id, app.version), value: app });
-      const configChanged = state.apps.get(app.spec.id)?.lastConfigChangeAt !== app.lastConfigChangeAt;
-      if (configChanged && state.backoffs.has(app.spec.id)) writes.push({ kind: "delete", key: keyOf.backoff(app.spec.id) });
-      writes.push(...(await this.#expired(app)));
+      writes.push({ kind: "put", key: keyOf.version(app.spec.id, app.version), value: app }, ...this.#expired(app));
     }
-    for (const id of planned.deletes) writes.push({ kind: "delete", key: keyOf.app(id) });
-    const { deployment } = planned;
+    for (const id of plan.deletes) writes.push({ kind: "delete", key: keyOf.app(id) });
+    const { deployment } = plan;
     // A plan without steps changes nothing and is over at once, yet has an id, since clients wait for one.
-    if (deployment.steps.length > 0) writes.push({ kind: "put", key: keyOf.deployment(deployment.id), value: deployment });
+    if (deployment.steps.length > 0)
+      writes.push({ kind: "put", key: keyOf.deployment(deployment.id), value: deployment });
     await state.commit(writes);
     wake();
     return { version: deployment.version, deploymentId: deployment.id };
   }
 
-  /** Deletes the oldest versions beyond the limit, but for those that instances still run. */
-  async #expired(app: AppVersion): Promise<readonly StoreWrite[]> {
+  /** Deletes the oldest versions beyond the limit, but for those that instances or deployments still need. */
+  #expired(app: AppVersion): readonly StoreWrite[] {
     const { state } = this.#deps;
-    const versions = await state.versions(app.spec.id);
-    if (versions.length < VERSIONS_MAX) return [];
-    const used = new Set([...state.instances.values()].filter((each) => each.appId === app.spec.id).map((each) => each.version));
-    return versions
+    const kept = state.versionsOf(app.spec.id);
+    if (kept.length < VERSIONS_MAX) return [];
+    const ofApp = [...state.instances.values()].filter((each) => each.appId === app.spec.id);
+    const originals = [...state.deployments.values()].map((each) => each.original[app.spec.id] ?? null);
+    const needed = new Set([...ofApp.map((each) => each.version), ...originals, app.lastConfigChangeAt]);
+    return kept
       .slice(VERSIONS_MAX - 1)
-      .filter((each) => !used.has(each.version) && each.version !== app.lastConfigChangeAt)
+      .filter((each) => !needed.has(each.version))
       .map((each) => ({ kind: "delete", key: keyOf.version(app.spec.id, each.version) }));
   }
 
