@@ -66,6 +66,11 @@ export class ServerApps implements AppService {
     return this.#view(current, instances, { deployments: this.#deploymentsByApp(), problems });
   }
 
+  /** One stored instance, as the APIs show it. */
+  instance(instance: Instance): InstanceView {
+    return this.#instanceView(instance, this.#deps.state.apps.get(instance.appId));
+  }
+
   async versions(id: AppId): Promise<readonly AppVersion[]> {
     return this.#deps.state.versionsOf(id);
   }

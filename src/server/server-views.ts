@@ -37,7 +37,10 @@ export class ServerViews {
       cordoned: host.cordoned,
       blocks: host.blocks,
       cpus: { total: host.resources.cpus, used: round(specs.reduce((sum, spec) => sum + (spec?.cpus ?? 0), 0)) },
-      memoryMiB: { total: host.resources.memoryMiB, used: specs.reduce((sum, spec) => sum + (spec?.memoryMiB ?? 0), 0) },
+      memoryMiB: {
+        total: host.resources.memoryMiB,
+        used: specs.reduce((sum, spec) => sum + (spec?.memoryMiB ?? 0), 0),
+      },
       instances: instances.length,
       labels: host.labels,
       agentVersion: observed?.agentVersion ?? null,
