@@ -120,7 +120,7 @@ function clusterRule(constraint: Constraint): TallyRule {
       const value = fieldValue(host, constraint.field);
       if (value === undefined) return missing(constraint);
       if (tally.size === 0 || tally.has(value)) return null;
-      return `constraint "${formatConstraint(constraint)}": the app is on "${[...tally.keys()].join('", "')}"`;
+      return `constraint "${formatConstraint(constraint)}": the app is on "${[...tally.keys()].toSorted().join('", "')}"`;
     },
     count: (host) => countValue(tally, fieldValue(host, constraint.field)),
   };

@@ -28,6 +28,7 @@ export interface FakeTransportOptions {
 }
 
 const BREAK_AFTER_MS = 8000;
+const RESET_RETRY_MS = 500;
 
 export class FakeTransport {
   readonly #clock: VirtualClock;
@@ -200,10 +201,20 @@ class StreamEnd implements FrameStream {
   #deliver(): void {
     if (!this.#open || this.#transport.isCut(this.owner, this.peer)) return;
     const frame = this.#waiting.shift();
-    if (frame !== undefined) this.#other?.take(frame);
+    if (frame === undefined || this.#other?.take(frame) === true) return;
+    // The other end is over and its word got lost: a frame to it is answered by a reset, as soon as one can come back.
+    this.#reset();
   }
 
-  take(frame: string): void {
+  #reset(): void {
+    if (!this.#open) return;
+    if (this.#transport.isCut(this.peer, this.owner)) this.#transport.after(RESET_RETRY_MS, () => this.#reset());
+    else this.end();
+  }
+
+  /** False when this end is over. */
+  take(frame: string): boolean {
     if (this.#open) this.onFrame(frame);
+    return this.#open;
   }
 }

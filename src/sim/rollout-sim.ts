@@ -62,7 +62,8 @@ class RolloutWorld {
   readonly #tight: boolean;
   #store: FakeStore;
   #server: SimServer | null = null;
-  #restarting: Promise<void> | null = null;
+  /** Requests under way; none rejects. */
+  readonly #requests: Promise<void>[] = [];
   readonly #broken: string[] = [];
   #passes = 0;
   #created = 0;
@@ -190,10 +191,11 @@ class RolloutWorld {
       deployments.length > 0 && this.#random.chance(0.15)
         ? server.cancel(this.#random.pick<DeploymentId>(deployments), this.#random.chance(0.3))
         : server.change(drawChange(this.#random, server, { hosts: this.#hosts.length, appsMax: this.#appsMax }), force);
-    task.catch((error: unknown) => {
+    const failed = (error: unknown): void => {
       if (!(error instanceof AppError)) this.#broken.push(`a change threw: ${String(error)}`);
       else if (error.code === "invalid" || error.code === "internal") this.#broken.push(`refused: ${error.message}`);
-    });
+    };
+    this.#requests.push(task.then(() => undefined, failed));
   }
 
   async #cordon(host: SimHost, cordoned: boolean): Promise<void> {
@@ -225,6 +227,7 @@ class RolloutWorld {
   /** Ends all faults, mends bad definitions, and waits for rest. */
   async #heal(): Promise<void> {
     const clock = this.#clock;
+    await clock.settle(Promise.all(this.#requests));
     this.#faults.startFailure = 0;
     this.#transport.mendAll();
     for (const host of this.#hosts) {
@@ -244,7 +247,8 @@ class RolloutWorld {
       if (unrest.length === 0) return;
     }
     if (this.#tight && server.problems.length > 0) return;
-    this.#broken.push(`no rest within ${REST_MS_MAX / 1000} s`, ...unrest);
+    const problems = server.problems.map(({ message, hosts }) => `problem: ${message} ${JSON.stringify(hosts)}`);
+    this.#broken.push(`no rest within ${REST_MS_MAX / 1000} s`, ...unrest, ...problems);
   }
 
   /** What is not yet as declared. */
