@@ -16,7 +16,7 @@ const ROUNDING = 1e-9;
  * allowed then.
  */
 export function rollingLimits(instances: number, upgrade: UpgradeStrategy): RollingLimits {
-  const healthyMin = Math.ceil(instances * upgrade.minimumHealthCapacity - ROUNDING);
+  const healthyMin = Math.max(0, Math.ceil(instances * upgrade.minimumHealthCapacity - ROUNDING));
   const capacityMax = Math.floor(instances * (1 + upgrade.maximumOverCapacity) + ROUNDING);
   return { healthyMin, totalMax: healthyMin === capacityMax ? capacityMax + 1 : capacityMax };
 }
