@@ -82,7 +82,9 @@ test("watch() tells commits in order, also when a watcher commits", async () => 
   store.watch((change) => {
     if (change.revision === 1) more = store.commit([{ kind: "put", key: "c", value: 0 }]);
   });
-  const end = store.watch((change: StoreChange) => seen.push(`${change.revision} ${change.writes.map((w) => w.key).join()}`));
+  const end = store.watch((change: StoreChange) =>
+    seen.push(`${change.revision} ${change.writes.map((w) => w.key).join()}`),
+  );
   await Promise.all([
     store.commit([{ kind: "put", key: "a", value: 0 }]),
     store.commit([{ kind: "put", key: "x", value: 0 }], [{ key: "x", revision: 9 }]),

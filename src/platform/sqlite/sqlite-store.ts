@@ -219,7 +219,9 @@ function prepare(db: Database, path: string, options: SqliteStoreOptions): void 
   const check = db.query<{ quick_check: string }, []>("PRAGMA quick_check(1)").get()?.quick_check;
   if (check !== "ok") throw damaged(path, check ?? "no answer of quick_check");
   db.transaction(() => {
-    db.run("CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID");
+    db.run(
+      "CREATE TABLE IF NOT EXISTS entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL) WITHOUT ROWID",
+    );
     db.run("CREATE TABLE IF NOT EXISTS meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL)");
     db.run("INSERT OR IGNORE INTO meta (one, revision) VALUES (1, 0)");
     db.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
@@ -247,7 +249,10 @@ function checkKey(key: string): void {
 }
 
 function badKey(key: string): AppError {
-  return new AppError("invalid", `Cannot use key ${JSON.stringify(key.slice(0, 80))}: 1 to 512 printable ASCII characters`);
+  return new AppError(
+    "invalid",
+    `Cannot use key ${JSON.stringify(key.slice(0, 80))}: 1 to 512 printable ASCII characters`,
+  );
 }
 
 function damaged(path: string, what: string): AppError {
