@@ -156,7 +156,7 @@ function judgeName(context: JoinContext, request: JoinRequest, before: Host): "r
   }
   if (context.phaseOf(before.id) === "down") return "replaced";
   throw new AppError("conflict", `Cannot join host "${request.name}": another host has that name (${before.address})`, {
-    hint: `Choose another name with --name, or remove the old host with "apollo host rm ${request.name}"`,
+    hint: `Choose another name with --name, or remove the old host with "apollo host remove ${request.name}"`,
     details: { hostId: before.id },
   });
 }
