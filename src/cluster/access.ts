@@ -11,7 +11,8 @@
 import { AppError } from "../model/error.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Digest } from "../platform/ports/digest.ts";
-import type { AccessRequest, Token } from "./credentials.ts";
+import type { HttpRequest } from "../platform/ports/http.ts";
+import { accessRequestOf, type AccessRequest, type Token } from "./credentials.ts";
 import { equalsConstantTime, matchesHash } from "./tokens.ts";
 
 export type Verb = "read" | "write" | "admin" | "join" | "agent";
@@ -124,6 +125,13 @@ export class AccessControl {
     if (request.host !== null && !LOOPBACK_NAME.test(request.host)) throw foreignOrigin(request.host);
     return { kind: "anonymous" };
   }
+}
+
+/** The question as request handlers ask it. @throws AppError `denied`, see `AccessControl.authorize`. */
+export type Authorize = (request: HttpRequest, action: Action) => Principal;
+
+export function authorizeWith(access: AccessControl): Authorize {
+  return (request, action) => access.authorize(accessRequestOf(request), action);
 }
 
 const HINT: Readonly<Record<Principal["kind"], string>> = {
