@@ -2,8 +2,9 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { AppError } from "../../model/error.ts";
 import { parseAppId } from "../../model/ids.ts";
-import type { HttpRequest, HttpResponse } from "../../platform/ports/http.ts";
+import type { HttpResponse } from "../../platform/ports/http.ts";
 import { FakeAppService } from "../../sim/fake-app-service.ts";
+import { fakeRequest } from "../../sim/fake-request.ts";
 import { createMarathonHandler } from "./handler.ts";
 import { parseLabelSelector } from "./label-selector.ts";
 
@@ -38,22 +39,7 @@ class Client {
   });
 
   async send(method: string, target: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
-    const [path = "", search = ""] = target.split("?");
-    const query = new URLSearchParams(search);
-    const bytes = typeof body === "string" ? body : body === undefined ? "" : JSON.stringify(body);
-    const request: HttpRequest = {
-      method,
-      path,
-      query: {
-        get: (name) => query.get(name),
-        all: (name) => [...query.getAll(name), ...query.getAll(`${name}[]`)],
-        names: () => [...query.keys()],
-      },
-      header: (name) => headers[name] ?? null,
-      body: async () => new TextEncoder().encode(bytes),
-      peer: { address: "127.0.0.1", loopback: true, secure: true },
-      signal: new AbortController().signal,
-    };
+    const request = fakeRequest(method, target, { body, headers });
     const answer = (await this.#handle(request)) as HttpResponse;
     const text = answer.body as string | null;
     const isJson = answer.headers["content-type"] === "application/json";
