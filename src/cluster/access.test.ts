@@ -34,7 +34,9 @@ function outcome(access: AccessControl, request: AccessRequest, verb: Verb): str
   try {
     return access.authorize(request, { verb, resource: "apps" }).kind;
   } catch (error) {
-    return error instanceof AppError ? `${error.code} ${error.details["status"]}` : `programmer error ${String(error)}`;
+    return error instanceof AppError
+      ? `${error.code} ${String(error.details["status"])}`
+      : `programmer error ${String(error)}`;
   }
 }
 
@@ -94,8 +96,8 @@ test("anonymous needs the flag, loopback, and a page of our own if it comes from
   expect(local({ host: "localhost:8080" })).toBe("anonymous");
   expect(local({ host: "127.0.0.1:8080", origin: "http://127.0.0.1:8080" })).toBe("anonymous");
   expect(local({ host: "127.0.0.1:8080", origin: "https://evil.example" })).toBe("denied 403");
-  expect(local({ host: "rebound.evil.example:8080" })).toBe("denied 403");
-  expect(local({ host: "rebound.evil.example", origin: "http://rebound.evil.example" })).toBe("denied 403");
+  expect(local({ host: "rebound.evil.example:8080" })).toBe("denied 401");
+  expect(local({ host: "rebound.evil.example", origin: "http://rebound.evil.example" })).toBe("denied 401");
   expect(local({ host: "localhost", origin: "null" })).toBe("denied 403");
   expect(local({ host: "localhost", ...bearer("wrong") })).toBe("denied 401");
 });

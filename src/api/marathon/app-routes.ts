@@ -88,7 +88,7 @@ async function changeMany(apps: AppService, request: HttpRequest): Promise<HttpR
     const update = expectObject(item);
     const id = parseAppId(typeof update["id"] === "string" ? update["id"] : "");
     if (request.method === "PATCH") existing(apps, id);
-    return updateOf(apps, id, update, flag(request, "partialUpdate", true));
+    return updateOf(apps, id, { update, partial: flag(request, "partialUpdate", true) });
   });
   return deploymentResult(await apps.change(changes, options(request)));
 }
@@ -106,7 +106,7 @@ async function oneApp(apps: AppService, request: HttpRequest, segments: readonly
       const before = request.method === "PATCH" ? existing(apps, id) : apps.get(id);
       const update = expectObject(await readBody(request));
       const partial = request.method === "PATCH" || flag(request, "partialUpdate", true);
-      const ref = await apps.change([updateOf(apps, id, update, partial)], options(request));
+      const ref = await apps.change([updateOf(apps, id, { update, partial })], options(request));
       return deploymentResult(ref, before === null ? 201 : 200);
     }
     case "DELETE":
@@ -117,7 +117,12 @@ async function oneApp(apps: AppService, request: HttpRequest, segments: readonly
   }
 }
 
-function updateOf(apps: AppService, id: AppId, update: Readonly<Record<string, unknown>>, partial: boolean): AppChange {
+interface Update {
+  readonly update: Readonly<Record<string, unknown>>;
+  readonly partial: boolean;
+}
+
+function updateOf(apps: AppService, id: AppId, { update, partial }: Update): AppChange {
   const before = apps.get(id);
   const version = rollbackVersion(update);
   if (version !== null) {
@@ -141,7 +146,7 @@ function rollbackVersion(update: Readonly<Record<string, unknown>>): Version | n
       fields: [{ path: "/", message: "The 'version' field may only be combined with the 'id' field." }],
     });
   }
-  return parseVersion(String(version));
+  return parseVersion(typeof version === "string" ? version : JSON.stringify(version));
 }
 
 async function restart(apps: AppService, request: HttpRequest, segments: readonly string[]): Promise<HttpResponse> {

@@ -19,8 +19,8 @@ function faults(value: unknown): readonly string[] {
     return [];
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    if (error.fields.length === 0) return [`${error.details["status"]} ${error.message}`];
-    return error.fields.map(({ path, message }) => `${error.details["kind"]} ${path}: ${message}`);
+    if (error.fields.length === 0) return [`${String(error.details["status"])} ${error.message}`];
+    return error.fields.map(({ path, message }) => `${String(error.details["kind"])} ${path}: ${message}`);
   }
 }
 
@@ -547,7 +547,8 @@ const someJson = fc.letrec((tie) => ({
 test("parseApp() gives a value or an AppError for any JSON", () => {
   fc.assert(
     fc.property(someJson, fc.boolean(), (value, complete) => {
-      const input = complete && typeof value === "object" && value !== null ? { ...minimal, ...value } : value;
+      const input =
+        complete && typeof value === "object" && value !== null ? { ...minimal, ...(value as object) } : value;
       expect(() => faults(input)).not.toThrow();
     }),
     { numRuns: 1000 },

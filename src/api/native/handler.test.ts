@@ -408,8 +408,8 @@ test("renderWhyJson() says what an app waits for", async () => {
   expect(why(a, { ...b, status: { ...a.status, health: "unknown" } })).toBe(
     "Waits for the first health check of 1 of 2 instances",
   );
-  expect(why(a, { ...b, current: false })).toBe("Waits for 1 instances of an older version to be replaced");
-  expect(why(a, b, b)).toBe("Waits for 1 instances to stop");
+  expect(why(a, { ...b, current: false })).toBe("Waits for 1 instance of an older version to be replaced");
+  expect(why(a, b, b)).toBe("Waits for 1 instance to stop");
   const hosts = [{ host: "h1", reason: "needs 9 CPUs, 2 free" }];
   const problem = {
     appId: view.current.spec.id,

@@ -126,12 +126,14 @@ function summaryOf(view: AppView, running: number): string {
   const unchecked = view.instances.filter(
     (one) => phaseOf(one) === "running" && healthOf(one.status) === "unknown",
   ).length;
-  if (lost.length > 0)
+  const some = (count: number): string => `${count} ${count === 1 ? "instance" : "instances"}`;
+  if (lost.length > 0) {
     return `Waits for replacements of instances on ${[...new Set(lost)].join(", ")}, which cannot be reached`;
-  if (running < wanted) return `Waits for ${wanted - running} of ${wanted} instances to start`;
-  if (unhealthy > 0) return `${unhealthy} of ${running} instances fail their health checks`;
-  if (unchecked > 0) return `Waits for the first health check of ${unchecked} of ${running} instances`;
-  if (old > 0) return `Waits for ${old} instances of an older version to be replaced`;
-  if (running > wanted) return `Waits for ${running - wanted} instances to stop`;
+  }
+  if (running < wanted) return `Waits for ${wanted - running} of ${some(wanted)} to start`;
+  if (unhealthy > 0) return `${unhealthy} of ${some(running)} fail their health checks`;
+  if (unchecked > 0) return `Waits for the first health check of ${unchecked} of ${some(running)}`;
+  if (old > 0) return `Waits for ${some(old)} of an older version to be replaced`;
+  if (running > wanted) return `Waits for ${some(running - wanted)} to stop`;
   return wanted === 0 ? "Suspended: 0 instances are declared" : "Running as declared";
 }

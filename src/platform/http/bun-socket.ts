@@ -52,5 +52,5 @@ function wrapSocket(socket: BunSocket): ServerSocket {
 
 /** Tells every client that the server goes away. */
 export function closeSockets(open: ReadonlySet<BunSocket>): void {
-  for (const socket of [...open]) socket.close(GOING_AWAY, "server stops");
+  for (const socket of open) socket.close(GOING_AWAY, "server stops");
 }

@@ -42,6 +42,7 @@ const BODY_BYTES_MAX = 8 * 1024 * 1024;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** A connection that sends nothing for this long is closed; also ends a request head that comes drop by drop. */
 const IDLE_TIMEOUT_S = 30;
+const BUN_TIMEOUT_S_MAX = 255;
 const SOCKET_IDLE_S = 60;
 /** A console or agent that falls this far behind is cut off and starts anew from a snapshot. */
 const SOCKET_BACKLOG_BYTES_MAX = 4 * FRAME_BYTES_MAX;
@@ -131,6 +132,8 @@ async function answer(
     bodyBytesMax: options.bodyBytesMax ?? BODY_BYTES_MAX,
     signal: AbortSignal.any([raw.signal, over.signal]),
   });
+  // Else Bun takes a handler that thinks for long for an idle client, and cuts it off.
+  server.timeout(raw, Math.min(BUN_TIMEOUT_S_MAX, IDLE_TIMEOUT_S + Math.ceil(timeoutMs(options) / 1000)));
   const outcome = await settle(options, request, over);
   if ("upgrade" in outcome) {
     const data: SocketData = { opener: outcome.upgrade, peer: request.peer, listener: null };
@@ -148,7 +151,7 @@ async function settle(
   over: AbortController,
 ): Promise<HttpResponse | HttpUpgrade> {
   const done = new AbortController();
-  const timeout = options.clock.sleep(options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS, done.signal).then(() => {
+  const timeout = options.clock.sleep(timeoutMs(options), done.signal).then(() => {
     if (!done.signal.aborted) over.abort();
     return errorAnswer(503, "unavailable", "The request took too long");
   });
@@ -162,6 +165,10 @@ async function settle(
   } finally {
     done.abort();
   }
+}
+
+function timeoutMs(options: ServeOptions): number {
+  return options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
 }
 
 function statusOf(error: AppError): number {

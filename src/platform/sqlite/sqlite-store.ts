@@ -182,7 +182,8 @@ export class SqliteStore implements Store {
     this.#delivering = true;
     try {
       for (let change = this.#undelivered.shift(); change !== undefined; change = this.#undelivered.shift()) {
-        for (const watcher of [...this.#watchers]) watcher(change);
+        // A watcher that is ended while others are told is skipped; a Set allows that.
+        for (const watcher of this.#watchers) watcher(change);
       }
     } finally {
       this.#delivering = false;

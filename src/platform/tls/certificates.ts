@@ -4,6 +4,7 @@
  */
 import { createHash, webcrypto, X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
+import type * as X509 from "@peculiar/x509";
 import { AppError } from "../../model/error.ts";
 import { installReflectMetadata } from "./reflect-metadata.ts";
 
@@ -32,7 +33,7 @@ const SKEW_MS = DAY_MS;
  * The library is loaded when a certificate is made, which only servers do and seldom. A static import will not do: Bun
  * runs CommonJS dependencies before our own modules, and its injection needs the metadata calls in place.
  */
-async function loadX509(): Promise<typeof import("@peculiar/x509")> {
+async function loadX509(): Promise<typeof X509> {
   installReflectMetadata();
   const x509 = await import("@peculiar/x509");
   x509.cryptoProvider.set(webcrypto as unknown as Crypto);
