@@ -70,6 +70,13 @@ export class AgentState {
     return [...others, ...this.#local.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
+  /** The same, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
+  *eachEndpoint(): Iterable<Endpoint> {
+    const own = this.identity?.hostName;
+    for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
+    yield* this.#local.values();
+  }
+
   localEndpoints(): ReadonlyMap<string, Endpoint> {
     return this.#local;
   }
