@@ -25,7 +25,7 @@ export interface DnsPartOptions {
   /** Domains that the host's own search list gains; none by default. */
   readonly search?: readonly string[];
   /** Ports to serve on; a test that is not root chooses others. */
-  readonly ports?: { readonly gateway: number; readonly loopback: number };
+  readonly ports?: { readonly gateway: number; readonly loopback: number; readonly upstream: number };
 }
 
 const LOOPBACK = parseIpv4("127.0.0.1");
@@ -180,7 +180,7 @@ class DnsPart {
     const { state, resolver } = this.#options;
     const configured = state.identity?.settings.dnsUpstreams ?? [];
     const chosen = configured.length > 0 ? configured : resolver.nameservers();
-    return chosen.map((address) => ({ address, port: DNS_PORT }));
+    return chosen.map((address) => ({ address, port: this.#options.ports?.upstream ?? DNS_PORT }));
   }
 }
 

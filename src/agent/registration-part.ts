@@ -12,7 +12,7 @@ import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
 
 export interface RegistrationPartOptions {
   readonly state: AgentState;
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, "listContainers" | "listNetworks" | "watch">;
   readonly clock: Clock;
   readonly log: Log;
   /** Address of this host; by default what the catalog says of it. */
@@ -31,7 +31,8 @@ const RETRY_MS = 1000;
 /** Events after which a container serves nobody. `kill` comes before, and may be a signal that it survives. */
 const DEAD_ACTIONS: ReadonlySet<string> = new Set(["die", "destroy", "pause"]);
 /** Events that change nothing that is registered; health checks by `exec` send some of them all the time. */
-const IDLE_ACTIONS = /^(exec_|create|kill|stop|attach|detach|top|resize|copy|export|commit|archive|extract|health_status)/;
+const IDLE_ACTIONS =
+  /^(exec_|create|kill|stop|attach|detach|top|resize|copy|export|commit|archive|extract|health_status)/;
 
 /** Keeps this host's endpoints in step with its containers. */
 export function createRegistrationPart(options: RegistrationPartOptions): AgentPart {

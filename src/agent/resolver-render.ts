@@ -15,7 +15,8 @@ export interface ResolverSettings {
   readonly search: readonly string[];
 }
 
-const BEGIN = "# apollo begin: names of the cluster are answered first; `apollo` takes these lines out again when it stops";
+const BEGIN =
+  "# apollo begin: names of the cluster are answered first; `apollo` takes these lines out again when it stops";
 const END = "# apollo end";
 const MUTED = "#apollo# ";
 /** Resolver libraries read no more than three. */

@@ -45,7 +45,9 @@ const EMPTY: Finding = { code: "NOERROR", records: [], excluded: [] };
 export function explainName(input: ExplainInput, name: string, type: string): NameExplanation {
   const wanted = type.toUpperCase();
   const found = find(input, name);
-  const answers = found.records.filter((record) => record.type === wanted || (wanted === "ANY" && record.type !== "SRV"));
+  const answers = found.records.filter(
+    (record) => record.type === wanted || (wanted === "ANY" && record.type !== "SRV"),
+  );
   return { name, type: wanted, code: found.code, answers, excluded: found.excluded };
 }
 

@@ -75,7 +75,11 @@ export class AnswerWriter {
   }
 
   /** No records of that type, or no such name: `rcode` says which. The SOA record is left out where it does not fit. */
-  negative(message: Uint8Array, query: Query, answer: { readonly rcode: number; readonly soa: Uint8Array }): Uint8Array {
+  negative(
+    message: Uint8Array,
+    query: Query,
+    answer: { readonly rcode: number; readonly soa: Uint8Array },
+  ): Uint8Array {
     const { rcode, soa } = answer;
     let at = this.#question(message, query.nameEnd + 4);
     const fits = at + soa.length + OPT_BYTES <= PLAIN_UDP_BYTES_MAX;

@@ -2,7 +2,7 @@ import { AnswerWriter, TCP_BYTES_MAX, udpBytesMax } from "./answer-writer.ts";
 import { nameKeyAt } from "./domain-name.ts";
 import type { Forwarder } from "./forwarder.ts";
 import { type Query, parseQuery } from "./parse-query.ts";
-import { HEADER_BYTES, RCODE_NXDOMAIN, RCODE_OK, RCODE_REFUSED, RCODE_SERVFAIL } from "./wire-format.ts";
+import { HEADER_BYTES, RCODE_NXDOMAIN, RCODE_OK, RCODE_REFUSED, RCODE_SERVFAIL, copyOf } from "./wire-format.ts";
 import type { Random } from "../../platform/ports/random.ts";
 import type { Zone } from "./zone.ts";
 
@@ -63,7 +63,7 @@ export class DnsServer {
       return;
     }
     // The listener may use the datagram's memory again once we return.
-    const kept = message.slice();
+    const kept = copyOf(message);
     void forwarder.ask(kept, query).then((answer) => this.#pass(kept, query, { ...client, answer }));
   }
 

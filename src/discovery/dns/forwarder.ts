@@ -15,6 +15,7 @@ import {
   RCODE_NXDOMAIN,
   RCODE_OK,
   TYPE_OPT,
+  copyOf,
   readUint16,
   writeUint16,
 } from "./wire-format.ts";
@@ -52,7 +53,7 @@ export class Forwarder {
 
   /** The answer for this client, of any length, or null when there is none to be had. Never rejects. */
   async ask(message: Uint8Array, query: Query): Promise<Uint8Array | null> {
-    const question = message.slice(HEADER_BYTES, query.nameEnd + 4);
+    const question = copyOf(message, HEADER_BYTES, query.nameEnd + 4);
     const key = cacheKey(message, query);
     const answer = this.#cached(key) ?? (await this.#shared(key, question, query));
     return answer === null ? null : forClient(answer, question, query);
@@ -61,7 +62,7 @@ export class Forwarder {
   /** The answer at once if it is remembered, else null. */
   remembered(message: Uint8Array, query: Query): Uint8Array | null {
     const answer = this.#cached(cacheKey(message, query));
-    return answer === null ? null : forClient(answer, message.slice(HEADER_BYTES, query.nameEnd + 4), query);
+    return answer === null ? null : forClient(answer, copyOf(message, HEADER_BYTES, query.nameEnd + 4), query);
   }
 
   #cached(key: string): Uint8Array | null {
@@ -139,7 +140,7 @@ function renderUpstreamQuery(question: Uint8Array, query: Query, id: number): Ui
 /** With the client's id and spelling, and without OPT for a client that sent none (RFC 6891 §7). */
 function forClient(answer: Uint8Array, question: Uint8Array, query: Query): Uint8Array {
   const opt = query.edns === null ? parseResponse(answer)?.opt : null;
-  const bytes = opt === null || opt === undefined ? answer.slice() : answer.slice(0, opt.start);
+  const bytes = opt === null || opt === undefined ? copyOf(answer) : copyOf(answer, 0, opt.start);
   if (opt !== null && opt !== undefined) writeUint16(bytes, 10, readUint16(bytes, 10) - 1);
   writeUint16(bytes, 0, query.id);
   bytes.set(question, HEADER_BYTES);

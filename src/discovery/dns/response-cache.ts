@@ -1,5 +1,5 @@
 import type { ParsedResponse } from "./parse-response.ts";
-import { readUint32, writeUint32 } from "./wire-format.ts";
+import { copyOf, readUint32, writeUint32 } from "./wire-format.ts";
 
 /** Bounded by count and by the size of each: 2,000 × 4 KiB is the most it can ever hold, some 8 MB. */
 const ENTRIES_MAX = 2000;
@@ -29,7 +29,7 @@ export class ResponseCache {
     if (response.ttlSeconds === 0 || response.truncated || bytes.length > ENTRY_BYTES_MAX) return;
     this.#entries.delete(key);
     const freshMs = Math.min(response.ttlSeconds, TTL_SECONDS_MAX) * 1000;
-    this.#entries.set(key, { bytes, ttlOffsets: response.ttlOffsets, storedAtMs: nowMs, freshMs });
+    this.#entries.set(key, { bytes: copyOf(bytes), ttlOffsets: response.ttlOffsets, storedAtMs: nowMs, freshMs });
     for (const oldest of this.#entries.keys()) {
       if (this.#entries.size <= ENTRIES_MAX) break;
       this.#entries.delete(oldest);
@@ -55,7 +55,7 @@ export class ResponseCache {
 }
 
 function withTtls(entry: Entry, change: (ttlSeconds: number) => number): Uint8Array {
-  const bytes = entry.bytes.slice();
+  const bytes = copyOf(entry.bytes);
   for (const offset of entry.ttlOffsets) writeUint32(bytes, offset, change(readUint32(bytes, offset)));
   return bytes;
 }

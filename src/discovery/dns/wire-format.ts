@@ -58,6 +58,11 @@ export function copyBytes(target: Uint8Array, at: number, source: Uint8Array, fr
   for (let index = 0; index < length; index++) target[at + index] = source[from + index] ?? 0;
 }
 
+/** A copy. Not by `slice`, which on a Buffer, as sockets give them, is a view of the same memory. */
+export function copyOf(bytes: Uint8Array, start = 0, end = bytes.length): Uint8Array {
+  return new Uint8Array(bytes.subarray(start, end));
+}
+
 export function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let offset = 0;

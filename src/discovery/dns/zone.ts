@@ -156,7 +156,11 @@ export class Zone {
     const passing = chosen.passing;
     const addresses = addressRecords([...new Set(passing.map((each) => each.address))], ttlSeconds);
     const pairs = new Map(passing.map((each) => [`${each.address}:${each.port}`, each]));
-    const targets = [...pairs.values()].map(({ address, port }) => ({ target: this.#targetOf(address), port, address }));
+    const targets = [...pairs.values()].map(({ address, port }) => ({
+      target: this.#targetOf(address),
+      port,
+      address,
+    }));
     const found =
       passing.length === 0
         ? NO_RECORDS
@@ -190,7 +194,11 @@ export class Zone {
   /** "2.10.in-addr.arpa" for a range of 16 bits or more; a host outside the range is under the same rule. */
   #reverseZone(key: NameKey): NameKey {
     const octets = Math.max(1, Math.min(3, Math.floor((this.options.range?.prefix ?? 24) / 8)));
-    return requireKey(labelsOf(key).slice(-2 - octets).join("."));
+    return requireKey(
+      labelsOf(key)
+        .slice(-2 - octets)
+        .join("."),
+    );
   }
 
   #addresses(addresses: readonly Ipv4[]): ZoneEntry {

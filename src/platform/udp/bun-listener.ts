@@ -13,23 +13,26 @@ const UNSENT_BYTES_MAX = 1024 * 1024;
 export class BunListener implements Listener {
   async bindUdp(address: string, port: number, handler: DatagramHandler): Promise<Binding> {
     const batch = new ReplyBatch();
-    const socket = await Bun.udpSocket({
-      hostname: address,
-      port,
-      socket: {
-        data: (_, datagram, peerPort, peerAddress) =>
-          handler(datagram, { address: peerAddress, port: peerPort }, (bytes) =>
-            batch.add(bytes, peerPort, peerAddress),
-          ),
-        drain: () => batch.flush(),
-        // A client that closed its port before the answer came: its loss.
-        error: () => undefined,
-      },
-    }).catch((error: unknown) => {
+    try {
+      // Bun throws some faults at the call and rejects with others.
+      const socket = await Bun.udpSocket({
+        hostname: address,
+        port,
+        socket: {
+          data: (_, datagram, peerPort, peerAddress) =>
+            handler(datagram, { address: peerAddress, port: peerPort }, (bytes) =>
+              batch.add(bytes, peerPort, peerAddress),
+            ),
+          drain: () => batch.flush(),
+          // A client that closed its port before the answer came: its loss.
+          error: () => undefined,
+        },
+      });
+      batch.attach(socket);
+      return { address, port: socket.port, close: () => batch.close() };
+    } catch (error) {
       throw bindError(error, `UDP ${address}:${port}`);
-    });
-    batch.attach(socket);
-    return { address, port: socket.port, close: () => batch.close() };
+    }
   }
 
   async bindTcp(address: string, port: number, handler: MessageHandler): Promise<Binding> {

@@ -11,7 +11,8 @@ export class FrameReader {
 
   /** Messages that are complete with these bytes, in order; they share no memory with `bytes`. */
   push(bytes: Uint8Array): readonly Uint8Array[] {
-    this.#chunks.push(bytes.slice());
+    // Not `slice`, which on a Buffer is a view of memory that the socket uses again.
+    this.#chunks.push(new Uint8Array(bytes));
     this.#bytes += bytes.length;
     if (this.#bytes < this.#wanted) return [];
     const all = join(this.#chunks, this.#bytes);
