@@ -41,7 +41,7 @@ class ManualClock implements Clock {
 
   async advance(ms: number): Promise<void> {
     this.#now += ms;
-    for (const sleeper of [...this.#sleepers]) if (sleeper.at <= this.#now) sleeper.wake();
+    for (const sleeper of this.#sleepers) if (sleeper.at <= this.#now) sleeper.wake();
     await settle();
   }
 }
@@ -111,7 +111,7 @@ interface Setup {
   readonly state: AgentState;
   readonly engine: FakeEngine;
   readonly clock: ManualClock;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 async function setUp(prepare?: (engine: FakeEngine) => void): Promise<Setup> {

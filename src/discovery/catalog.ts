@@ -89,7 +89,7 @@ export class Catalog {
   /** Forgets a host with all it reported. */
   removeHost(name: string): void {
     const reported = this.#reported.get(name);
-    for (const id of [...(reported?.keys() ?? [])]) if (reported !== undefined) this.#drop(reported, id);
+    if (reported !== undefined) for (const id of reported.keys()) this.#drop(reported, id);
     this.#reported.delete(name);
     if (this.#hosts.delete(name)) this.#touched.add(HOSTS_CHANGED);
     this.#commit();

@@ -36,10 +36,15 @@ export function nameKey(name: string): NameKey | null {
   if (text === "") return "\u0000" as NameKey;
   let key = "";
   for (const label of text.toLowerCase().split(".")) {
-    if (label.length === 0 || label.length > LABEL_BYTES_MAX || /[^\u0000-\u00ff]/.test(label)) return null;
+    if (label.length === 0 || label.length > LABEL_BYTES_MAX || isWide(label)) return null;
     key += String.fromCharCode(label.length) + label;
   }
   return key.length + 1 > NAME_BYTES_MAX ? null : ((key + "\u0000") as NameKey);
+}
+
+function isWide(label: string): boolean {
+  for (let index = 0; index < label.length; index++) if (label.charCodeAt(index) > 0xff) return true;
+  return false;
 }
 
 /** The wire bytes of a key. */

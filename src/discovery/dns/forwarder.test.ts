@@ -52,7 +52,7 @@ const found =
 interface Setup {
   readonly upstreams: FakeUpstreams;
   readonly clock: StillClock;
-  ask(name: string, options?: { transport?: Transport; edns?: boolean }): Promise<Asked>;
+  readonly ask: (name: string, options?: { transport?: Transport; edns?: boolean }) => Promise<Asked>;
 }
 
 interface Asked {
@@ -106,9 +106,7 @@ function setUp(list: readonly Upstream[] = [upstream(A), upstream(B)], own: read
           rcode: (answer as unknown as { rcode: string }).rcode,
           tc: answer.flag_tc,
           name: answer.questions?.[0]?.name ?? "",
-          answers: (answer.answers ?? []).map(
-            (each) => `${"ttl" in each ? each.ttl : ""} ${"data" in each ? String(each.data) : ""}`,
-          ),
+          answers: (answer.answers ?? []).map((each) => (each.type === "A" ? `${each.ttl} ${each.data}` : each.type)),
           opt: answer.additionals?.some((each) => each.type === "OPT") ?? false,
         });
       });
