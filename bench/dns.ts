@@ -70,7 +70,12 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
     await Promise.all(servers.map((server) => server.process.exited));
     await rm(directory, { recursive: true, force: true });
   }
-  const figures = Object.fromEntries([...rates].map(([name, values]) => [`${name}_answers_per_s`, median(values)]));
+  const figures = Object.fromEntries([
+    ...[...rates].map(([name, values]) => [`${name}_answers_per_s`, median(values)] as const),
+    ...servers.map(
+      ({ name, process }) => [`${name}_cpu_us_per_answer`, cpuPerAnswer(process, rates.get(name) ?? [])] as const,
+    ),
+  ]);
   // The ratio of each round, so that a slow moment of the machine weighs on both.
   const ours = rates.get("apollo") ?? [];
   const ratios = [...rates].filter(([name]) => name !== "apollo");
@@ -85,6 +90,12 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
     ],
   };
 };
+
+/** Server time alone: unlike the rate it does not depend on what the client and others take of the cores. */
+function cpuPerAnswer(process: Bun.Subprocess, rates: readonly number[]): number {
+  const answers = rates.reduce((sum, rate) => sum + rate * SECONDS, 0);
+  return Number(process.resourceUsage()?.cpuTime.total ?? 0) / answers;
+}
 
 function dnsmasqArgv(port: number, directory: string): readonly string[] {
   const records = BENCH_SERVICES.flatMap(({ service, addresses }) =>

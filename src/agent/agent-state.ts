@@ -70,11 +70,15 @@ export class AgentState {
     return [...others, ...this.#local.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
-  /** The same, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
+  /** As `endpoints`, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
   *eachEndpoint(): Iterable<Endpoint> {
     const own = this.identity?.hostName;
     for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
-    yield* this.#local.values();
+    for (const endpoint of this.#local.values()) {
+      const assignment = endpoint.instanceId === null ? undefined : this.assignments.get(endpoint.instanceId);
+      // An instance that is to go is out the moment its assignment says so, before any part has looked at it.
+      if ((assignment?.instance.goal ?? "running") === "running") yield endpoint;
+    }
   }
 
   localEndpoints(): ReadonlyMap<string, Endpoint> {

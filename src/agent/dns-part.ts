@@ -1,7 +1,7 @@
 import type { Upstream } from "../discovery/dns/choose-upstreams.ts";
 import { DnsServer } from "../discovery/dns/dns-server.ts";
 import { Forwarder } from "../discovery/dns/forwarder.ts";
-import { type Zone, buildZone, updateZone } from "../discovery/dns/zone.ts";
+import { type Zone, buildZone } from "../discovery/dns/zone.ts";
 import { AppError } from "../model/error.ts";
 import { type Ipv4, parseCidr, parseIpv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
@@ -67,7 +67,9 @@ class DnsPart {
   async run(signal: AbortSignal): Promise<void> {
     const { state, resolver } = this.#options;
     // Zone updates are done where the news arrives: they cost what changed, and every answer after is true.
-    const stops = (["identity", "catalog"] as const).map((topic) => state.on(topic, () => this.#follow()));
+    const stops = (["identity", "catalog", "assignments"] as const).map((topic) =>
+      state.on(topic, () => this.#follow()),
+    );
     await resolver.refresh();
     this.#follow();
     await this.#keepBound(signal);
@@ -88,7 +90,7 @@ class DnsPart {
       this.#zone = buildZone(state.eachEndpoint(), state.hosts, zoneOptions(identity, nameserver));
       this.#zoneKey = zoneKey;
     } else {
-      updateZone(this.#zone, state.eachEndpoint());
+      this.#zone.follow(state.eachEndpoint());
       this.#zone.setHosts(state.hosts);
     }
     state.setApplied("dns", state.catalogRevision);

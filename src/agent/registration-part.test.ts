@@ -180,6 +180,27 @@ test("createRegistrationPart() does not let a listing from before a death bring 
   await stop();
 });
 
+test("createRegistrationPart() registers nothing before reports can be believed, and then says so even of nothing", async () => {
+  const state = new AgentState();
+  const engine = new FakeEngine();
+  state.identity = { hostId: "x" as HostId, hostName: "h1", settings: DEFAULT_SETTINGS, blocks: [], epoch: "e" };
+  let known = false;
+  let writes = 0;
+  state.on("local", () => (writes += 1));
+  const controller = new AbortController();
+  const options = { state, engine, clock: new ManualClock(), log: SILENT, reportsKnown: () => known };
+  const done = createRegistrationPart(options).run(controller.signal);
+  await settle();
+  expect(writes).toBe(0);
+  known = true;
+  state.emit("reports");
+  expect([writes, idsOf(state)]).toEqual([1, []]);
+  state.emit("reports");
+  expect(writes).toBe(1);
+  controller.abort();
+  await done;
+});
+
 test("createRegistrationPart() folds a burst of events into few listings", async () => {
   const { state, engine, clock, stop } = await setUp();
   await clock.advance(1000);

@@ -17,6 +17,11 @@ export interface RegistrationPartOptions {
   readonly log: Log;
   /** Address of this host; by default what the catalog says of it. */
   readonly hostAddress?: () => Ipv4 | null;
+  /**
+   * Whether reports of this host's instances are there yet (default: yes). Until then nothing is registered anew: after a
+   * restart of the agent a missing report would make every instance with checks critical for a moment, cluster-wide.
+   */
+  readonly reportsKnown?: () => boolean;
 }
 
 const NETWORK_NAME = "apollo";
@@ -43,6 +48,8 @@ class Registrar {
   readonly #options: RegistrationPartOptions;
   #containers: readonly Container[] | null = null;
   #defaultNetwork: string | null = null;
+  /** Also a host without endpoints says so once: the server waits for it after a reconnect. */
+  #announced = false;
   /** Containers that an event declared dead, until a listing that began after the event: that one knows itself. */
   readonly #dead = new Set<string>();
   #listFault: Condition | null = null;
@@ -118,7 +125,8 @@ class Registrar {
 
   #derive(): void {
     const { state } = this.#options;
-    if (this.#containers === null || state.identity === null) {
+    const ready = this.#options.reportsKnown?.() ?? true;
+    if (this.#containers === null || state.identity === null || !ready) {
       this.#report(this.#listFault === null ? [] : [this.#listFault]);
       return;
     }
@@ -133,7 +141,8 @@ class Registrar {
         defaultNetwork: this.#defaultNetwork,
       },
     );
-    if (!sameEndpoints(state.localEndpoints(), endpoints)) {
+    if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
+      this.#announced = true;
       state.setLocalEndpoints(keepUnchanged(state.localEndpoints(), endpoints));
     }
     this.#report(this.#listFault === null ? conditions : [this.#listFault, ...conditions]);

@@ -44,6 +44,7 @@ const CODES: readonly (readonly [name: string, type: string, code: string, data:
   ["h1.node.consul", "A", "NOERROR", ["192.168.0.1"]],
   ["0a020107.addr.dc1.consul.", "A", "NOERROR", ["10.2.1.7"]],
   ["7.1.2.10.in-addr.arpa", "PTR", "NOERROR", ["web.service.dc1.consul."]],
+  ["consul", "NS", "NOERROR", ["ns.consul."]],
   ["nobody.service.consul", "A", "NXDOMAIN", []],
   ["h9.node.consul", "A", "NXDOMAIN", []],
   ["..", "A", "NXDOMAIN", []],

@@ -41,12 +41,15 @@ const MISSING: Finding = { code: "NXDOMAIN", records: [], excluded: [] };
 const FORWARDED: Finding = { code: "FORWARDED", records: [], excluded: [] };
 const EMPTY: Finding = { code: "NOERROR", records: [], excluded: [] };
 
+/** One kind of record answers ANY, as servers may (RFC 8482). */
+const NOT_IN_ANY: ReadonlySet<string> = new Set(["SRV", "NS"]);
+
 /** What every host answers to a question, with what is left out and why. It decides with the same functions as they do. */
 export function explainName(input: ExplainInput, name: string, type: string): NameExplanation {
   const wanted = type.toUpperCase();
   const found = find(input, name);
   const answers = found.records.filter(
-    (record) => record.type === wanted || (wanted === "ANY" && record.type !== "SRV"),
+    (record) => record.type === wanted || (wanted === "ANY" && !NOT_IN_ANY.has(record.type)),
   );
   return { name, type: wanted, code: found.code, answers, excluded: found.excluded };
 }
@@ -62,6 +65,8 @@ function find(input: ExplainInput, name: string): Finding {
   const address = (data: string): Finding => ({ ...EMPTY, records: [{ name, type: "A", ttl: 0, data }] });
   switch (parsed.kind) {
     case "apex":
+      return { ...EMPTY, records: apexRecords(name, input.domain) };
+    // The address of `ns` is that of whichever host is asked.
     case "nameserver":
     case "empty":
       return EMPTY;
@@ -76,6 +81,14 @@ function find(input: ExplainInput, name: string): Finding {
     case "unknown":
       return MISSING;
   }
+}
+
+function apexRecords(name: string, domain: string): readonly ExplainedRecord[] {
+  const soa = `ns.${domain}. hostmaster.${domain}. 0 3600 600 86400 0`;
+  return [
+    { name, type: "SOA", ttl: 0, data: soa },
+    { name, type: "NS", ttl: 0, data: `ns.${domain}.` },
+  ];
 }
 
 function findReverse({ hosts, endpoints, domain, datacenter }: ExplainInput, labels: readonly string[]): Finding {

@@ -37,6 +37,11 @@ export interface ZoneEntry {
 
 export type ZoneLookup = ZoneEntry | "missing" | "outside";
 
+interface Held {
+  readonly endpoint: Endpoint;
+  round: number;
+}
+
 const REVERSE_SUFFIX = "\u0007in-addr\u0004arpa\u0000";
 const NO_RECORDS: ZoneEntry = { records: new Map() };
 const NO_ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map();
@@ -45,7 +50,9 @@ export class Zone {
   readonly options: ZoneOptions;
   readonly #domainLabels: readonly string[];
   readonly #domainKey: NameKey;
-  readonly #endpoints = new Map<string, Endpoint>();
+  readonly #endpoints = new Map<string, Held>();
+  /** Number of the last `follow`; what it did not see carries an older one. */
+  #round = 0;
   readonly #services = new Map<string, Map<string, Endpoint>>();
   readonly #byAddress = new Map<Ipv4, Map<string, Endpoint>>();
   #hosts: ReadonlyMap<string, Ipv4> = new Map();
@@ -79,17 +86,9 @@ export class Zone {
     return this.#endpoints.size;
   }
 
-  endpoint(id: string): Endpoint | undefined {
-    return this.#endpoints.get(id);
-  }
-
-  endpointIds(): Iterable<string> {
-    return this.#endpoints.keys();
-  }
-
   put(endpoint: Endpoint): void {
     this.remove(endpoint.id);
-    this.#endpoints.set(endpoint.id, endpoint);
+    this.#endpoints.set(endpoint.id, { endpoint, round: this.#round });
     addTo(this.#services, endpoint.service as string, endpoint);
     addTo(this.#byAddress, endpoint.address, endpoint);
     this.#forget(endpoint.service);
@@ -97,12 +96,39 @@ export class Zone {
 
   /** An id that is not there is fine. */
   remove(id: string): void {
-    const endpoint = this.#endpoints.get(id);
+    const endpoint = this.#endpoints.get(id)?.endpoint;
     if (endpoint === undefined) return;
     this.#endpoints.delete(id);
     dropFrom(this.#services, endpoint.service as string, id);
     dropFrom(this.#byAddress, endpoint.address, id);
     this.#forget(endpoint.service);
+  }
+
+  /**
+   * Puts what is new or other, removes what is gone, and returns how many that were. Endpoints are compared as objects:
+   * whoever holds them keeps the object of one that did not change.
+   */
+  follow(endpoints: Iterable<Endpoint>): number {
+    this.#round += 1;
+    let changes = 0;
+    let seen = 0;
+    for (const endpoint of endpoints) {
+      seen += 1;
+      const held = this.#endpoints.get(endpoint.id);
+      if (held?.endpoint === endpoint) {
+        held.round = this.#round;
+        continue;
+      }
+      this.put(endpoint);
+      changes += 1;
+    }
+    if (seen === this.#endpoints.size) return changes;
+    for (const [id, { round }] of this.#endpoints) {
+      if (round === this.#round) continue;
+      this.remove(id);
+      changes += 1;
+    }
+    return changes;
   }
 
   setHosts(hosts: readonly CatalogHost[]): void {
@@ -232,7 +258,7 @@ export class Zone {
   }
 }
 
-/** A zone with all of `endpoints`; later changes go through `put`, `remove` and `setHosts`. */
+/** A zone with all of `endpoints`; later changes go through `put` and `remove`, or `follow`, and `setHosts`. */
 export function buildZone(
   endpoints: Iterable<Endpoint>,
   hosts: readonly CatalogHost[],
@@ -240,22 +266,8 @@ export function buildZone(
 ): Zone {
   const zone = new Zone({ range: null, nameserver: null, ...options });
   zone.setHosts(hosts);
-  for (const endpoint of endpoints) zone.put(endpoint);
+  zone.follow(endpoints);
   return zone;
-}
-
-/** Puts what is new or other, removes what is gone. Endpoints are compared as objects: the state keeps unchanged ones. */
-export function updateZone(zone: Zone, endpoints: Iterable<Endpoint>): number {
-  const stale = new Set(zone.endpointIds());
-  let changes = 0;
-  for (const endpoint of endpoints) {
-    stale.delete(endpoint.id);
-    if (zone.endpoint(endpoint.id) === endpoint) continue;
-    zone.put(endpoint);
-    changes += 1;
-  }
-  for (const id of stale) zone.remove(id);
-  return changes + stale.size;
 }
 
 function entry(...records: readonly (readonly [number, RecordSet])[]): ZoneEntry {
