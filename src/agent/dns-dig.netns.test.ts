@@ -17,7 +17,7 @@ import { createDnsPart } from "./dns-part.ts";
 import { fixedResolver } from "./resolver-file.ts";
 
 const LOOPBACK = parseIpv4("127.0.0.1");
-const SILENT: Log = {
+const SILENT: Log & { readonly child: () => Log } = {
   debug: () => undefined,
   info: () => undefined,
   warn: () => undefined,

@@ -13,7 +13,7 @@ import { AgentState } from "./agent-state.ts";
 import { createDnsPart } from "./dns-part.ts";
 import type { HostResolver } from "./resolver-file.ts";
 
-const SILENT: Log = {
+const SILENT: Log & { readonly child: () => Log } = {
   debug: () => undefined,
   info: () => undefined,
   warn: () => undefined,

@@ -10,7 +10,7 @@ import type { Log } from "../platform/ports/log.ts";
 import { AgentState } from "./agent-state.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 
-const SILENT: Log = {
+const SILENT: Log & { readonly child: () => Log } = {
   debug: () => undefined,
   info: () => undefined,
   warn: () => undefined,
