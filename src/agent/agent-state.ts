@@ -76,6 +76,17 @@ export class AgentState {
     return [...others, ...local].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
+  /** As `endpoints`, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
+  *eachEndpoint(): Iterable<Endpoint> {
+    const own = this.identity?.hostName;
+    for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
+    for (const endpoint of this.#local.values()) {
+      const assignment = endpoint.instanceId === null ? undefined : this.assignments.get(endpoint.instanceId);
+      // An instance that is to go is out the moment its assignment says so, before any part has looked at it.
+      if ((assignment?.instance.goal ?? "running") === "running") yield endpoint;
+    }
+  }
+
   localEndpoints(): ReadonlyMap<string, Endpoint> {
     return this.#local;
   }
