@@ -174,6 +174,12 @@ const disturbances: readonly Disturbance[] = [
     device: TUNNEL,
     peer: { gateway: ip("10.2.9.1"), mac: "0a:70:00:00:00:00", underlay: ip("192.0.2.77") },
   },
+  {
+    kind: "put-tunnel-peer",
+    device: TUNNEL,
+    peer: { gateway: ip("10.2.8.1"), mac: "0a:70:0a:02:03:01", underlay: ip("192.0.2.3") },
+  },
+  { kind: "delete-tunnel-peer", device: TUNNEL, peer: { gateway: ip("10.2.3.1"), mac: "", underlay: ip("0.0.0.0") } },
   { kind: "flush-ruleset" },
   { kind: "set-sysctl", key: "net/ipv4/ip_forward", value: "0" },
   { kind: "set-sysctl", key: `net/ipv4/conf/${BRIDGE}/proxy_arp`, value: "0" },

@@ -8,6 +8,7 @@
  */
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, parseCidr } from "../model/ip.ts";
+import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 import type {
   NetworkAction,
   NetworkLink,
@@ -241,10 +242,18 @@ function deleteTunnel(
 ): NetworkAction[] {
   // Its neighbours leave with the device.
   if (desired.tunnel === null) return link === undefined ? [] : [{ kind: "delete-link", name: TUNNEL }];
-  const wanted = new Set(desiredTunnelPeers(desired).map((peer) => peer.gateway));
+  const wanted = desiredTunnelPeers(desired);
+  const gateways = new Set(wanted.map((peer) => peer.gateway));
+  const macs = new Set(wanted.map((peer) => peer.mac));
   return peers
-    .filter((peer) => !wanted.has(peer.gateway))
-    .toSorted((a, b) => compare(a.gateway, b.gateway))
+    .map((peer) => ({
+      // Its two entries are judged apart: half of a peer may be all that is left of it, or belong to another one.
+      gateway: gateways.has(peer.gateway) ? NO_ADDRESS : peer.gateway,
+      mac: peer.mac,
+      underlay: macs.has(peer.mac) ? NO_ADDRESS : peer.underlay,
+    }))
+    .filter((peer) => peer.gateway !== NO_ADDRESS || peer.underlay !== NO_ADDRESS)
+    .toSorted((a, b) => compare(a.gateway, b.gateway) || compare(a.mac, b.mac))
     .map((peer) => ({ kind: "delete-tunnel-peer", device: TUNNEL, peer }));
 }
 

@@ -2,6 +2,7 @@ import { AppError, unreachable } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, cidrSize, formatCidr, ipv4ToNumber, parseCidr } from "../model/ip.ts";
 import type { Clock } from "../platform/ports/clock.ts";
+import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 import type {
   HostNetwork,
   NetworkAction,
@@ -49,7 +50,9 @@ export class FakeHostNetwork implements HostNetwork {
   readonly #links = new Map<string, Link>();
   /** By destination: the kernel has one route of metric 0 for each. */
   readonly #routes = new Map<string, NetworkRoute>();
-  readonly #neighbours = new Map<string, TunnelPeer & { readonly device: string }>();
+  /** Of VXLAN devices: gateway → MAC, and MAC → underlay address, as the kernel keeps them apart. */
+  readonly #neighbours = new Map<Ipv4, { readonly mac: string; readonly device: string }>();
+  readonly #forwarding = new Map<string, { readonly underlay: Ipv4; readonly device: string }>();
   readonly #sysctls = new Map<string, string>([["net/ipv4/ip_forward", "0"]]);
   readonly #allowed = new Set<string>();
   readonly #watchers = new Set<() => void>();
@@ -80,9 +83,7 @@ export class FakeHostNetwork implements HostNetwork {
     return {
       links: [...this.#links].map(([name, link]) => ({ name, ...link, addresses: [...link.addresses] })),
       routes: [...this.#routes.values()],
-      tunnelPeers: [...this.#neighbours.values()]
-        .filter(({ device }) => device === want.tunnelDevice)
-        .map(({ gateway, mac, underlay }) => ({ gateway, mac, underlay })),
+      tunnelPeers: this.#tunnelPeers(want.tunnelDevice),
       sysctls: Object.fromEntries(sysctls),
       rulesetDigest: this.#ruleset === null ? null : (/"apollo ([0-9a-f]+) /.exec(this.#ruleset)?.[1] ?? "altered"),
       rangeAllowed: !this.#engineUp || this.#allowed.has(want.range),
@@ -135,6 +136,7 @@ export class FakeHostNetwork implements HostNetwork {
       case "set-link-down":
         this.#link(change.name).up = false;
         this.#dropRoutes((route) => route.device === change.name);
+        this.#forgetNeighbours(change.name);
         break;
       case "set-engine":
         this.#engineUp = change.up;
@@ -159,8 +161,10 @@ export class FakeHostNetwork implements HostNetwork {
         `${route.source === null ? "" : ` src ${route.source}`}${route.mtu === null ? "" : ` mtu ${route.mtu}`}` +
         `${route.onlink ? " onlink" : ""}${route.marked ? " ours" : ""}`,
     );
-    const peers = [...this.#neighbours.values()].map(
-      (peer) => `peer ${peer.gateway} ${peer.mac} at ${peer.underlay} dev ${peer.device}`,
+    const peers = [...this.#links.keys()].flatMap((device) =>
+      this.#tunnelPeers(device).map(
+        ({ gateway, mac, underlay }) => `peer ${gateway} ${mac} at ${underlay} dev ${device}`,
+      ),
     );
     const sysctls = [...this.#sysctls].map(([key, value]) => `sysctl ${key} = ${value}`);
     const allowed = [...this.#allowed].map((range) => `allowed ${range}`);
@@ -201,12 +205,12 @@ export class FakeHostNetwork implements HostNetwork {
         return this.#deleteRoute(action.destination, action.device);
       case "put-tunnel-peer":
         if (this.#link(action.device).kind !== "vxlan") throw refusal("Operation not supported");
-        this.#neighbours.set(action.peer.gateway, { ...action.peer, device: action.device });
+        if (!this.#link(action.device).up) throw refusal("Network is down");
+        this.#neighbours.set(action.peer.gateway, { mac: action.peer.mac, device: action.device });
+        this.#forwarding.set(action.peer.mac, { underlay: action.peer.underlay, device: action.device });
         return;
       case "delete-tunnel-peer":
-        this.#link(action.device);
-        if (!this.#neighbours.delete(action.peer.gateway)) throw refusal("No such file or directory");
-        return;
+        return this.#deleteTunnelPeer(action.device, action.peer);
       case "set-sysctl":
         if (!this.#sysctls.has(action.key)) throw refusal(`cannot stat /proc/sys/${action.key}`);
         this.#sysctls.set(action.key, action.value);
@@ -292,9 +296,33 @@ export class FakeHostNetwork implements HostNetwork {
     this.#routes.delete(destination);
   }
 
+  #tunnelPeers(device: string): readonly TunnelPeer[] {
+    const rest = new Map([...this.#forwarding].filter(([, entry]) => entry.device === device));
+    const peers: TunnelPeer[] = [];
+    for (const [gateway, { mac, device: of }] of this.#neighbours) {
+      if (of !== device) continue;
+      peers.push({ gateway, mac, underlay: rest.get(mac)?.underlay ?? NO_ADDRESS });
+      rest.delete(mac);
+    }
+    for (const [mac, { underlay }] of rest) peers.push({ gateway: NO_ADDRESS, mac, underlay });
+    return peers;
+  }
+
+  #deleteTunnelPeer(device: string, { gateway, mac, underlay }: TunnelPeer): void {
+    this.#link(device);
+    if (gateway !== NO_ADDRESS && !this.#neighbours.delete(gateway)) throw refusal("No such file or directory");
+    if (underlay !== NO_ADDRESS && !this.#forwarding.delete(mac)) throw refusal("No such file or directory");
+  }
+
+  /** A device that goes down loses its neighbours, permanent ones as well, but not its forwarding entries. */
+  #forgetNeighbours(device: string): void {
+    for (const [gateway, entry] of this.#neighbours) if (entry.device === device) this.#neighbours.delete(gateway);
+  }
+
   #forgetDevice(name: string): void {
     this.#dropRoutes((route) => route.device === name);
-    for (const [gateway, peer] of this.#neighbours) if (peer.device === name) this.#neighbours.delete(gateway);
+    this.#forgetNeighbours(name);
+    for (const [mac, entry] of this.#forwarding) if (entry.device === name) this.#forwarding.delete(mac);
     for (const [key] of deviceSysctls(name)) this.#sysctls.delete(key);
     // Addresses went with the link, and with them the routes that name them as their source.
     const own = new Set([...this.#links.values()].flatMap(({ addresses }) => addresses.map(({ address }) => address)));

@@ -1,11 +1,11 @@
 import { AppError, unreachable } from "../../model/error.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import type { Clock } from "../ports/clock.ts";
+import { NO_ADDRESS } from "../ports/host-network.ts";
 import type { HostNetwork, NetworkAction, NetworkRoute, NetworkState, TunnelPeer } from "../ports/host-network.ts";
 import type { LineRunner } from "../ports/runner.ts";
 import {
   ROUTE_PROTOCOL,
-  UNKNOWN_ADDRESS,
   parseBatchOutput,
   parseLinks,
   parsePath,
@@ -170,10 +170,10 @@ export class LinuxHostNetwork implements HostNetwork {
   }
 
   async #deleteTunnelPeer(device: string, peer: TunnelPeer): Promise<void> {
-    if (peer.gateway !== UNKNOWN_ADDRESS) {
+    if (peer.gateway !== NO_ADDRESS) {
       await this.#runner.run(["ip", "neighbour", "del", peer.gateway, "dev", device]);
     }
-    if (peer.underlay !== UNKNOWN_ADDRESS) {
+    if (peer.underlay !== NO_ADDRESS) {
       await this.#runner.run(["bridge", "fdb", "del", peer.mac, "dev", device, "dst", peer.underlay, "self"]);
     }
   }

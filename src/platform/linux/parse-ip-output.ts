@@ -3,12 +3,11 @@ import { z } from "zod";
 import { AppError } from "../../model/error.ts";
 import { isIpv4 } from "../../model/ip.ts";
 import type { Ipv4 } from "../../model/ip.ts";
+import { NO_ADDRESS } from "../ports/host-network.ts";
 import type { NetworkLink, NetworkRoute, TunnelPeer } from "../ports/host-network.ts";
 
 /** Our routes carry this protocol number; 201 is in the range that /etc/iproute2/rt_protos leaves to administrators. */
 export const ROUTE_PROTOCOL = "201";
-/** Stands for the gateway of a forwarding entry that has no neighbour entry, or the other way about. */
-export const UNKNOWN_ADDRESS = "0.0.0.0" as Ipv4;
 
 const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value));
 const linkShape = z.object({
@@ -120,10 +119,10 @@ export function parseTunnelPeers(
   for (const entry of neighbours.filter(hasFields)) {
     const { dst, dev, lladdr } = read(neighbourShape, entry, "neighbour");
     if (dev !== device || lladdr === undefined || !isIpv4(dst)) continue;
-    peers.push({ gateway: dst, mac: lladdr, underlay: underlays.get(lladdr) ?? UNKNOWN_ADDRESS });
+    peers.push({ gateway: dst, mac: lladdr, underlay: underlays.get(lladdr) ?? NO_ADDRESS });
     underlays.delete(lladdr);
   }
-  for (const [mac, underlay] of underlays) peers.push({ gateway: UNKNOWN_ADDRESS, mac, underlay });
+  for (const [mac, underlay] of underlays) peers.push({ gateway: NO_ADDRESS, mac, underlay });
   return peers;
 }
 

@@ -23,6 +23,9 @@ export interface NetworkRoute {
   readonly marked: boolean;
 }
 
+/** Stands in a `TunnelPeer` for the half that is not there, or not meant. */
+export const NO_ADDRESS = "0.0.0.0" as Ipv4;
+
 /** Neighbour and forwarding entry of one VXLAN peer: gateway address → MAC → underlay address. */
 export interface TunnelPeer {
   readonly gateway: Ipv4;
