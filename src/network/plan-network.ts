@@ -278,15 +278,11 @@ export function bridgeReady(desired: Pick<DesiredNetwork, "gateway">, observed: 
 export function findNetworkConflicts(desired: DesiredNetwork, observed: NetworkState): readonly string[] {
   const bridge = observed.links.find((link) => link.name === BRIDGE);
   const taken = bridge !== undefined && bridge.kind !== "bridge" ? [`device ${BRIDGE} is not a bridge`] : [];
-  const range = parseCidr(desired.range);
   const wanted = new Set(desired.peers.flatMap((peer) => peer.blocks));
   const routes = observed.routes
     .filter((route) => !route.marked && wanted.has(route.destination))
     .map((route) => `route ${route.destination} dev ${route.device} is not ours`);
-  const inside = desired.peers
-    .filter((peer) => cidrContains(range, peer.underlay))
-    .map((peer) => `peer address ${peer.underlay} is inside ${desired.range}`);
-  return [...taken, ...routes, ...inside].toSorted();
+  return [...taken, ...routes].toSorted();
 }
 
 function compare(a: string, b: string): number {

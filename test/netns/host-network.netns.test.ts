@@ -179,7 +179,8 @@ test("the engine's dropping filter lets the range through once its chain is ther
   await iptables("-P", "FORWARD", "DROP");
   // Docker went and left its policy: nothing can be done until it comes back.
   expect((await observe("b")).rangeAllowed).toBe(false);
-  await expect(pass("b")).rejects.toThrow("chain DOCKER-USER is not there");
+  const refusal = await pass("b").catch((error: unknown) => error);
+  expect(String(refusal)).toContain("chain DOCKER-USER is not there");
   expect(await clientSeenBy(space("a5"), "10.2.2.5", 8080)).toBeNull();
   await iptables("-N", "DOCKER-USER");
   await iptables("-A", "DOCKER-USER", "-j", "RETURN");

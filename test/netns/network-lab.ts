@@ -83,7 +83,7 @@ export class NetworkLab {
 
 /** What a server at `address` sees as the client's address; null when it cannot be reached. */
 export async function clientSeenBy(from: Namespace, address: string, port: number): Promise<string | null> {
-  const argv = ["socat", "-T3", "-", `TCP:${address}:${port},connect-timeout=3`];
+  const argv = ["socat", "-T3", "-", `TCP:${address}:${port},connect-timeout=1`];
   const { code, stdout } = await from.runner.run(argv, { okCodes: [0, 1] });
   return code === 0 ? stdout.trim() : null;
 }
