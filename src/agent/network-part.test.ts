@@ -116,13 +116,9 @@ function start(): Fixture {
   const uplink = { name: "eth0", address: ip("192.0.2.1"), prefix: 24, router: ip("192.0.2.254") };
   const network = new FakeHostNetwork({ uplinks: [uplink] });
   const logs: string[] = [];
-  const part = createNetworkPart({
-    state,
-    engine,
-    network,
-    clock,
-    log: (level, text) => logs.push(`${level} ${text}`),
-  });
+  const write = (level: string) => (text: string) => void logs.push(`${level} ${text}`);
+  const log = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+  const part = createNetworkPart({ state, engine, network, clock, log });
   const stop = new AbortController();
   const running = part.run(stop.signal);
   return {

@@ -5,6 +5,7 @@ import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
+import type { Log } from "../platform/ports/log.ts";
 import type { AgentPart, AgentState } from "./agent-state.ts";
 import type { NetworkEngine } from "./network-subject.ts";
 import { applyHostAction, knownNetwork, observeHost } from "./network-subject.ts";
@@ -23,7 +24,7 @@ export interface NetworkPartOptions {
   readonly engine: NetworkEngine;
   readonly network: HostNetwork;
   readonly clock: Clock;
-  readonly log: (level: "info" | "warn", message: string, details?: Readonly<Record<string, unknown>>) => void;
+  readonly log: Log;
 }
 
 /** Container starts change links in bursts; one look a quarter of a second is soon enough to heal and cheap enough. */
@@ -57,11 +58,11 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
       onFailure: (error, action) => {
         if (failures.has(error.message)) return;
         failures.add(error.message);
-        log("warn", error.message, { action, hint: error.hint, ...error.details });
+        log.warn(error.message, { action, hint: error.hint, ...error.details });
       },
       onPass: (clean, actions) => {
         const text = JSON.stringify(actions);
-        if (clean && actions.length > 0) log("info", "network changed", { actions: actions.map(({ kind }) => kind) });
+        if (clean && actions.length > 0) log.info("network changed", { actions: actions.map(({ kind }) => kind) });
         if (clean) failures.clear();
         // What was done shows in the next pass, so that follows at once; one that plans the same again would never end.
         if (clean && actions.length > 0 && text !== lastActions) loop.poke();

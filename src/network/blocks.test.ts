@@ -67,7 +67,7 @@ test("checkRangeClash() suggests only free ranges", () => {
       const clash = checkRangeClash(wanted, own);
       const overlaps = own.some((other) => cidrsOverlap(parseCidr(other), parseCidr(wanted)));
       expect(clash !== null).toBe(overlaps);
-      if (clash?.suggestion == null) return;
+      if (clash === null || clash.suggestion === null) return;
       const suggestion = parseCidr(clash.suggestion);
       expect(own.some((other) => cidrsOverlap(parseCidr(other), suggestion))).toBe(false);
     }),
