@@ -23,7 +23,7 @@ type HostName = keyof typeof HOSTS;
 const HOST_NAMES = ["a", "b", "c"] as const;
 const OUTSIDE = "203.0.113.1";
 const TRANSFER_BYTES = 8_000_000;
-const lab = new NetworkLab();
+const lab = new NetworkLab("hosts");
 const spaces = new Map<string, Namespace>();
 const networks = new Map<HostName, LinuxHostNetwork>();
 

@@ -14,8 +14,12 @@ export class NetworkLab {
   readonly #background: Promise<unknown>[] = [];
   readonly #namespaces: string[] = [];
   /** Unique on the machine: runs side by side share nothing. */
-  readonly #tag = `apn${process.pid}`;
+  readonly #tag: string;
   #nextLink = 0;
+
+  constructor(name: string) {
+    this.#tag = `apn-${name}-${process.pid}`;
+  }
 
   async addNamespace(name: string): Promise<Namespace> {
     const full = `${this.#tag}-${name}`;
