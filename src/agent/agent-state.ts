@@ -61,6 +61,10 @@ export class AgentState {
   hosts: readonly CatalogHost[] = [];
   /** By instance: what this host observes of its assignments. Written by the containers part. */
   readonly reports = new Map<InstanceId, InstanceStatus>();
+  /** The containers part has seen this host's containers: before that, missing reports mean nothing. */
+  reportsKnown = false;
+  /** The same for this host's own endpoints. */
+  localKnown = false;
   /** Written by the health part. */
   readonly health = new Map<InstanceId, HealthRecord>();
   readonly #catalog = new Map<string, Endpoint>();
@@ -93,6 +97,7 @@ export class AgentState {
   /** Written by the registration part, whole. */
   setLocalEndpoints(endpoints: readonly Endpoint[]): void {
     this.#local = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+    this.localKnown = true;
     this.emit("local");
     this.emit("catalog");
   }
@@ -100,6 +105,12 @@ export class AgentState {
   setReport(id: InstanceId, status: InstanceStatus | null): void {
     if (status === null) this.reports.delete(id);
     else this.reports.set(id, status);
+    this.emit("reports");
+  }
+
+  setReportsKnown(): void {
+    if (this.reportsKnown) return;
+    this.reportsKnown = true;
     this.emit("reports");
   }
 

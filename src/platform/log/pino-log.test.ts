@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 test("pinoLog() writes one JSON line an event to standard error, with fields and the error's message", async () => {
   const script = `
     const { pinoLog } = await import(${JSON.stringify(import.meta.resolve("./pino-log.ts"))});
-    const log = pinoLog({ name: "agent", level: "info" }).child({ host: "h1" });
+    const log = pinoLog({ name: "agent", level: "info" });
     log.debug("hidden");
     log.warn("Cannot pull", { image: "web:1", error: new Error("no route") });
   `;
@@ -12,6 +12,6 @@ test("pinoLog() writes one JSON line an event to standard error, with fields and
   expect(stdout).toBe("");
   const lines = stderr.trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
   expect(lines).toHaveLength(1);
-  expect(lines[0]).toMatchObject({ level: 40, name: "agent", host: "h1", msg: "Cannot pull", image: "web:1" });
+  expect(lines[0]).toMatchObject({ level: 40, name: "agent", msg: "Cannot pull", image: "web:1" });
   expect(lines[0]?.["error"]).toMatchObject({ message: "no route" });
 });

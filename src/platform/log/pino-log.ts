@@ -1,5 +1,4 @@
 import pino from "pino";
-import type { Logger } from "pino";
 import type { Log } from "../ports/log.ts";
 
 export interface PinoLogOptions {
@@ -11,15 +10,10 @@ export interface PinoLogOptions {
 export function pinoLog(options: PinoLogOptions): Log {
   const destination = pino.destination({ fd: 2, sync: true });
   const logger = pino({ name: options.name, level: options.level, serializers: { error: pino.stdSerializers.err } }, destination);
-  return wrap(logger);
-}
-
-function wrap(logger: Logger): Log {
   return {
     debug: (message, fields) => logger.debug(fields ?? {}, message),
     info: (message, fields) => logger.info(fields ?? {}, message),
     warn: (message, fields) => logger.warn(fields ?? {}, message),
     error: (message, fields) => logger.error(fields ?? {}, message),
-    child: (fields) => wrap(logger.child(fields)),
   };
 }
