@@ -107,6 +107,17 @@ export class VirtualClock implements Clock {
     this.#elapsedMs = endMs;
   }
 
+  /** Lets time pass in steps of 10 ms until `holds`; gives the milliseconds. @throws Error naming what did not come true. */
+  async advanceUntil(what: string, holds: () => boolean, limitMs = 60_000): Promise<number> {
+    const startMs = this.#elapsedMs;
+    await drain();
+    while (!holds()) {
+      if (this.#elapsedMs - startMs >= limitMs) throw new Error(`Waited ${limitMs} virtual ms for ${what}`);
+      await this.advance(10);
+    }
+    return this.#elapsedMs - startMs;
+  }
+
   /** Lets as much time pass as the promise needs. @throws when it still waits and no timer is left. */
   async settle<T>(promise: Promise<T>): Promise<T> {
     let settled = false;
