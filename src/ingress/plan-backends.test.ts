@@ -20,7 +20,10 @@ test("planBackends() has only passing endpoints as servers, and the backend with
 });
 
 test("planBackends() has two instances on one host and port as two servers", () => {
-  const endpoints = [endpoint({ container: "a", address: "10.2.1.2" }), endpoint({ container: "b", address: "10.2.1.3" })];
+  const endpoints = [
+    endpoint({ container: "a", address: "10.2.1.2" }),
+    endpoint({ container: "b", address: "10.2.1.3" }),
+  ];
   expect(plan(endpoints)[0]?.servers).toHaveLength(2);
 });
 

@@ -21,7 +21,8 @@ async function pass(proxy: FakeProxy, desired: DesiredProxy): Promise<readonly P
 const format = (actions: readonly ProxyAction[]): readonly string[] =>
   actions.map((action) => {
     if (action.kind === "set-server") return `${action.name.slice(0, 1)} ${action.state}`;
-    if (action.kind === "add-server" || action.kind === "delete-server") return `${action.kind} ${action.name.slice(0, 1)}`;
+    if (action.kind === "add-server" || action.kind === "delete-server")
+      return `${action.kind} ${action.name.slice(0, 1)}`;
     if (action.kind === "put-map" || action.kind === "delete-map") return `${action.kind} ${action.key}`;
     return action.kind;
   });
@@ -47,7 +48,10 @@ test("planProxy() changes servers without a load: the new one first, the old one
 test("planProxy() waits with the deletion for requests and idle connections", async () => {
   const proxy = new FakeProxy({ clock: systemClock });
   await pass(proxy, desire([A, B]));
-  const [name = ""] = proxy.state().servers.filter((server) => server.name.startsWith("a")).map((server) => server.name);
+  const [name = ""] = proxy
+    .state()
+    .servers.filter((server) => server.name.startsWith("a"))
+    .map((server) => server.name);
   await pass(proxy, desire([B]));
   proxy.setConnections("svc_web", name, { sessions: 1, idle: 0 });
   expect(await pass(proxy, desire([B]))).toEqual([]);
@@ -83,7 +87,9 @@ test("planProxy() loads for a new service, and keeps the backend of one that wen
 
 test("planProxy() drops spare backends once there are too many", async () => {
   const proxy = new FakeProxy({ clock: systemClock });
-  const many = Array.from({ length: SPARE_BACKENDS_MAX + 1 }, (_, i) => endpoint({ service: `s${i}`, container: `c${i}` }));
+  const many = Array.from({ length: SPARE_BACKENDS_MAX + 1 }, (_, i) =>
+    endpoint({ service: `s${i}`, container: `c${i}` }),
+  );
   await pass(proxy, desire([A, ...many]));
   expect(format(await pass(proxy, desire([A])))).toEqual(["load"]);
   expect(proxy.state().backends).toEqual(["svc_web"]);
@@ -121,31 +127,38 @@ const arbitraryEndpoints = fc
 
 test("planProxy() converges from any state under any load, never hurts a session, adds before it removes", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.tuple(arbitraryEndpoints, fc.nat()), { minLength: 1, maxLength: 6 }), async (steps) => {
-      const proxy = new FakeProxy({ clock: systemClock });
-      for (const [endpoints, load] of steps) {
-        const desired = desire(endpoints);
-        const before = proxy.state();
-        const actions = planProxy(desired, before);
-        const kinds = actions.map((action) => (action.kind === "set-server" ? action.state : action.kind));
-        expect(kinds.lastIndexOf("ready")).toBeLessThan(kinds.includes("maint") ? kinds.indexOf("maint") : kinds.length);
-        // The strict fake throws at a deletion under load, a second addition, or a server of a backend that is not there.
-        for (const action of actions) await proxy.apply(action);
-        proxy.state().servers.forEach((server, index) => {
-          if ((load >> index) % 2 === 1) proxy.setConnections(server.backend, server.name, { sessions: 1, idle: 1 });
-        });
-        const want = desired.backends.flatMap((backend) => backend.servers.map((server) => `${backend.name}/${server.name}`));
-        expect(proxy.ready()).toEqual(want.toSorted());
-        expect(proxy.state().map).toEqual({ ...desired.map });
-      }
-      for (const server of proxy.state().servers) {
-        proxy.setConnections(server.backend, server.name, { sessions: 0, idle: 0 });
-      }
-      const last = desire(steps.at(-1)?.[0] ?? []);
-      await pass(proxy, last);
-      await pass(proxy, last);
-      expect(planProxy(last, proxy.state())).toEqual([]);
-      expect(proxy.state().servers.every((server) => server.state === "ready")).toBe(true);
-    }),
+    fc.asyncProperty(
+      fc.array(fc.tuple(arbitraryEndpoints, fc.nat()), { minLength: 1, maxLength: 6 }),
+      async (steps) => {
+        const proxy = new FakeProxy({ clock: systemClock });
+        for (const [endpoints, load] of steps) {
+          const desired = desire(endpoints);
+          const before = proxy.state();
+          const actions = planProxy(desired, before);
+          const kinds = actions.map((action) => (action.kind === "set-server" ? action.state : action.kind));
+          expect(kinds.lastIndexOf("ready")).toBeLessThan(
+            kinds.includes("maint") ? kinds.indexOf("maint") : kinds.length,
+          );
+          // The strict fake throws at a deletion under load, a second addition, or a server of a backend that is not there.
+          for (const action of actions) await proxy.apply(action);
+          proxy.state().servers.forEach((server, index) => {
+            if ((load >> index) % 2 === 1) proxy.setConnections(server.backend, server.name, { sessions: 1, idle: 1 });
+          });
+          const want = desired.backends.flatMap((backend) =>
+            backend.servers.map((server) => `${backend.name}/${server.name}`),
+          );
+          expect(proxy.ready()).toEqual(want.toSorted());
+          expect(proxy.state().map).toEqual({ ...desired.map });
+        }
+        for (const server of proxy.state().servers) {
+          proxy.setConnections(server.backend, server.name, { sessions: 0, idle: 0 });
+        }
+        const last = desire(steps.at(-1)?.[0] ?? []);
+        await pass(proxy, last);
+        await pass(proxy, last);
+        expect(planProxy(last, proxy.state())).toEqual([]);
+        expect(proxy.state().servers.every((server) => server.state === "ready")).toBe(true);
+      },
+    ),
   );
 });

@@ -35,7 +35,8 @@ export function planRoutes(
   for (const service of services) {
     const hostname = `${service}.${settings.ingressDomain}`.toLowerCase();
     if (isHostname(hostname)) routes.set(hostname, { hostname, path: "/", service });
-    else problems.add(`Service ${JSON.stringify(service)} cannot have an outside name: "${hostname}" is not a host name`);
+    else
+      problems.add(`Service ${JSON.stringify(service)} cannot have an outside name: "${hostname}" is not a host name`);
   }
   for (const service of services) {
     for (const hostname of wantedHostnames(exposed, service)) {

@@ -11,7 +11,13 @@ const ENDPOINTS = [
   endpoint({ service: "nodejs-rest-api", container: "v1-b", address: "10.2.5.2", host: "host-2" }),
   endpoint({ service: "nodejs-rest-api", container: "v1-a", address: "10.2.4.2" }),
   endpoint({ service: "nodejs-rest-api", container: "v1-c", address: "10.2.4.3", health: "critical" }),
-  endpoint({ service: "shop", container: "shop", address: "10.2.4.9", port: 80, meta: { "ingress.host": "shop.test" } }),
+  endpoint({
+    service: "shop",
+    container: "shop",
+    address: "10.2.4.9",
+    port: 80,
+    meta: { "ingress.host": "shop.test" },
+  }),
   endpoint({ service: "sick", container: "sick", address: "10.2.4.8", health: "critical" }),
 ];
 
@@ -26,7 +32,11 @@ function expectGolden(name: string, input: unknown, output: string): void {
 test("renderHaproxy() of three services is the golden file", () => {
   const desired = desiredProxy(ENDPOINTS, CLUSTER, SETTINGS);
   const input = ENDPOINTS.map(({ service, address, port, health, meta }) => ({ service, address, port, health, meta }));
-  expectGolden("haproxy-three-services.txt", input, `${desired.text}----------\n${JSON.stringify(desired.map, null, 1)}\n`);
+  expectGolden(
+    "haproxy-three-services.txt",
+    input,
+    `${desired.text}----------\n${JSON.stringify(desired.map, null, 1)}\n`,
+  );
 });
 
 test("renderHaproxy() of an empty cluster is the golden file", () => {

@@ -99,7 +99,9 @@ function backendSection(backend: Backend): readonly string[] {
   return [
     `backend ${backend.name}`,
     "  balance roundrobin",
-    `  http-request return status 503 content-type "text/plain; charset=utf-8" string "Service ${backend.service} has no healthy instance.\\n" if { nbsrv lt 1 }`,
+    // Not an `http-request return … if { nbsrv lt 1 }`: after a reload, the old process counts no server of a backend that
+    // stops, and would refuse the last request of each idle client (HAProxy 2.6).
+    `  http-error status 503 content-type "text/plain; charset=utf-8" string "Service ${backend.service} has no healthy instance.\\n"`,
     ...backend.servers.map((server) => `  server ${server.name} ${server.address}:${server.port}`),
   ];
 }

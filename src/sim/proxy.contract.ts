@@ -6,7 +6,10 @@ import { AppError } from "../model/error.ts";
 import type { Proxy, ProxyAction } from "../platform/ports/proxy.ts";
 
 /** What holds for every `Proxy`; run against the fake and the real one, so that the fake cannot drift. */
-export function proxyContract(name: string, make: () => { readonly proxy: Proxy; readonly settings: ProxySettings }): void {
+export function proxyContract(
+  name: string,
+  make: () => { readonly proxy: Proxy; readonly settings: ProxySettings },
+): void {
   const contract = (title: string, body: (proxy: Proxy, desired: DesiredProxy) => Promise<void>): void =>
     test(`${name} ${title}`, async () => {
       const { proxy, settings } = make();
@@ -23,17 +26,34 @@ export function proxyContract(name: string, make: () => { readonly proxy: Proxy;
   const add = { kind: "add-server", ...server, address: "127.0.0.3", port: 8080 } as const;
 
   contract("observes nothing before the first load, and after stop", async (proxy, desired) => {
-    expect(await proxy.observe()).toMatchObject({ running: false, structure: null, servers: [], backends: [], map: {} });
+    expect(await proxy.observe()).toMatchObject({
+      running: false,
+      structure: null,
+      servers: [],
+      backends: [],
+      map: {},
+    });
     await proxy.apply(load(desired));
     await proxy.stop();
-    expect(await proxy.observe()).toMatchObject({ running: false, structure: null, servers: [], backends: [], map: {} });
+    expect(await proxy.observe()).toMatchObject({
+      running: false,
+      structure: null,
+      servers: [],
+      backends: [],
+      map: {},
+    });
     await proxy.stop();
   });
 
   contract("runs what it loads and has it on disk", async (proxy, desired) => {
     await proxy.apply(load(desired));
     const state = await proxy.observe();
-    expect(state).toMatchObject({ running: true, structure: desired.structure, backends: ["svc_web"], map: desired.map });
+    expect(state).toMatchObject({
+      running: true,
+      structure: desired.structure,
+      backends: ["svc_web"],
+      map: desired.map,
+    });
     expect(state.saved).toEqual({ text: desired.text, map: desired.map });
     const [name] = desired.backends[0]?.servers.map((one) => one.name) ?? [];
     expect(state.servers.map((one) => ({ ...one }))).toEqual([

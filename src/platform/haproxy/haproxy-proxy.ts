@@ -116,7 +116,7 @@ export class HaproxyProxy implements Proxy {
   }
 
   async #check(file: string): Promise<void> {
-    const argv = [this.#program, "-c", "-q", "-f", file];
+    const argv = [this.#program, "-c", "-f", file];
     const result = await this.#runner.run(argv, { timeoutMs: START_TIMEOUT_MS, okCodes: [0, 1] });
     if (result.code === 0) return;
     throw new AppError(

@@ -24,13 +24,19 @@ test("parseStatistics() finds backends and servers by column name", () => {
 });
 
 test("parseInfo() reads pid and structure, and knows a configuration that is not ours", () => {
-  expect(parseInfo("Name: HAProxy\nPid: 12\ndescription: apollo-structure-00ff\n")).toEqual({ pid: 12, structure: "00ff" });
+  expect(parseInfo("Name: HAProxy\nPid: 12\ndescription: apollo-structure-00ff\n")).toEqual({
+    pid: 12,
+    structure: "00ff",
+  });
   expect(parseInfo("Pid: 12\ndescription: my own\n")).toEqual({ pid: 12, structure: null });
   expect(parseInfo("Unknown command\n")).toBeNull();
 });
 
 test("parseMap() reads the file and the socket's form", () => {
-  expect(parseMap("# names\nb.test svc_b\na.test  svc_a\n\n", "file")).toEqual({ "a.test": "svc_a", "b.test": "svc_b" });
+  expect(parseMap("# names\nb.test svc_b\na.test  svc_a\n\n", "file")).toEqual({
+    "a.test": "svc_a",
+    "b.test": "svc_b",
+  });
   expect(parseMap("0x55c8e6920220 a.test svc_a\n\n", "socket")).toEqual({ "a.test": "svc_a" });
 });
 
