@@ -1,0 +1,66 @@
+import { AppError } from "../model/error.ts";
+
+/** What `apollo server` was told. Missing fields come from its config file, the environment or its defaults. */
+export interface ServerFlags {
+  readonly config?: string;
+  readonly dataDir?: string;
+  /** ADDRESS:PORT of the one HTTPS port. */
+  readonly listen?: string;
+  /** Address that agents reach this server by. */
+  readonly advertise?: string;
+  readonly range?: string;
+  readonly blockPrefix?: string;
+  readonly datacenter?: string;
+  readonly dnsDomain?: string;
+  readonly ingressDomain?: string;
+  /** Serves the API without a token, on loopback only. */
+  readonly anonymous?: boolean;
+}
+
+export interface AgentFlags {
+  readonly config?: string;
+  readonly dataDir?: string;
+  readonly server?: string;
+  /** Join token; needed once, a host that has joined keeps its own credential. */
+  readonly token?: string;
+  readonly name?: string;
+  /** Address that other hosts reach this one by. */
+  readonly address?: string;
+  /** `key=value` each. */
+  readonly label?: readonly string[];
+}
+
+/** Server and agent of one host in one process. */
+export type UpFlags = ServerFlags & Pick<AgentFlags, "name" | "address" | "label">;
+
+export interface DemoFlags {
+  /** Runs the tour and ends, instead of leaving the lab up until Ctrl-C. */
+  readonly once?: boolean;
+  readonly hosts?: string;
+}
+
+/**
+ * The programs in the binary. They run until `signal` aborts (SIGINT, SIGTERM) and then end by themselves; an AppError
+ * becomes a message and an exit code.
+ */
+export interface ProgramEntries {
+  readonly runServer: (flags: ServerFlags, signal: AbortSignal) => Promise<void>;
+  readonly runAgent: (flags: AgentFlags, signal: AbortSignal) => Promise<void>;
+  readonly runUp: (flags: UpFlags, signal: AbortSignal) => Promise<void>;
+  /** The rest of the command line after `apollo lab`; resolves with the exit code. */
+  readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
+  readonly runDemo: (flags: DemoFlags, signal: AbortSignal) => Promise<number>;
+}
+
+/** Imports each program only when it is asked for, so that `apollo ps` does not load a server. */
+export const programs: ProgramEntries = {
+  runServer: () => Promise.reject(notInThisBuild("server")),
+  runAgent: () => Promise.reject(notInThisBuild("agent")),
+  runUp: () => Promise.reject(notInThisBuild("up")),
+  runLab: () => Promise.reject(notInThisBuild("lab")),
+  runDemo: () => Promise.reject(notInThisBuild("demo")),
+};
+
+function notInThisBuild(name: string): AppError {
+  return new AppError("unavailable", `Cannot run "apollo ${name}": it is not part of this build`);
+}
