@@ -2,7 +2,7 @@
  * Builds the console into a folder: hashed script, style and icon, the page that names them, and `bundle.js`, a module
  * that imports each as a file. Importing that module is what makes `bun build --compile` carry the files in the binary.
  */
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 
 /** Budget of the first load, DESIGN §7. */
@@ -17,10 +17,24 @@ export interface ConsoleBuild {
 
 const SOURCE = new URL("../src/console/", import.meta.url).pathname;
 
-/** Builds anew; throws with the bundler's messages when the source does not compile or the script is over its budget. */
+/**
+ * Builds anew, beside the old build and then in its place, so that nobody sees half of one. Throws with the bundler's messages when the source does not compile or the script is over its
+ * budget; the old build then stays.
+ */
 export async function buildConsole(outDir: string): Promise<ConsoleBuild> {
-  await rm(outDir, { recursive: true, force: true });
-  await mkdir(outDir, { recursive: true });
+  const work = `${outDir}.new-${process.pid}`;
+  await mkdir(work, { recursive: true });
+  try {
+    const build = await buildInto(work);
+    await rm(outDir, { recursive: true, force: true });
+    await rename(work, outDir);
+    return { outDir, ...build };
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+async function buildInto(outDir: string): Promise<Omit<ConsoleBuild, "outDir">> {
   const result = await Bun.build({
     entrypoints: [join(SOURCE, "main.tsx")],
     outdir: outDir,
@@ -51,7 +65,7 @@ export async function buildConsole(outDir: string): Promise<ConsoleBuild> {
       `Cannot accept the console's script: ${scriptGzipBytes} bytes gzipped, at most ${SCRIPT_GZIP_BYTES_MAX}`,
     );
   }
-  return { outDir, files, scriptGzipBytes };
+  return { files, scriptGzipBytes };
 }
 
 /** A map from file name to where the running program finds it: on disk, or inside the binary. */

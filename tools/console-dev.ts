@@ -4,7 +4,6 @@
  * scaled, fails or heals.
  */
 import { watch } from "node:fs";
-import { FakeCluster } from "../test/console/fake-cluster.ts";
 import { FakeServer } from "../test/console/fake-server.ts";
 import { makeDemoCluster } from "../test/console/demo-cluster.ts";
 import { buildConsole } from "./build-console.ts";
@@ -12,7 +11,7 @@ import { buildConsole } from "./build-console.ts";
 const [hosts = "3", perHost = "2", port = "8700"] = process.argv.slice(2);
 const outDir = new URL("../dist/console", import.meta.url).pathname;
 await buildConsole(outDir);
-const cluster: FakeCluster = makeDemoCluster(Number(hosts), Number(perHost));
+const cluster = makeDemoCluster(Number(hosts), Number(perHost));
 const server = await FakeServer.start(cluster, "dev", Number(port));
 console.log(`Console on a made-up cluster: ${server.url}#token=dev`);
 

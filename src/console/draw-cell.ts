@@ -16,8 +16,8 @@ export function drawCell(
   const { kind, width, height } = layout.size;
   const fill = theme.appFills[look.mark.colour] ?? theme.textQuiet;
   const back = look.dimmed || (scene.spotlight !== null && scene.spotlight !== look.app);
-  const faint = look.state === "leaving" ? 0.4 : 1;
-  context.globalAlpha = cell.presence * (back ? 0.16 : faint);
+  const alpha = cell.presence * (back ? 0.16 : 1);
+  context.globalAlpha = alpha;
   const shrink = 0.6 + 0.4 * cell.presence;
   const shape = {
     x: cell.x + (width * (1 - shrink)) / 2,
@@ -28,12 +28,9 @@ export function drawCell(
   const radius = kind === "dot" ? 2.5 : kind === "tile" ? 5 : 7;
   const solid = look.state === "ready" || look.state === "unhealthy" || look.state === "leaving";
   if (solid) {
-    context.fillStyle = fill;
-    if (kind === "dot") context.fillRect(shape.x, shape.y, shape.width, shape.height);
-    else {
-      roundedPath(context, shape, radius);
-      context.fill();
-    }
+    // Leaving ones fade their ground, not their text: it must stay readable.
+    const ground = look.state === "leaving" ? 0.3 : 1;
+    drawGround(context, { shape, radius, kind, fill, alpha, ground });
   } else {
     const edge = look.state === "starting" ? fill : theme.bad;
     context.strokeStyle = edge;
@@ -43,9 +40,43 @@ export function drawCell(
     context.stroke();
     context.setLineDash([]);
   }
-  if (kind !== "dot") drawCellText(context, scene, { ...item, ink: solid ? theme.appInk : theme.text });
+  const ink = solid && look.state !== "leaving" ? theme.appInk : theme.text;
+  if (kind !== "dot") drawCellText(context, scene, { ...item, ink });
   drawCellRing(context, scene, { id: cell.id, shape, radius });
   drawCellState(context, theme, { state: look.state, shape, kind });
+}
+
+/** Width of the coloured part of a plate or card, which holds the letters. */
+const BADGE_WIDTH = 42;
+
+function drawGround(
+  context: CanvasRenderingContext2D,
+  cell: {
+    readonly shape: Shape;
+    readonly radius: number;
+    readonly kind: string;
+    readonly fill: string;
+    readonly alpha: number;
+    readonly ground: number;
+  },
+): void {
+  const { shape, radius, alpha } = cell;
+  context.fillStyle = cell.fill;
+  context.globalAlpha = alpha * cell.ground;
+  if (cell.kind === "dot") context.fillRect(shape.x, shape.y, shape.width, shape.height);
+  else if (cell.kind === "tile") {
+    roundedPath(context, shape, radius);
+    context.fill();
+  } else {
+    context.beginPath();
+    context.roundRect(shape.x, shape.y, Math.min(BADGE_WIDTH, shape.width), shape.height, [radius, 0, 0, radius]);
+    context.fill();
+    // The rest is a tint, so that a wall of large cells does not shout.
+    context.globalAlpha = alpha * cell.ground * 0.15;
+    roundedPath(context, shape, radius);
+    context.fill();
+  }
+  context.globalAlpha = alpha;
 }
 
 function drawCellText(
@@ -66,19 +97,23 @@ function drawCellText(
   }
   context.font = `700 13px ${MAP_FONT}`;
   context.textAlign = "center";
-  context.fillText(look.mark.letters, cell.x + 22, middle);
+  context.fillText(look.mark.letters, cell.x + BADGE_WIDTH / 2, middle);
   context.textAlign = "left";
-  const room = width - 52;
+  context.fillStyle = scene.theme.text;
+  const left = cell.x + BADGE_WIDTH + 11;
+  const room = width - BADGE_WIDTH - 19;
   if (kind === "card") {
     context.font = `12px ${MAP_FONT}`;
-    context.fillText(fitText(context, look.caption, room), cell.x + 42, middle);
+    context.fillText(fitText(context, look.caption, room), left, middle);
     return;
   }
   context.font = `600 13px ${MAP_FONT}`;
-  context.fillText(fitText(context, look.name, room), cell.x + 42, middle - 9);
+  context.fillText(fitText(context, look.name, room), left, middle - 9);
   context.font = `12px ${MAP_FONT}`;
-  const caption = look.state === "unhealthy" ? `${look.caption} · unhealthy` : look.caption;
-  context.fillText(fitText(context, caption, room), cell.x + 42, middle + 9);
+  context.fillStyle = scene.theme.textQuiet;
+  const note = look.state === "unhealthy" ? " · unhealthy" : look.state === "leaving" ? " · stopping" : "";
+  const caption = look.caption + note;
+  context.fillText(fitText(context, caption, room), left, middle + 9);
 }
 
 /** The mark that tells a state without its colour. */

@@ -33,6 +33,17 @@ interface Tables {
   readonly deployments: Map<string, DeploymentJson>;
 }
 
+const EMPTY_VIEW: FeedView = {
+  sequence: null,
+  hosts: [],
+  apps: [],
+  instances: [],
+  services: [],
+  deployments: [],
+  instancesByApp: new Map(),
+  instancesByHost: new Map(),
+};
+
 /** Runs a function once, soon; the browser's frame clock, or at once in tests. */
 export type Schedule = (run: () => void) => void;
 
@@ -41,7 +52,10 @@ export class FeedStore {
   readonly #listeners = new Set<() => void>();
   #tables: Tables = emptyTables();
   #sequence: number | null = null;
-  #view: FeedView | null = null;
+  #view: FeedView = EMPTY_VIEW;
+  /** Kinds that changed since the view was built: the lists of all others are used again as they are. */
+  readonly #stale = new Set<Kind>();
+  #changed = false;
   #notifying = false;
 
   /** `schedule` folds a burst of changes into one call of the listeners. */
@@ -59,15 +73,21 @@ export class FeedStore {
       for (const kind of KINDS) for (const key of message.drop[kind] ?? []) this.#tables[kind].delete(key);
       putAll(this.#tables, message.put);
     }
+    const touched = message.type === "snapshot" ? this.#tables : { ...message.put, ...message.drop };
+    for (const kind of KINDS) if (kind in touched) this.#stale.add(kind);
     this.#sequence = message.sequence;
-    this.#view = null;
+    this.#changed = true;
     this.#notify();
     return true;
   }
 
   /** The same object until the next change. */
   readonly view = (): FeedView => {
-    this.#view ??= buildView(this.#tables, this.#sequence);
+    if (this.#changed) {
+      this.#view = buildView(this.#tables, { sequence: this.#sequence, last: this.#view, stale: this.#stale });
+      this.#stale.clear();
+      this.#changed = false;
+    }
     return this.#view;
   };
 
@@ -98,22 +118,38 @@ function putAll(tables: Tables, put: Partial<FeedState>): void {
   for (const deployment of put.deployments ?? []) tables.deployments.set(deployment.id, deployment);
 }
 
-function buildView(tables: Tables, sequence: number | null): FeedView {
-  const instances = [...tables.instances.values()].toSorted(
-    (a, b) => compareNatural(a.app, b.app) || compareText(a.id, b.id),
-  );
+function buildView(
+  tables: Tables,
+  from: { readonly sequence: number | null; readonly last: FeedView; readonly stale: ReadonlySet<Kind> },
+): FeedView {
+  const { last, stale } = from;
+  const instances = stale.has("instances") ? sortInstances(tables.instances) : last.instances;
+  const same = instances === last.instances;
   return {
-    sequence,
-    hosts: [...tables.hosts.values()].toSorted((a, b) => compareNatural(a.name, b.name)),
-    apps: [...tables.apps.values()].toSorted((a, b) => compareNatural(a.id, b.id)),
+    sequence: from.sequence,
+    hosts: stale.has("hosts") ? sortBy(tables.hosts, (host) => host.name) : last.hosts,
+    apps: stale.has("apps") ? sortBy(tables.apps, (app) => app.id) : last.apps,
     instances,
-    services: [...tables.services.values()].toSorted((a, b) => compareNatural(a.name, b.name)),
-    deployments: [...tables.deployments.values()].toSorted(
-      (a, b) => a.startedAtMs - b.startedAtMs || compareText(a.id, b.id),
-    ),
-    instancesByApp: Map.groupBy(instances, (instance) => instance.app),
-    instancesByHost: Map.groupBy(instances, (instance) => instance.host),
+    services: stale.has("services") ? sortBy(tables.services, (service) => service.name) : last.services,
+    deployments: stale.has("deployments") ? sortDeployments(tables.deployments) : last.deployments,
+    instancesByApp: same ? last.instancesByApp : Map.groupBy(instances, (instance) => instance.app),
+    instancesByHost: same ? last.instancesByHost : Map.groupBy(instances, (instance) => instance.host),
   };
+}
+
+function sortBy<T>(table: ReadonlyMap<string, T>, name: (item: T) => string): readonly T[] {
+  return [...table.values()].toSorted((a, b) => compareNatural(name(a), name(b)));
+}
+
+/** By app as people count; within an app by id alone, which is cheaper and as good for random ids. */
+function sortInstances(table: ReadonlyMap<string, InstanceJson>): readonly InstanceJson[] {
+  return [...table.values()].toSorted((a, b) =>
+    a.app === b.app ? compareText(a.id, b.id) : compareNatural(a.app, b.app),
+  );
+}
+
+function sortDeployments(table: ReadonlyMap<string, DeploymentJson>): readonly DeploymentJson[] {
+  return [...table.values()].toSorted((a, b) => a.startedAtMs - b.startedAtMs || compareText(a.id, b.id));
 }
 
 function compareText(a: string, b: string): number {

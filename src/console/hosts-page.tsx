@@ -16,10 +16,7 @@ export function HostsPage() {
     <div className="page">
       <h1>Hosts</h1>
       {feed.hosts.length === 0 ? (
-        <EmptyNote
-          text="No host has joined yet. On the server, show the command that joins one:"
-          command="apollo host join-command"
-        />
+        <EmptyNote text="No host has joined yet. This prints the command that joins one:" command="apollo host token" />
       ) : (
         <div className="table-wrap">
           <table>

@@ -2,7 +2,7 @@
  * The map's life on the page: takes the cluster's state, keeps slots and motion, and paints when something changed.
  * It stands outside React, since a component tree of five thousand cells would be slower than the painting itself.
  */
-import type { HostJson } from "../api/native/shapes.ts";
+import type { HostJson, InstanceJson } from "../api/native/shapes.ts";
 import type { AppMark } from "./app-marks.ts";
 import { instanceState } from "./app-tally.ts";
 import { drawMap } from "./draw-map.ts";
@@ -197,7 +197,7 @@ export class MapPainter {
         mark,
         app: instance.app,
         name: formatAppName(instance.app),
-        caption: instance.address === null ? `${formatInstanceState(instance)}…` : formatAddress(instance),
+        caption: formatCaption(instance),
         dimmed: input.dimmed.has(instance.id),
       });
     }
@@ -234,4 +234,9 @@ export class MapPainter {
     });
     if (this.#motion.isMoving(nowMs)) this.#repaint();
   }
+}
+
+function formatCaption(instance: InstanceJson): string {
+  if (instance.address !== null) return formatAddress(instance);
+  return instanceState(instance) === "starting" ? `${formatInstanceState(instance)}…` : formatInstanceState(instance);
 }

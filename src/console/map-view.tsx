@@ -19,36 +19,10 @@ const ARROWS: Readonly<Record<string, "left" | "right" | "up" | "down">> = {
 export function MapView({ spotlight }: { readonly spotlight: string | null }) {
   const { navigation } = useParts();
   const feed = useFeed();
-  const { query, selection } = usePageState();
-  const theme = useTheme() === "dark" ? DARK_MAP : LIGHT_MAP;
-  const marks = useContext(MarksContext);
-  const canvas = useRef<HTMLCanvasElement>(null);
-  const scroller = useRef<HTMLDivElement>(null);
-  const spacer = useRef<HTMLDivElement>(null);
-  const painter = useRef<MapPainter | null>(null);
+  const { selection } = usePageState();
+  const { canvas, scroller, spacer, painter } = useMapPainter(spotlight);
   const [spot, setSpot] = useState<MapSpot | null>(null);
   const [spoken, setSpoken] = useState("");
-
-  const dimmed = useMemo(() => {
-    const terms = parseSearch(query);
-    const out = new Set<string>();
-    if (terms.length === 0) return out;
-    for (const instance of feed.instances) if (!matchesSearch(terms, instanceSearch(instance))) out.add(instance.id);
-    return out;
-  }, [feed, query]);
-
-  useLayoutEffect(() => {
-    if (canvas.current === null || scroller.current === null || spacer.current === null) return;
-    const made = new MapPainter({ canvas: canvas.current, scroller: scroller.current, spacer: spacer.current });
-    painter.current = made;
-    // Browser tests ask where a thing stands in order to point at it.
-    Object.assign(canvas.current, { locateOnMap: (hit: MapHit) => made.locate(hit) });
-    return () => made.close();
-  }, []);
-
-  useEffect(() => {
-    painter.current?.show({ feed, marks, theme, selected: selection, spotlight, dimmed });
-  }, [feed, marks, theme, selection, spotlight, dimmed]);
 
   const select = (hit: MapHit | null): void => {
     const same = hit !== null && hit.kind === selection?.kind && hit.key === selection.key;
@@ -107,6 +81,46 @@ export function MapView({ spotlight }: { readonly spotlight: string | null }) {
       </p>
     </div>
   );
+}
+
+/** Makes the painter with the page and shows it everything that changes. */
+function useMapPainter(spotlight: string | null) {
+  const feed = useFeed();
+  const { selection } = usePageState();
+  const theme = useTheme() === "dark" ? DARK_MAP : LIGHT_MAP;
+  const marks = useContext(MarksContext);
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const scroller = useRef<HTMLDivElement>(null);
+  const spacer = useRef<HTMLDivElement>(null);
+  const painter = useRef<MapPainter | null>(null);
+  const dimmed = useDimmed();
+
+  useLayoutEffect(() => {
+    if (canvas.current === null || scroller.current === null || spacer.current === null) return;
+    const made = new MapPainter({ canvas: canvas.current, scroller: scroller.current, spacer: spacer.current });
+    painter.current = made;
+    // Browser tests ask where a thing stands in order to point at it.
+    Object.assign(canvas.current, { locateOnMap: (hit: MapHit) => made.locate(hit) });
+    return () => made.close();
+  }, []);
+
+  useEffect(() => {
+    painter.current?.show({ feed, marks, theme, selected: selection, spotlight, dimmed });
+  }, [feed, marks, theme, selection, spotlight, dimmed]);
+  return { canvas, scroller, spacer, painter };
+}
+
+/** Instances that the search leaves out. */
+function useDimmed(): ReadonlySet<string> {
+  const feed = useFeed();
+  const { query } = usePageState();
+  return useMemo(() => {
+    const terms = parseSearch(query);
+    const out = new Set<string>();
+    if (terms.length === 0) return out;
+    for (const instance of feed.instances) if (!matchesSearch(terms, instanceSearch(instance))) out.add(instance.id);
+    return out;
+  }, [feed, query]);
 }
 
 function sameSpot(a: MapSpot | null, b: MapSpot | null): boolean {

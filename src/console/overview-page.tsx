@@ -1,6 +1,6 @@
 import { useState } from "react";
 import { instanceState, tallyApp } from "./app-tally.ts";
-import { useFeed, useNowMs, usePageState, useParts } from "./console-context.ts";
+import { useConnection, useFeed, useNowMs, usePageState, useParts } from "./console-context.ts";
 import { DeploymentProgress } from "./deployment-progress.tsx";
 import { EmptyNote } from "./empty-note.tsx";
 import type { FeedView } from "./feed-store.ts";
@@ -37,8 +37,8 @@ export function OverviewPage() {
         </div>
         {feed.hosts.length === 0 && feed.instances.length === 0 ? (
           <EmptyNote
-            text="No host has joined yet. On the server, show the command that joins one:"
-            command="apollo host join-command"
+            text="No host has joined yet. This prints the command that joins one:"
+            command="apollo host token"
           />
         ) : state.asTable ? (
           <OverviewTable feed={feed} query={state.query} />
@@ -148,13 +148,7 @@ function Attention({ feed }: { readonly feed: FeedView }) {
   return (
     <section aria-label="Attention">
       {problems.length === 0 ? (
-        <p className="all-well">
-          {feed.hosts.length === 0 ? (
-            <StateWord tone="quiet">No host yet</StateWord>
-          ) : (
-            <StateWord tone="good">All well</StateWord>
-          )}
-        </p>
+        <AllWell hosts={feed.hosts.length} />
       ) : (
         <>
           <h2>{problems.length === 1 ? "One thing wants attention" : `${problems.length} things want attention`}</h2>
@@ -182,6 +176,17 @@ function Attention({ feed }: { readonly feed: FeedView }) {
         </>
       )}
     </section>
+  );
+}
+
+function AllWell({ hosts }: { readonly hosts: number }) {
+  const live = useConnection().state === "live";
+  // What was well when the connection went may not be any more.
+  const word = !live ? "Not live: as last heard" : hosts === 0 ? "No host yet" : "All well";
+  return (
+    <p className="all-well">
+      <StateWord tone={live && hosts > 0 ? "good" : "quiet"}>{word}</StateWord>
+    </p>
   );
 }
 

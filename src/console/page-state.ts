@@ -26,7 +26,7 @@ export const FIRST_PAGE: PageState = { page: { name: "overview" }, query: "", se
 
 /** Reads `#/apps/web?q=text`; whatever it does not know leads to the overview. */
 export function parsePageState(hash: string): PageState {
-  const [path = "", search = ""] = splitOnce(hash.replace(/^#\/?/, ""), "?");
+  const [path, search] = splitOnce(hash.replace(/^#\/?/, ""), "?");
   const parameters = new URLSearchParams(search);
   return {
     page: parsePage(path),
@@ -52,7 +52,7 @@ export function pageHref(page: Page): string {
 }
 
 function parsePage(path: string): Page {
-  const [first = "", rest = ""] = splitOnce(path, "/");
+  const [first, rest] = splitOnce(path, "/");
   if (first === "apps" && rest !== "") return { name: "app", id: `/${decodePath(rest)}` };
   if (first === "apps" || first === "services" || first === "hosts") return { name: first };
   return { name: "overview" };
@@ -64,7 +64,7 @@ function formatPage(page: Page): string {
 }
 
 function parseSelection(text: string | null): Selection | null {
-  const [kind = "", key = ""] = splitOnce(text ?? "", ":");
+  const [kind, key] = splitOnce(text ?? "", ":");
   return (kind === "host" || kind === "instance") && key !== "" ? { kind, key } : null;
 }
 

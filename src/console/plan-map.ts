@@ -70,7 +70,7 @@ export function planMapSlots(
   const known = new Set(hosts);
   const byHost = Map.groupBy(placements, (placement) => placement.host);
   // Instances may outlive the record of their host for a moment; they must not vanish from the picture.
-  const strays = [...byHost.keys()].filter((host) => !known.has(host)).toSorted();
+  const strays = [...byHost.keys()].filter((host) => !known.has(host)).toSorted(compareText);
   const slots = new Map<string, readonly (string | null)[]>();
   for (const host of [...hosts, ...strays])
     slots.set(host, fillSlots(previous.get(host) ?? [], byHost.get(host) ?? []));

@@ -175,7 +175,10 @@ function HostDetails({ host }: { readonly host: HostJson }) {
           <ul className="plain-list">
             {[...apps].map(([app, instances]) => (
               <li key={app}>
-                <AppLink app={app} /> <span className="quiet">{formatCount(instances.length, "instance")}</span>
+                <AppLink app={app} />
+                <span className="quiet" title={formatCount(instances.length, "instance")}>
+                  × {instances.length}
+                </span>
               </li>
             ))}
           </ul>

@@ -73,39 +73,45 @@ function ServiceCard({ service, domain }: { readonly service: ServiceJson; reado
           </thead>
           <tbody>
             {service.endpoints.map((endpoint) => (
-              <tr key={endpoint.id} data-endpoint={`${endpoint.address}:${endpoint.port}`}>
-                <th scope="row">
-                  <CopyText text={`${endpoint.address}:${endpoint.port}`} what="address" />
-                  {endpoint.protocol === "tcp" ? null : <span className="quiet"> {endpoint.protocol}</span>}
-                </th>
-                <td>
-                  <StateWord tone={ENDPOINT_TONE[endpoint.health]}>{endpoint.health}</StateWord>
-                </td>
-                <td>
-                  <a href={hostHref(endpoint.host)}>{endpoint.host}</a>
-                </td>
-                <td>
-                  {endpoint.tags.map((tag) => (
-                    <code key={tag} className="tag">
-                      {tag}
-                    </code>
-                  ))}
-                </td>
-                <td>
-                  {endpoint.instance === null ? (
-                    <code className="quiet">{endpoint.container.slice(0, 12)}</code>
-                  ) : (
-                    <a href={instanceHref(endpoint.instance)}>
-                      <code>{endpoint.container.slice(0, 12)}</code>
-                    </a>
-                  )}
-                </td>
-              </tr>
+              <EndpointRow key={endpoint.id} endpoint={endpoint} />
             ))}
           </tbody>
         </table>
       </div>
     </section>
+  );
+}
+
+function EndpointRow({ endpoint }: { readonly endpoint: EndpointJson }) {
+  return (
+    <tr data-endpoint={`${endpoint.address}:${endpoint.port}`}>
+      <th scope="row">
+        <CopyText text={`${endpoint.address}:${endpoint.port}`} what="address" />
+        {endpoint.protocol === "tcp" ? null : <span className="quiet"> {endpoint.protocol}</span>}
+      </th>
+      <td>
+        <StateWord tone={ENDPOINT_TONE[endpoint.health]}>{endpoint.health}</StateWord>
+      </td>
+      <td>
+        <a href={hostHref(endpoint.host)}>{endpoint.host}</a>
+      </td>
+      <td>
+        {endpoint.tags.map((tag) => (
+          <code key={tag} className="tag">
+            {tag}
+          </code>
+        ))}
+      </td>
+      <td>
+        {endpoint.instance === null ? (
+          <code className="quiet">{endpoint.container.slice(0, 12)}</code>
+        ) : (
+          <a href={instanceHref(endpoint.instance)}>
+            <code>{endpoint.container.slice(0, 12)}</code>
+          </a>
+        )}
+      </td>
+    </tr>
   );
 }
 

@@ -22,7 +22,7 @@ export function Shell() {
     <MarksContext value={marks}>
       <div className="shell">
         <TopBar />
-        <main id="main" tabIndex={-1} aria-busy={feed.sequence === null}>
+        <main id="main" tabIndex={-1} aria-busy={feed.sequence === null} data-connection-state={connection.state}>
           {feed.sequence === null ? <p className="waiting">Waiting for the cluster's state…</p> : <CurrentPage />}
         </main>
         <Announcer />

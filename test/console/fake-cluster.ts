@@ -114,7 +114,7 @@ export class FakeCluster {
   step(): boolean {
     const touched = new Set<string>();
     const gone: string[] = [];
-    for (const instance of [...this.instances.values()]) {
+    for (const instance of this.instances.values()) {
       const next = this.#next(instance);
       if (next === instance) continue;
       touched.add(instance.app);
