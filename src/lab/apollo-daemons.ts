@@ -95,7 +95,12 @@ export async function awaitHosts(
       if (missing.length > 0) throw new AppError("unavailable", `${missing.join(", ")} not up`);
       return true;
     },
-    { what: `${names.length} hosts to be up (logs: ${labPaths(lab).logs})`, timeoutMs: JOIN_TIMEOUT_MS, intervalMs: 200, ...hooks },
+    {
+      what: `${names.length} hosts to be up (logs: ${labPaths(lab).logs})`,
+      timeoutMs: JOIN_TIMEOUT_MS,
+      intervalMs: 200,
+      ...hooks,
+    },
   );
 }
 

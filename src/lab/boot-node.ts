@@ -25,8 +25,19 @@ export async function startHolder(
   options: { readonly network: string | null; readonly kinds: readonly string[] },
 ): Promise<ProcessRef> {
   const enter = options.network === null ? [] : ["nsenter", `--net=/run/netns/${options.network}`];
-  const argv = [...enter, "unshare", ...options.kinds, "--pid", "--fork", "--kill-child"];
-  const [program = "", ...rest] = [...argv, "tini", "-s", "--", "sleep", "infinity"];
+  const argv = [
+    "unshare",
+    ...options.kinds,
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "tini",
+    "-s",
+    "--",
+    "sleep",
+    "infinity",
+  ];
+  const [program = "", ...rest] = enter.concat(argv);
   // Its own session: Ctrl-C in the terminal of `lab up` must not reach it.
   const child = spawn(program, rest, { stdio: "ignore", detached: true, env: nodeEnv(lab, node) });
   let failed: string | null = null;
@@ -96,7 +107,7 @@ export function macOf(address: Ipv4): string {
 /** First power-on: the files in which a host differs from the machine whose root it shares. */
 function formatDisk(plan: LabPlan, node: LabNode, paths: NodePaths): void {
   for (const dir of [paths.work, paths.merged, paths.docker, paths.apollo]) mkdirSync(dir, { recursive: true });
-  const own = [...["etc/docker", "usr/bin"], ...HIDDEN, ...["var/lib/docker", "var/lib/apollo"]];
+  const own = ["etc/docker", "usr/bin", "var/lib/docker", "var/lib/apollo", ...HIDDEN];
   for (const dir of own) mkdirSync(`${paths.upper}/${dir}`, { recursive: true });
   const hosts = plan.nodes.map((other) => `${other.address} ${other.name}`);
   const etc = `${paths.upper}/etc`;

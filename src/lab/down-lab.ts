@@ -78,9 +78,16 @@ async function listNamespaces(): Promise<readonly string[]> {
 /** Cgroups of containers whose processes are gone; the kernel may need a moment to let go of the last ones. */
 async function removeCgroups(matches: (entry: string) => boolean): Promise<void> {
   const roots = ["", ...listDirs(CGROUP_ROOT).map((entry) => `/${entry}`)].map((entry) => `${CGROUP_ROOT}${entry}`);
-  const doomed = roots.flatMap((root) => listDirs(root).filter(matches).map((entry) => `${root}/${entry}`));
+  const doomed = roots.flatMap((root) =>
+    listDirs(root)
+      .filter(matches)
+      .map((entry) => `${root}/${entry}`),
+  );
   for (const dir of doomed) {
-    await waitFor(() => Promise.resolve(removeTree(dir)), { what: `cgroup ${dir} to be free`, timeoutMs: CGROUP_TIMEOUT_MS });
+    await waitFor(() => Promise.resolve(removeTree(dir)), {
+      what: `cgroup ${dir} to be free`,
+      timeoutMs: CGROUP_TIMEOUT_MS,
+    });
   }
 }
 
@@ -92,7 +99,8 @@ function removeTree(dir: string): boolean {
   } catch (error) {
     if (!(error instanceof Error && "code" in error)) throw error;
     if (error.code === "EBUSY" || error.code === "ENOTEMPTY") return false;
-    if (error.code !== "ENOENT") throw new AppError("unavailable", `Cannot remove ${dir}: ${error.message}`, { cause: error });
+    if (error.code !== "ENOENT")
+      throw new AppError("unavailable", `Cannot remove ${dir}: ${error.message}`, { cause: error });
   }
   return true;
 }

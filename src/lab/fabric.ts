@@ -83,7 +83,9 @@ export function parseCuts(text: string, nodes: readonly LabNode[]): readonly str
   const names = new Map(nodes.map((node) => [node.mark, node.name]));
   try {
     const listing = JSON.parse(text) as {
-      readonly nftables: readonly { readonly set?: { readonly elem?: readonly { readonly concat: [number, string] }[] } }[];
+      readonly nftables: readonly {
+        readonly set?: { readonly elem?: readonly { readonly concat: [number, string] }[] };
+      }[];
     };
     const elements = listing.nftables.flatMap((entry) => entry.set?.elem ?? []);
     return elements.map(({ concat: [mark, to] }) => `${names.get(mark) ?? mark}>${to}`).toSorted();
@@ -109,6 +111,9 @@ export async function startResolver(plan: LabPlan, holder: ProcessRef, signal?: 
     "--no-resolv",
     "--no-hosts",
     "--bind-dynamic",
+    // Types that these names do not have are answered "no data": a refusal makes some clients fail the whole look-up.
+    "--local=/lab/",
+    `--local=/${OUTSIDE_NAME}/`,
     "--log-facility=-",
     `--host-record=registry.lab,${registry}`,
     `--host-record=${OUTSIDE_NAME},${OUTSIDE_ADDRESS}`,

@@ -28,7 +28,11 @@ export async function startForward(
   const socket = `${sockets}/${node.name}-${port}`;
   await startDaemon(lab, "fabric", {
     log: "forward",
-    argv: ["socat", `UNIX-LISTEN:${socket},fork,unlink-early,mode=600`, `TCP:${node.address}:${port},connect-timeout=3`],
+    argv: [
+      "socat",
+      `UNIX-LISTEN:${socket},fork,unlink-early,mode=600`,
+      `TCP:${node.address}:${port},connect-timeout=3`,
+    ],
     enter: enterFabric(holders.fabric),
   });
   const enter = ["nsenter", "--target", String(holders.gate.pid), "--pid", "--"];

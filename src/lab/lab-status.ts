@@ -28,7 +28,16 @@ export interface LabStatus {
 export async function labStatus(name: string): Promise<LabStatus> {
   const state = readLabState(name);
   const dir = labPaths(name).dir;
-  const broken = { name, phase: "broken", parts: null, dir, adminConfig: null, nodes: [], forwards: [], cuts: [] } as const;
+  const broken = {
+    name,
+    phase: "broken",
+    parts: null,
+    dir,
+    adminConfig: null,
+    nodes: [],
+    forwards: [],
+    cuts: [],
+  } as const;
   if (state === null) return broken;
   const plan = planLab(name, state.hosts);
   const on = (part: string): boolean => {

@@ -84,7 +84,9 @@ export class Lab {
 export function openLab(name: string): Lab {
   const state = requireState(name);
   if (state.phase !== "up") {
-    throw new AppError("unavailable", `Cannot use lab "${name}": it did not come up`, { hint: `apollo lab down ${name}` });
+    throw new AppError("unavailable", `Cannot use lab "${name}": it did not come up`, {
+      hint: `apollo lab down ${name}`,
+    });
   }
   return new Lab(name, planLab(name, state.hosts));
 }
@@ -170,7 +172,12 @@ class LabStart {
     this.#hooks.onProgress(`lab ${name}: ${hosts.length} hosts join`);
     const token = readJoinToken(name);
     for (const host of hosts) await startAgent(name, host, { address: server.address, token });
-    await awaitHosts(name, admin, hosts.map((host) => host.name), this.#hooks);
+    await awaitHosts(
+      name,
+      admin,
+      hosts.map((host) => host.name),
+      this.#hooks,
+    );
   }
 
   async #forward(node: LabNode, port: number): Promise<LabForward> {
@@ -202,7 +209,8 @@ export async function stopHost(lab: string, host: string): Promise<void> {
   const state = requireState(lab);
   nodeOf(planLab(lab, state.hosts), host);
   const { [host]: holder, ...processes } = state.processes;
-  if (holder === undefined) throw new AppError("conflict", `Cannot stop ${host}: it is off`, { hint: `apollo lab start ${host}` });
+  if (holder === undefined)
+    throw new AppError("conflict", `Cannot stop ${host}: it is off`, { hint: `apollo lab start ${host}` });
   await endHolder(host, holder);
   await removeNodeRemains(lab, host);
   writeLabState({ ...state, processes });
@@ -246,13 +254,23 @@ export async function endDaemonOf(lab: string, host: string, program: string, si
 }
 
 /** Cuts what goes from `from` to `to`, and unless `oneWay` also back. */
-export async function cutLink(lab: string, from: string, to: string, options: { readonly oneWay?: boolean } = {}): Promise<void> {
+export async function cutLink(
+  lab: string,
+  from: string,
+  to: string,
+  options: { readonly oneWay?: boolean } = {},
+): Promise<void> {
   const [a, b] = linkEnds(lab, from, to);
   await cutOneWay(lab, a, b);
   if (options.oneWay !== true) await cutOneWay(lab, b, a);
 }
 
-export async function healLink(lab: string, from: string, to: string, options: { readonly oneWay?: boolean } = {}): Promise<void> {
+export async function healLink(
+  lab: string,
+  from: string,
+  to: string,
+  options: { readonly oneWay?: boolean } = {},
+): Promise<void> {
   const [a, b] = linkEnds(lab, from, to);
   await healOneWay(lab, a, b);
   if (options.oneWay !== true) await healOneWay(lab, b, a);

@@ -100,7 +100,9 @@ export function listChildren(parent: number): readonly ProcessRef[] {
 }
 
 function listPids(): readonly number[] {
-  return readdirSync("/proc").filter((entry) => /^[0-9]+$/.test(entry)).map(Number);
+  return readdirSync("/proc")
+    .filter((entry) => /^[0-9]+$/.test(entry))
+    .map(Number);
 }
 
 function isZombie(pid: number): boolean {

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { accessSync, closeSync, constants, openSync } from "node:fs";
 import { AppError } from "../model/error.ts";
 
 export interface CommandOptions {
@@ -72,6 +72,22 @@ export async function mustRun(argv: readonly string[], options: CommandOptions =
     throw new AppError("unavailable", `Cannot run ${quote(argv)}: exit code ${result.code}: ${said}`);
   }
   return result.stdout;
+}
+
+/** Path of a program as PATH finds it. @throws AppError `unavailable`. */
+export function findProgram(name: string): string {
+  const paths = (process.env.PATH ?? "").split(":").map((dir) => `${dir}/${name}`);
+  const found = paths.find((path) => {
+    try {
+      accessSync(path, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (found === undefined)
+    throw new AppError("unavailable", `Cannot find the program "${name}"`, { hint: "npm run setup" });
+  return found;
 }
 
 function quote(argv: readonly string[]): string {

@@ -31,9 +31,13 @@ export async function waitFor<T>(probe: () => Promise<T | null | false>, options
     });
     if (value !== null && value !== false) return value;
     const elapsedMs = systemClock.monotonicMs() - startMs;
-    if (options.signal?.aborted === true) throw new AppError("unavailable", `Cannot wait for ${options.what}: interrupted`);
+    if (options.signal?.aborted === true)
+      throw new AppError("unavailable", `Cannot wait for ${options.what}: interrupted`);
     if (elapsedMs > options.timeoutMs) {
-      throw new AppError("unavailable", `Cannot wait longer for ${options.what}: not there after ${options.timeoutMs} ms${reason}`);
+      throw new AppError(
+        "unavailable",
+        `Cannot wait longer for ${options.what}: not there after ${options.timeoutMs} ms${reason}`,
+      );
     }
     if (elapsedMs > nextProgressMs) {
       options.onProgress?.(`waiting for ${options.what} (${Math.round(elapsedMs / 1000)} s)`);
