@@ -11,8 +11,8 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const NODE_MAJOR_MIN = 20;
 const APT_TIMEOUT_MS = 15 * 60_000;
 const NPM_TIMEOUT_MS = 10 * 60_000;
-/** The lab's disks lie below it, so it must be a real file system. */
-const LAB_PARENT = "/var/lib";
+/** The lab's disks lie here, so it must be a real file system; in a container it can be a volume. */
+const LAB_ROOT = "/var/lib/apollo-lab";
 const POLICY = "/usr/sbin/policy-rc.d";
 
 /** Debian package, the program by which we know that it (or a package like it) is there, and why it is needed. */
@@ -96,6 +96,9 @@ function isDynamic(path) {
   return Array.from({ length: count }, (_, index) => elf.readUInt32LE(start + index * size)).includes(3);
 }
 
+/** The package lists were fetched by this run. */
+let listsAreFresh = false;
+
 /** Installs packages without starting what is in them: the lab starts its own engines, the machine needs none. */
 async function install(packages) {
   console.log("Apollo needs Debian packages that are not installed:");
@@ -103,10 +106,11 @@ async function install(packages) {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   const withdraw = forbidServiceStart();
   try {
-    await run("apt-get update", ["apt-get", "update", "-q"], { env, timeoutMs: APT_TIMEOUT_MS });
+    if (!listsAreFresh) await run("apt-get update", ["apt-get", "update", "-q"], { env, timeoutMs: APT_TIMEOUT_MS });
+    listsAreFresh = true;
     const names = packages.map(([name]) => name);
     const argv = ["apt-get", "install", "-q", "-y", "--no-install-recommends", ...names];
-    await run(`apt-get install ${names.join(" ")}`, argv, { env, timeoutMs: APT_TIMEOUT_MS });
+    await run(`apt-get install of ${names.length} packages`, argv, { env, timeoutMs: APT_TIMEOUT_MS });
   } finally {
     withdraw();
   }
@@ -126,7 +130,8 @@ function forbidServiceStart() {
 /** Tries each thing for real, in namespaces that are thrown away: a module may be there and still be forbidden. */
 function checkKernel() {
   const name = `apl-check-${process.pid}`;
-  const dir = join(LAB_PARENT, `apollo-check-${process.pid}`);
+  const parent = existsSync(LAB_ROOT) ? LAB_ROOT : dirname(LAB_ROOT);
+  const dir = join(parent, `.apollo-check-${process.pid}`);
   try {
     attempt("network namespaces", ["ip", "netns", "add", name]);
     attempt("bridges", ["ip", "-n", name, "link", "add", "b0", "type", "bridge"]);
@@ -140,7 +145,8 @@ function checkKernel() {
     const layers = `lowerdir=/,upperdir=${dir}/upper,workdir=${dir}/work`;
     const mount = ["mount", "-t", "overlay", "overlay", "-o", layers, `${dir}/root`];
     const spaces = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--propagation", "private"];
-    attempt(`mount, UTS, IPC and PID namespaces with overlayfs on ${LAB_PARENT}`, [...spaces, ...mount]);
+    attempt("mount, UTS, IPC and PID namespaces", [...spaces, "true"]);
+    attempt(`overlayfs with its upper layer on ${parent} (is that an overlay itself?)`, [...spaces, ...mount]);
     if (!existsSync("/sys/fs/cgroup/memory") && !existsSync("/sys/fs/cgroup/cgroup.controllers")) {
       fail("kernel or container without cgroups: nothing is mounted on /sys/fs/cgroup");
     }

@@ -146,6 +146,10 @@ async function mountRoot(holder: ProcessRef, node: LabNode, paths: NodePaths): P
     // A new sysfs shows this namespace's devices; the cgroup tree must come from the machine, or the engine finds none.
     ["-t", "sysfs", "sysfs", `${root}/sys`],
     ["--rbind", "/sys/fs/cgroup", `${root}/sys/fs/cgroup`],
+    // Where AppArmor is on, the engine loads its profile through it and starts no container without.
+    ...(existsSync("/sys/kernel/security/apparmor")
+      ? [["--rbind", "/sys/kernel/security", `${root}/sys/kernel/security`]]
+      : []),
     ["--rbind", "/dev", `${root}/dev`],
     ["-t", "tmpfs", "-o", "mode=1777", "tmpfs", `${root}/dev/shm`],
     ["-t", "tmpfs", "-o", "mode=755", "tmpfs", `${root}/run`],

@@ -26,7 +26,8 @@ export async function downLab(name: string): Promise<void> {
   await removeCgroups((entry) => isOfLab(entry, prefix));
   // The hosts' mounts went with their mount namespaces: below the directory there are only files now.
   rmSync(labPaths(lab).dir, { recursive: true, force: true });
-  if (existsSync(LAB_ROOT) && readdirSync(LAB_ROOT).length === 0) rmdirSync(LAB_ROOT);
+  // Kept while another lab is in it, or when someone mounted it.
+  removeTreeIfEmpty(LAB_ROOT);
 }
 
 /** Takes down every lab that left anything: a directory, a process or a namespace. Returns their names. */
@@ -103,6 +104,10 @@ function removeTree(dir: string): boolean {
       throw new AppError("unavailable", `Cannot remove ${dir}: ${error.message}`, { cause: error });
   }
   return true;
+}
+
+function removeTreeIfEmpty(dir: string): void {
+  if (existsSync(dir) && readdirSync(dir).length === 0) removeTree(dir);
 }
 
 function listDirs(dir: string): readonly string[] {

@@ -47,9 +47,13 @@ const SEGMENTS: readonly LabSegment[] = [
 /** Short enough that unix socket paths and namespace names below it stay within their limits. */
 const NAME_PATTERN = /^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$/;
 
+export function isLabName(text: string): boolean {
+  return NAME_PATTERN.test(text);
+}
+
 /** Reads a lab's name. @throws AppError `invalid`. */
 export function parseLabName(text: string): string {
-  if (!NAME_PATTERN.test(text)) {
+  if (!isLabName(text)) {
     throw new AppError("invalid", `Cannot use lab name "${text}": it must be 1 to 20 of a-z, 0-9 and inner dashes`);
   }
   return text;

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 
 import { z } from "zod";
 import { AppError } from "../model/error.ts";
 import { LAB_ROOT, labPaths } from "./lab-paths.ts";
+import { isLabName } from "./lab-plan.ts";
 import { isAlive } from "./process-table.ts";
 import type { ProcessRef } from "./process-table.ts";
 
@@ -90,7 +91,9 @@ export function claimLabName(lab: string): void {
 
 export function listLabNames(): readonly string[] {
   try {
-    return readdirSync(LAB_ROOT).toSorted();
+    return readdirSync(LAB_ROOT)
+      .filter((entry) => isLabName(entry))
+      .toSorted();
   } catch {
     return [];
   }
