@@ -24,7 +24,7 @@ const COMMANDS = {
   test: { about: "build, check and all tests", run: test, forTests: true },
   ok: { about: "check and the fast tests, under a minute", run: ok },
   check: { about: "types, lint, format, layers, house rules", run: (bun) => report([], () => checks(bun)) },
-  bench: { about: "a benchmark by name, [--json]", run: bench },
+  bench: { about: "a benchmark by name, [--json]; without a name, the list", run: bench },
   sim: { about: "the simulated cluster, [--seed N]", run: (bun, args) => script(bun, "src/sim/main.ts", args) },
   dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },
 };
@@ -52,15 +52,9 @@ async function demo(bun, rest) {
 }
 
 async function bench(bun, rest) {
-  const names = listFiles("bench").flatMap((path) => /^bench\/([a-z0-9-]+)\.bench\.ts$/.exec(path)?.[1] ?? []);
-  const [wanted = "", ...options] = rest;
-  if (!names.includes(wanted)) {
-    console.error(`Cannot run benchmark "${wanted}": there are ${names.join(", ") || "none"}`);
-    return 2;
-  }
   // The last line of --json is for programs: what the build has to say goes where it does not disturb.
   const built = await runBuild(bun, { stdout: 2 });
-  return built === 0 ? run([bun, join(ROOT, `bench/${wanted}.bench.ts`), ...options]) : built;
+  return built === 0 ? script(bun, "bench/main.ts", rest) : built;
 }
 
 function script(bun, path, rest) {

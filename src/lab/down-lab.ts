@@ -10,6 +10,8 @@ import { waitFor } from "./wait-for.ts";
 
 const END_TIMEOUT_MS = 15_000;
 const CGROUP_TIMEOUT_MS = 10_000;
+/** A command that a killed `up` had just started may still add something behind our back: then a second look is needed. */
+const PASSES_MAX = 3;
 const CGROUP_ROOT = "/sys/fs/cgroup";
 
 /**
@@ -18,6 +20,16 @@ const CGROUP_ROOT = "/sys/fs/cgroup";
  */
 export async function downLab(name: string): Promise<void> {
   const lab = parseLabName(name);
+  for (let pass = 1; pass <= PASSES_MAX; pass += 1) {
+    await removeLab(lab);
+    if (!(await listLabTraces()).includes(lab)) return;
+  }
+  throw new AppError("unavailable", `Cannot take lab "${lab}" down: something makes it anew`, {
+    hint: `Is "apollo lab up" still running for it? Then end that first`,
+  });
+}
+
+async function removeLab(lab: string): Promise<void> {
   await endProcesses(lab);
   const prefix = namespaceOf(lab, "");
   for (const network of await listNamespaces()) {

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
-import { awaitHosts, readJoinToken, startAgent, startServer, writeAdminConfig } from "./apollo-daemons.ts";
+import { SERVER_PORT, awaitHosts, readJoinToken, startAgent, startServer, writeAdminConfig } from "./apollo-daemons.ts";
 import { bootNode, endHolder, placeBinary, startHolder } from "./boot-node.ts";
 import { downLab, removeNodeRemains } from "./down-lab.ts";
 import { startEngine } from "./engine.ts";
@@ -166,7 +166,7 @@ class LabStart {
     const server = nodeOf(this.#plan, SERVER_NODE);
     this.#hooks.onProgress(`lab ${name}: server`);
     const admin = await startServer(name, server, this.#hooks);
-    const forward = await this.#forward(server, 8443);
+    const forward = await this.#forward(server, SERVER_PORT);
     writeAdminConfig(name, admin, forward.localPort);
     for (const host of hosts) await this.#forward(host, 80);
     this.#hooks.onProgress(`lab ${name}: ${hosts.length} hosts join`);

@@ -1,4 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
+import { spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { describeError } from "../../src/model/error.ts";
 import { downLab, listLabTraces } from "../../src/lab/down-lab.ts";
@@ -18,7 +19,7 @@ const first = `t1-${suffix}`;
 const second = `t2-${suffix}`;
 
 afterAll(async () => {
-  for (const name of [first, second]) await downLab(name);
+  for (const name of [first, second, `t3-${suffix}`, `t4-${suffix}`]) await downLab(name);
 });
 
 function failureOf(promise: Promise<unknown>): Promise<string> {
@@ -148,6 +149,27 @@ test(
     const up = upLab({ name, hosts: 2, parts: "engines", signal: stop.signal, onProgress: interrupt });
     expect(await failureOf(up)).not.toBe("no failure");
     expect(await remains(name)).toEqual([]);
+  },
+  LAB_TIMEOUT_MS,
+);
+
+test(
+  "downLab() removes what an upLab() that was killed had made, at whatever step",
+  async () => {
+    for (const step of ["fabric", "engine", "up"]) {
+      const name = `t4-${suffix}`;
+      const fixture = new URL("lab-up.fixture.ts", import.meta.url).pathname;
+      const child = spawn(process.execPath, [fixture, name], { stdio: ["ignore", "pipe", "inherit"] });
+      await new Promise<void>((resolve) => {
+        child.stdout.setEncoding("utf8").on("data", (text: string) => {
+          if (text.split("\n").some((line) => line.includes(step))) child.kill("SIGKILL");
+        });
+        child.on("close", () => resolve());
+      });
+      expect(await listLabTraces()).toContain(name);
+      await downLab(name);
+      expect(await remains(name)).toEqual([]);
+    }
   },
   LAB_TIMEOUT_MS,
 );
