@@ -1,0 +1,64 @@
+// Builds dist/apollo: one program that holds CLI, server, agent and console. Does nothing when its inputs did not change.
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const ENTRY = join(ROOT, "src/cli/main.ts");
+const BINARY = join(ROOT, "dist/apollo");
+const DIGEST = join(ROOT, "dist/apollo.inputs");
+/** Everything that ends up in the program, or decides how. */
+const INPUTS = ["src", "examples", "tools/build.ts", "tools/build-console.ts", "package.json", "package-lock.json"];
+
+/** Makes the console's files before the program that embeds them; see `tools/build-console.ts`. */
+interface ConsoleBuild {
+  readonly buildConsole: () => Promise<void>;
+}
+
+const startMs = performance.now();
+const digest = hashInputs();
+if (existsSync(BINARY) && existsSync(DIGEST) && readFileSync(DIGEST, "utf8") === digest) {
+  console.log("dist/apollo is up to date");
+} else {
+  await build();
+  console.log(`dist/apollo built in ${Math.round(performance.now() - startMs)} ms`);
+}
+
+async function build(): Promise<void> {
+  mkdirSync(dirname(BINARY), { recursive: true });
+  const consoleBuild = join(ROOT, "tools/build-console.ts");
+  if (existsSync(consoleBuild)) await ((await import(consoleBuild)) as ConsoleBuild).buildConsole();
+  const result = await Bun.build({
+    entrypoints: [ENTRY],
+    compile: { outfile: `${BINARY}.new` },
+    minify: { syntax: true, whitespace: true, identifiers: false },
+    sourcemap: "inline",
+    throw: false,
+  });
+  if (!result.success) {
+    for (const message of result.logs) console.error(message.message);
+    process.exit(1);
+  }
+  // A running lab may hold the old file open: replace it, never write into it.
+  renameSync(`${BINARY}.new`, BINARY);
+  writeFileSync(DIGEST, digest);
+}
+
+function hashInputs(): string {
+  const hash = new Bun.CryptoHasher("sha256");
+  hash.update(Bun.version);
+  for (const path of INPUTS.flatMap((input) => listFiles(join(ROOT, input)))) {
+    hash.update(`${path}\0`);
+    hash.update(readFileSync(path));
+  }
+  return hash.digest("hex");
+}
+
+/** Tests are not part of the program: changing one must not cost a build. */
+function listFiles(path: string): readonly string[] {
+  if (!existsSync(path)) return [];
+  if (!statSync(path).isDirectory()) return /\.test\.tsx?$/.test(path) ? [] : [path];
+  return readdirSync(path)
+    .toSorted()
+    .flatMap((entry) => listFiles(join(path, entry)));
+}

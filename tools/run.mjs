@@ -1,0 +1,224 @@
+#!/usr/bin/env node
+// The project's commands, `npm run NAME`: set-up first, then the work under Bun. Plain Node.js, since Bun may be missing.
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { dirname, join } from "node:path";
+import { reportSetupError, setUp } from "./setup.mjs";
+import { parseBunSummary } from "./parse-bun-summary.mjs";
+
+const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
+const MINUTE_MS = 60_000;
+/** A hanging suite must not take the deadline of the whole run with it. */
+const DEADLINE_MS = {
+  build: 3 * MINUTE_MS,
+  check: 3 * MINUTE_MS,
+  unit: 5 * MINUTE_MS,
+  netns: 6 * MINUTE_MS,
+  e2e: 10 * MINUTE_MS,
+};
+
+const COMMANDS = {
+  build: { about: "build dist/apollo", run: (bun) => runBuild(bun) },
+  demo: { about: "the guided tour on a lab of three hosts; --once ends by itself", run: demo },
+  test: { about: "build, check and all tests", run: test, forTests: true },
+  ok: { about: "check and the fast tests, under a minute", run: ok },
+  check: { about: "types, lint, format, layers, house rules", run: (bun) => report([], () => checks(bun)) },
+  bench: { about: "a benchmark by name, [--json]; without a name, the list", run: bench },
+  sim: { about: "the simulated cluster, [--seed N]", run: (bun, args) => script(bun, "src/sim/main.ts", args) },
+  dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },
+};
+
+const [name = "", ...args] = process.argv.slice(2);
+const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+if (command === undefined) {
+  console.error(`Cannot run "${name}": the commands are`);
+  for (const [each, { about }] of Object.entries(COMMANDS)) console.error(`  npm run ${each.padEnd(6)} ${about}`);
+  process.exit(2);
+}
+try {
+  const bun = await setUp({ forTests: command.forTests === true });
+  process.exitCode = await command.run(bun, args);
+} catch (error) {
+  reportSetupError(error);
+  process.exitCode = 1;
+  // The last line of a test run is read by programs, whatever happened before it.
+  if (name === "test") console.log("0 passed, 1 failed");
+}
+
+async function demo(bun, rest) {
+  const built = await runBuild(bun);
+  return built === 0 ? run([join(ROOT, "dist/apollo"), "demo", ...rest]) : built;
+}
+
+async function bench(bun, rest) {
+  // The last line of --json is for programs: what the build has to say goes where it does not disturb.
+  const built = await runBuild(bun, { stdout: 2 });
+  return built === 0 ? script(bun, "bench/main.ts", rest) : built;
+}
+
+function script(bun, path, rest) {
+  if (existsSync(join(ROOT, path))) return run([bun, join(ROOT, path), ...rest]);
+  console.error(`Cannot run ${path}: it is not there`);
+  return 1;
+}
+
+function runBuild(bun, options = {}) {
+  return run([bun, join(ROOT, "tools/build.ts")], { deadlineMs: DEADLINE_MS.build, ...options });
+}
+
+function ok(bun) {
+  return report([], async () => [...(await checks(bun)), ...(await bunTests(bun, "unit"))]);
+}
+
+function test(bun) {
+  return report([], async () => {
+    const built = await step("build", DEADLINE_MS.build, [bun, join(ROOT, "tools/build.ts")]);
+    const results = [built, ...(await checks(bun)), ...(await bunTests(bun, "unit"))];
+    for (const suite of ["netns", "e2e"]) results.push(...(await bunTests(bun, suite)));
+    return results;
+  });
+}
+
+/** Prints every suite's figures and the sum; the sum is the last line, in a form that programs read. */
+async function report(before, suites) {
+  const results = [...before, ...(await suites())];
+  console.log("");
+  for (const { suite, passed, failed, ms, note } of results) {
+    const mark = failed === 0 ? "ok  " : "FAIL";
+    console.log(
+      `${mark} ${suite.padEnd(12)} ${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed ${(ms / 1000).toFixed(1).padStart(7)} s${note}`,
+    );
+  }
+  const sum = (key) => results.reduce((total, result) => total + result[key], 0);
+  console.log(`${sum("passed")} passed, ${sum("failed")} failed`);
+  return sum("failed") === 0 ? 0 : 1;
+}
+
+/** Each check counts as one test. */
+async function checks(bun) {
+  const bin = (program) => join(ROOT, "node_modules/.bin", program);
+  const tsc = (config) => [bin("tsc"), "-p", join(ROOT, config)];
+  const folders = ["src", "tools", "test", "bench", "examples"].filter((folder) => existsSync(join(ROOT, folder)));
+  const list = [
+    ["types: core", tsc("tsconfig.core.json")],
+    ["types", tsc("tsconfig.json")],
+    ...(hasFiles("src/console") ? [["types: ui", tsc("tsconfig.console.json")]] : []),
+    ["lint", [bin("oxlint"), "--type-aware", ...folders]],
+    ["format", [bin("oxfmt"), "--check", ...folders]],
+    ...["check-layers", "tidy"]
+      .filter((tool) => existsSync(join(ROOT, `tools/${tool}.ts`)))
+      .map((tool) => [tool, [bun, join(ROOT, `tools/${tool}.ts`)]]),
+  ];
+  const results = [];
+  for (const [what, argv] of list) results.push(await step(what, DEADLINE_MS.check, argv));
+  return results;
+}
+
+async function step(suite, deadlineMs, argv) {
+  console.log(`\n── ${suite}`);
+  const startMs = Date.now();
+  const code = await run(argv, { deadlineMs });
+  return { suite, passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, ms: Date.now() - startMs, note: "" };
+}
+
+/** Which suite a test file belongs to. */
+function suiteOf(path) {
+  if (/\.netns\.test\.tsx?$/.test(path)) return "netns";
+  return path.startsWith("test/e2e/") ? "e2e" : "unit";
+}
+
+async function bunTests(bun, suite) {
+  const all = ["src", "tools", "test", "bench"].flatMap(listFiles);
+  const files = all.filter((path) => /\.test\.tsx?$/.test(path) && suiteOf(path) === suite);
+  if (files.length === 0) return [];
+  console.log(`\n── ${suite}: ${files.length} files`);
+  const startMs = Date.now();
+  const output = [];
+  // "./" makes it a path; without it Bun takes it for a pattern and runs more than that.
+  const argv = [bun, "test", ...files.map((path) => `./${path}`)];
+  const deadlineMs = DEADLINE_MS[suite];
+  const code = await run(argv, { deadlineMs, tee: (bytes) => output.push(bytes) });
+  const { passed, failed, complete } = parseBunSummary(Buffer.concat(output).toString("utf8"));
+  // A crash, or a failure outside any test, leaves no failed test behind: it is one.
+  const crashed = code !== 0 && failed === 0 ? 1 : 0;
+  const note = complete
+    ? ""
+    : code === null
+      ? `  (no end after ${deadlineMs / 1000} s)`
+      : "  (ended without a summary)";
+  return [{ suite, passed, failed: failed + (crashed || (complete ? 0 : 1)), ms: Date.now() - startMs, note }];
+}
+
+/** Runs a program in its own process group, handing signals on; null when the deadline came first. */
+function run([program, ...rest], { deadlineMs, tee, stdout = 1 } = {}) {
+  return new Promise((resolve) => {
+    const piped = tee === undefined ? stdout : "pipe";
+    const env = { ...process.env, ...(tee !== undefined && process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
+    // A group of its own only with a deadline: a program at the terminal must get Ctrl-C from the terminal.
+    const detached = deadlineMs !== undefined;
+    const child = spawn(program, rest, {
+      cwd: ROOT,
+      env,
+      detached,
+      stdio: ["inherit", piped, tee === undefined ? 2 : "pipe"],
+    });
+    let late = false;
+    const signal = (kind) => {
+      try {
+        process.kill(detached ? -child.pid : child.pid, kind);
+      } catch {
+        // It has ended meanwhile.
+      }
+    };
+    // First a signal that lets it clean up its namespaces, then one that does not ask.
+    const timers =
+      deadlineMs === undefined
+        ? []
+        : [
+            setTimeout(() => {
+              late = true;
+              signal("SIGTERM");
+            }, deadlineMs),
+            setTimeout(() => signal("SIGKILL"), deadlineMs + 20_000),
+          ];
+    const handOn = (kind) => signal(kind);
+    const kinds = detached ? ["SIGINT", "SIGTERM"] : ["SIGTERM"];
+    for (const kind of kinds) process.on(kind, handOn);
+    // At a terminal the child gets Ctrl-C itself; we only must not end before it.
+    const stay = () => undefined;
+    if (!detached) process.on("SIGINT", stay);
+    for (const stream of ["stdout", "stderr"]) {
+      child[stream]?.on("data", (bytes) => {
+        tee?.(bytes);
+        process[stream].write(bytes);
+      });
+    }
+    const end = (code) => {
+      for (const timer of timers) clearTimeout(timer);
+      for (const kind of kinds) process.off(kind, handOn);
+      process.off("SIGINT", stay);
+      resolve(late ? null : code);
+    };
+    child.on("error", (error) => {
+      console.error(`Cannot run ${program}: ${error.message}`);
+      end(127);
+    });
+    child.on("close", (code, kind) => end(code ?? (kind === null ? 1 : 128)));
+  });
+}
+
+function hasFiles(folder) {
+  return listFiles(folder).some((path) => /\.tsx?$/.test(path));
+}
+
+function listFiles(folder) {
+  const path = join(ROOT, folder);
+  if (!existsSync(path)) return [];
+  return readdirSync(path, { withFileTypes: true })
+    .flatMap((entry) => {
+      const child = `${folder}/${entry.name}`;
+      return entry.isDirectory() ? listFiles(child) : [child];
+    })
+    .toSorted();
+}
