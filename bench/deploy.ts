@@ -42,7 +42,8 @@ export const benchDeploy: Bench = async ({ rounds: wanted, quick, progress }) =>
       progress(`round ${round + 1}/${rounds}: apollo ${a} s, raw engine ${b} s, swarm ${c} s`);
     }
     const rate = (all: readonly number[]): number => INSTANCES / median(all);
-    const pairs = (peer: readonly number[]): number => median(peer.map((each, index) => each / (seconds.apollo[index] ?? Number.NaN)));
+    const pairs = (peer: readonly number[]): number =>
+      median(peer.map((each, index) => each / (seconds.apollo[index] ?? Number.NaN)));
     return {
       rounds,
       figures: {
@@ -68,7 +69,9 @@ export const benchDeploy: Bench = async ({ rounds: wanted, quick, progress }) =>
 /** The engine of a host by its socket, which lies inside the host's own root. */
 function engineOf(lab: Lab, host: string): Engine {
   const { pid } = processOf(lab.name, host);
-  const socket = ["/run/docker.sock", "/var/run/docker.sock"].map((path) => `/proc/${pid}/root${path}`).find((path) => existsSync(path));
+  const socket = ["/run/docker.sock", "/var/run/docker.sock"]
+    .map((path) => `/proc/${pid}/root${path}`)
+    .find((path) => existsSync(path));
   if (socket === undefined) throw new Error(`Host ${host} has no engine socket`);
   return new DockerEngine({ socketPath: socket, clock: systemClock });
 }
@@ -82,7 +85,8 @@ async function openApi(lab: Lab): Promise<Api> {
     const headers = { authorization: `Bearer ${admin.token}`, "content-type": "application/json" };
     const init = { method, headers, tls, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
     const response = await fetch(`${admin.url}${path}`, init);
-    if (!response.ok && response.status !== 404) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    if (!response.ok && response.status !== 404)
+      throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
     return response.status === 404 ? null : response.json();
   };
 }
@@ -94,14 +98,23 @@ async function apolloRound(api: Api): Promise<number> {
     instances: INSTANCES,
     cpus: 0.01,
     mem: 16,
-    container: { type: "DOCKER", docker: { image: WEB_IMAGE, network: "BRIDGE", portMappings: [{ containerPort: PORT }] } },
-    healthChecks: [{ protocol: "HTTP", path: "/", portIndex: 0, gracePeriodSeconds: 30, intervalSeconds: 10, timeoutSeconds: 5 }],
+    container: {
+      type: "DOCKER",
+      docker: { image: WEB_IMAGE, network: "BRIDGE", portMappings: [{ containerPort: PORT }] },
+    },
+    healthChecks: [
+      { protocol: "HTTP", path: "/", portIndex: 0, gracePeriodSeconds: 30, intervalSeconds: 10, timeoutSeconds: 5 },
+    ],
   });
-  await waitFor(async () => ((await api("GET", `/v2/apps/${APP}`)) as { app: { tasksHealthy: number } }).app.tasksHealthy === INSTANCES, {
-    what: `${INSTANCES} healthy instances`,
-    timeoutMs: DEADLINE_MS,
-    intervalMs: 50,
-  });
+  await waitFor(
+    async () =>
+      ((await api("GET", `/v2/apps/${APP}`)) as { app: { tasksHealthy: number } }).app.tasksHealthy === INSTANCES,
+    {
+      what: `${INSTANCES} healthy instances`,
+      timeoutMs: DEADLINE_MS,
+      intervalMs: 50,
+    },
+  );
   const seconds = (performance.now() - started) / 1000;
   await api("DELETE", `/v2/apps/${APP}`);
   await waitFor(async () => ((await api("GET", "/v2/deployments")) as unknown[]).length === 0, {
@@ -177,23 +190,45 @@ async function swarmUp(lab: Lab): Promise<void> {
 
 async function swarmRound(lab: Lab): Promise<number> {
   const [first = "h1"] = lab.hosts;
-  const docker = (...argv: string[]): Promise<string> => lab.mustExec(first, ["docker", ...argv], { timeoutMs: DEADLINE_MS });
+  const docker = (...argv: string[]): Promise<string> =>
+    lab.mustExec(first, ["docker", ...argv], { timeoutMs: DEADLINE_MS });
   const started = performance.now();
   await docker(
-    ...["service", "create", "--detach", "--quiet", "--name", APP, "--replicas", String(INSTANCES), "--endpoint-mode", "dnsrr"],
+    ...[
+      "service",
+      "create",
+      "--detach",
+      "--quiet",
+      "--name",
+      APP,
+      "--replicas",
+      String(INSTANCES),
+      "--endpoint-mode",
+      "dnsrr",
+    ],
     ...["--network", SWARM_NETWORK, "--no-resolve-image", "--limit-memory", "16m", WEB_IMAGE],
   );
-  await waitFor(async () => (await docker("service", "ls", "--filter", `name=${APP}`, "--format", "{{.Replicas}}")).startsWith(`${INSTANCES}/`), {
-    what: `${INSTANCES} running replicas`,
-    timeoutMs: DEADLINE_MS,
-    intervalMs: 100,
-  });
+  await waitFor(
+    async () =>
+      (await docker("service", "ls", "--filter", `name=${APP}`, "--format", "{{.Replicas}}")).startsWith(
+        `${INSTANCES}/`,
+      ),
+    {
+      what: `${INSTANCES} running replicas`,
+      timeoutMs: DEADLINE_MS,
+      intervalMs: 100,
+    },
+  );
   const seconds = (performance.now() - started) / 1000;
   await docker("service", "rm", APP);
   const left = async (host: string): Promise<boolean> =>
     (await lab.mustExec(host, ["docker", "ps", "-aq", "--filter", `name=${APP}`])).trim() !== "";
   for (const host of lab.hosts) {
-    await waitFor(async () => !(await left(host)), { what: `the end of Swarm's containers on ${host}`, timeoutMs: DEADLINE_MS, intervalMs: 200 });
+    await waitFor(async () => !(await left(host)), {
+      what: `the end of Swarm's containers on ${host}`,
+      timeoutMs: DEADLINE_MS,
+      intervalMs: 200,
+    });
   }
   return seconds;
 }

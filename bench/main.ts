@@ -7,6 +7,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "POST of 30 instances until all are healthy, against raw engine starts and Swarm, on one lab",
     load: async () => (await import("./deploy.ts")).benchDeploy,
   },
+  dns: {
+    about: "DNS answers a second: ours, dnsmasq and unbound, one process each",
+    load: async () => (await import("./dns.ts")).benchDns,
+  },
 };
 
 /** `npm run bench -- NAME [--json] [--rounds N] [--quick]`: a table for people, or one JSON object on the last line. */

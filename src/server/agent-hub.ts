@@ -32,6 +32,7 @@ export interface AgentHubDeps {
   /** Names this run of the server, so that catalog revisions of another run are not compared with ours. */
   readonly epoch: string;
   readonly nowMs: () => number;
+  readonly isDown: (id: HostId) => boolean;
   /** A sign of life from a host. */
   readonly heard: (id: HostId) => void;
   /** Observed state changed: the rollout should look. */
@@ -47,6 +48,9 @@ export class AgentHub {
   /** By instance, over all hosts. */
   readonly statuses = new Map<InstanceId, InstanceStatus>();
   readonly #reportedBy = new Map<HostId, Set<InstanceId>>();
+  /** Hosts that said what they serve since this server started. */
+  readonly #endpointsOf = new Set<HostId>();
+  #catalogComplete = false;
   #flushing = false;
 
   constructor(deps: AgentHubDeps) {
@@ -97,6 +101,8 @@ export class AgentHub {
         return this.#instances(session, message);
       case "endpoints":
         this.#deps.catalog.applyEndpoints(host.name, message);
+        this.#endpointsOf.add(host.id);
+        this.flush();
         return;
       case "data":
         return this.#deps.channels.data(session.hostId, message);
@@ -106,7 +112,7 @@ export class AgentHub {
   }
 
   async #hello(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<void> {
-    const { state, catalog, epoch, nowMs, log } = this.#deps;
+    const { state, epoch, nowMs, log } = this.#deps;
     const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
     if (wire === null) {
       throw new AppError(
@@ -137,9 +143,8 @@ export class AgentHub {
     session.ready = true;
     session.sendAssignments(this.#assignmentsOf(host.id), true);
     session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
-    session.connection.send({ type: "catalog", reset: true, ...catalog.snapshot() });
-    session.catalogRevision = catalog.revision;
     this.#deps.heard(host.id);
+    this.flush();
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
   }
 
@@ -202,10 +207,21 @@ export class AgentHub {
 
   #sendCatalog(session: AgentSession): void {
     const { catalog } = this.#deps;
-    if (session.catalogRevision === catalog.revision) return;
+    if (session.catalogRevision === catalog.revision || !this.#isCatalogComplete()) return;
     const delta = catalog.changesSince(session.catalogRevision);
     session.connection.send({ type: "catalog", reset: delta === null, ...(delta ?? catalog.snapshot()) });
     session.catalogRevision = catalog.revision;
+  }
+
+  /**
+   * A server that has just started knows no endpoints, while every agent still answers with its last known ones: nothing is
+   * said about the catalog until each member has told its part or is known to be down.
+   */
+  #isCatalogComplete(): boolean {
+    this.#catalogComplete ||= [...this.#deps.state.hosts.keys()].every(
+      (id) => this.#endpointsOf.has(id) || this.#deps.isDown(id),
+    );
+    return this.#catalogComplete;
   }
 
   sendPeers(): void {

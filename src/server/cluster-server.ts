@@ -58,6 +58,7 @@ export class ClusterServer {
       channels: this.channels,
       epoch: random.uuid(),
       nowMs: () => clock.nowMs(),
+      isDown: (id) => presenceOf(id).phase === "down",
       heard: (id) => this.#presenceChanged(this.liveness.heard(id, clock.nowMs())),
       wake,
       log,
@@ -116,6 +117,7 @@ export class ClusterServer {
     if (change.presence.phase === "down") log.warn("host is down", { host: host.name });
     else log.info("host is up", { host: host.name });
     this.#putHost(change.id);
+    this.hub.flush();
     this.#changed();
   }
 
