@@ -71,7 +71,7 @@ export class ClusterServer {
       random,
       isUp: (instance) => presenceOf(instance.hostId).phase !== "down",
       problems: () => this.rollout.problems,
-      drainWrites: (instances) => this.rollout.drainWrites(instances),
+      applyRollout: (actions) => (actions.length === 0 ? Promise.resolve() : this.rollout.apply(actions)),
       wake,
     });
     this.#loop = new ReconcileLoop(this.rollout, {

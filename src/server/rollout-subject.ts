@@ -115,17 +115,6 @@ export class RolloutSubject implements Subject<RolloutInput, Batch> {
     }
   }
 
-  /** Writes that make instances drain, for whoever stops them outside a pass. */
-  drainWrites(instances: readonly Instance[]): readonly StoreWrite[] {
-    const batch = instances.map(({ id }): RolloutAction => ({
-      kind: "drain-instance",
-      id,
-      reason: "killed by request",
-    }));
-    const drainRevision = this.#drain(batch);
-    return batch.flatMap((action) => this.#writesOf(action, drainRevision));
-  }
-
   /** What is kept of a destroyed app goes with the end of the deployment that destroyed it. */
   #forgottenApps(batch: Batch): readonly StoreWrite[] {
     const { state } = this.#deps;

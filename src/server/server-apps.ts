@@ -1,7 +1,7 @@
-import type { AppVersion } from "../model/app.ts";
+import type { AppSpec, AppVersion } from "../model/app.ts";
 import type { Deployment, Problem } from "../model/deployment.ts";
 import { AppError } from "../model/error.ts";
-import { type AppId, type DeploymentId, formatVersion, type InstanceId, type Version } from "../model/ids.ts";
+import type { AppId, DeploymentId, InstanceId, Version } from "../model/ids.ts";
 import type { Instance } from "../model/instance.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Random } from "../platform/ports/random.ts";
@@ -14,7 +14,10 @@ import type {
   DeploymentRef,
   InstanceView,
 } from "../scheduling/app-service.ts";
-import { type ChangePlan, planChange, planRollback } from "../scheduling/plan-deployment.ts";
+import { assignServicePorts } from "../scheduling/assign-service-ports.ts";
+import { planCancel, planChange, type PlannedChange } from "../scheduling/plan-deployment.ts";
+import { planKill } from "../scheduling/plan-kill.ts";
+import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import type { AgentHub } from "./agent-hub.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 
@@ -28,8 +31,8 @@ export interface ServerAppsDeps {
   readonly random: Random;
   readonly isUp: (instance: Instance) => boolean;
   readonly problems: () => readonly Problem[];
-  /** Takes instances out of the catalog and gives the writes that make them drain. */
-  readonly drainWrites: (instances: readonly Instance[]) => readonly StoreWrite[];
+  /** Stores what a plan decided about instances. */
+  readonly applyRollout: (actions: readonly RolloutAction[]) => Promise<void>;
   /** The rollout should look. */
   readonly wake: () => void;
 }
@@ -84,14 +87,16 @@ export class ServerApps implements AppService {
   }
 
   change(changes: readonly AppChange[], options: ChangeOptions): Promise<DeploymentRef> {
-    return this.#inTurn(() => this.#store(planChange({ ...this.#present(), changes, force: options.force })));
+    return this.#inTurn(() => this.#store(this.#plan(changes, options)));
   }
 
   cancelDeployment(id: DeploymentId, options: ChangeOptions): Promise<DeploymentRef | null> {
     return this.#inTurn(async () => {
       const { state } = this.#deps;
-      if (!state.deployments.has(id)) throw new AppError("not-found", `DeploymentPlan ${id} does not exist`);
-      if (!options.force) return this.#store(planRollback({ ...this.#present(), deploymentId: id }));
+      const deployment = state.deployments.get(id);
+      if (deployment === undefined) throw new AppError("not-found", `DeploymentPlan ${id} does not exist`);
+      if (!options.force)
+        return this.#store(planCancel({ ...this.#present(), deployment, originals: this.#originals(deployment) }));
       await state.commit([{ kind: "delete", key: keyOf.deployment(id) }]);
       this.#deps.wake();
       return null;
@@ -104,23 +109,13 @@ export class ServerApps implements AppService {
   ): Promise<{ readonly killed: readonly InstanceView[]; readonly deployment: DeploymentRef | null }> {
     return this.#inTurn(async () => {
       const { state } = this.#deps;
-      const instances = [...new Set(ids)].flatMap((id) => state.instances.get(id) ?? []);
-      const running = instances.filter((instance) => instance.goal === "running");
-      const killed = running.map((instance) => this.#instanceView(instance, state.apps.get(instance.appId)));
-      const changes = options.scale ? this.#lessInstances(running) : [];
-      const plan = changes.length === 0 ? null : planChange({ ...this.#present(), changes, force: options.force });
-      await state.commit(this.#deps.drainWrites(running));
+      const { killed, actions, scaling } = planKill({ ...state, ids, statuses: this.#deps.hub.statuses });
+      const views = killed.map((instance) => this.#instanceView(instance, state.apps.get(instance.appId)));
+      const plan = options.scale && scaling.length > 0 ? this.#plan(scaling, options) : null;
+      await this.#deps.applyRollout(actions);
       const deployment = plan === null ? null : await this.#store(plan);
       this.#deps.wake();
-      return { killed, deployment };
-    });
-  }
-
-  #lessInstances(leaving: readonly Instance[]): readonly AppChange[] {
-    const byApp = Map.groupBy(leaving, (instance) => instance.appId);
-    return [...byApp].map(([id, of]) => {
-      const wanted = this.#deps.state.apps.get(id)?.spec.instances ?? 0;
-      return { kind: "scale", id, instances: Math.max(0, wanted - of.length) };
+      return { killed: views, deployment };
     });
   }
 
@@ -140,6 +135,32 @@ export class ServerApps implements AppService {
     return result;
   }
 
+  #plan(changes: readonly AppChange[], options: ChangeOptions): PlannedChange {
+    return planChange({ ...this.#present(), changes: this.#withServicePorts(changes), force: options.force });
+  }
+
+  #withServicePorts(changes: readonly AppChange[]): readonly AppChange[] {
+    const { apps } = this.#deps.state;
+    if (!changes.some((change) => change.kind === "put")) return changes;
+    const portsOf = (of: Iterable<AppSpec>): number[] =>
+      [...of].flatMap((spec) => spec.ports.map((port) => port.servicePort));
+    const used = new Set(portsOf([...apps.values()].map((app) => app.spec)));
+    return changes.map((change) => {
+      if (change.kind !== "put") return change;
+      const spec = assignServicePorts(change.spec, apps.get(change.spec.id)?.spec ?? null, used);
+      for (const port of portsOf([spec])) used.add(port);
+      return { ...change, spec };
+    });
+  }
+
+  #originals(deployment: Deployment): ReadonlyMap<AppId, AppVersion> {
+    const entries = Object.entries(deployment.original) as [AppId, Version | null][];
+    const found = entries.flatMap(([id, version]) =>
+      version === null ? [] : (this.#deps.state.versionOf(id, version) ?? []),
+    );
+    return new Map(found.map((app) => [app.spec.id, app]));
+  }
+
   /** What a plan is made on. */
   #present(): Omit<Parameters<typeof planChange>[0], "changes" | "force"> {
     const { state, clock, random } = this.#deps;
@@ -152,7 +173,7 @@ export class ServerApps implements AppService {
     };
   }
 
-  async #store(plan: ChangePlan): Promise<DeploymentRef> {
+  async #store(plan: PlannedChange): Promise<DeploymentRef> {
     const { state, wake } = this.#deps;
     const writes: StoreWrite[] = plan.cancelled.map((id) => ({ kind: "delete", key: keyOf.deployment(id) }));
     for (const app of plan.puts) {
@@ -216,7 +237,7 @@ export class ServerApps implements AppService {
       hostAddress: host?.address ?? "",
       hostUp: this.#deps.isUp(instance),
       status: this.#deps.hub.statuses.get(instance.id) ?? null,
-      current: instance.version === (app?.lastConfigChangeAt ?? formatVersion(0)),
+      current: instance.version === app?.lastConfigChangeAt,
     };
   }
 }
