@@ -1,4 +1,5 @@
-import { AppError } from "../model/error.ts";
+import { readCount } from "./read-count.ts";
+import { VERSION } from "./version.ts";
 
 /** What `apollo server` was told. Missing fields come from its config file, the environment or its defaults. */
 export interface ServerFlags {
@@ -54,13 +55,19 @@ export interface ProgramEntries {
 
 /** Imports each program only when it is asked for, so that `apollo ps` does not load a server. */
 export const programs: ProgramEntries = {
-  runServer: () => Promise.reject(notInThisBuild("server")),
-  runAgent: () => Promise.reject(notInThisBuild("agent")),
-  runUp: () => Promise.reject(notInThisBuild("up")),
-  runLab: () => Promise.reject(notInThisBuild("lab")),
-  runDemo: () => Promise.reject(notInThisBuild("demo")),
+  runServer: async (flags, signal) => (await import("../server/main.ts")).runServer(flags, signal, VERSION),
+  runAgent: async (flags, signal) => (await import("../agent/main.ts")).runAgent(flags, signal, VERSION),
+  runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
+  runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
+  runDemo: async (flags, signal) => {
+    const [{ runDemo }, { ownBinary }] = await Promise.all([import("../lab/demo.ts"), import("../lab/own-binary.ts")]);
+    const hosts = flags.hosts === undefined ? {} : { hosts: readCount(flags.hosts, "hosts") };
+    return runDemo({
+      ...hosts,
+      once: flags.once === true,
+      binary: ownBinary(),
+      print: (line) => console.log(line),
+      signal,
+    });
+  },
 };
-
-function notInThisBuild(name: string): AppError {
-  return new AppError("unavailable", `Cannot run "apollo ${name}": it is not part of this build`);
-}
