@@ -60,3 +60,13 @@ test("follow() ends the program on abort", async () => {
   expect(code).toBeNull();
   expect(await runner.follow(["yes"], () => {}, stop.signal)).toBeNull();
 });
+
+test("neither waits for a grandchild that holds the pipes", async () => {
+  // Killed at once, timeout cannot pass the signal on to its own child. Waiting for both would outlast the test's time.
+  const hold = ["timeout", "9", "sleep", "4"];
+  const stop = new AbortController();
+  const followed = runner.follow(hold, () => {}, stop.signal);
+  stop.abort();
+  expect(await followed).toBeNull();
+  expect((await failure(runner.run(hold, { timeoutMs: 50 }))).message).toContain("no end within 50 ms");
+});

@@ -4,6 +4,8 @@ import type { LineRunner, RunOptions, RunResult } from "../ports/runner.ts";
 const TIMEOUT_MS = 10_000;
 /** Output beyond this is a mistake of ours or an attack, not an answer. */
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+/** After a program ended, its pipes are drained; this long they may take to close. */
+const PIPES_CLOSE_MS = 1000;
 /** As much of stderr as a person reads in an error. */
 const STDERR_SHOWN = 2000;
 
@@ -31,11 +33,11 @@ export class ProcessRunner implements LineRunner {
       maxBuffer: OUTPUT_BYTES_MAX,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
-    const [stdout, stderr, code] = await Promise.all([
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
-      child.exited,
-    ]);
+    const [out, err] = [collect(child.stdout), collect(child.stderr)];
+    const code = await child.exited;
+    // A child of the child may hold the pipes for as long as it lives: its output is not what was asked for.
+    await Promise.race([Promise.all([out.ended, err.ended]), Bun.sleep(PIPES_CLOSE_MS)]);
+    const [stdout, stderr] = [out.end(), err.end()];
     if (child.signalCode !== null) {
       const why = child.signalCode === "SIGKILL" ? `no end within ${timeoutMs} ms` : `ended by ${child.signalCode}`;
       throw failure(argv, why, { stderr, code: 128 });
@@ -49,15 +51,18 @@ export class ProcessRunner implements LineRunner {
   async follow(argv: readonly string[], onLine: (line: string) => void, signal: AbortSignal): Promise<number | null> {
     if (signal.aborted) return null;
     const child = startChild([...this.#prefix, ...argv], { stdin: "ignore", stderr: "ignore", env: environment() });
-    const end = (): void => child.kill("SIGKILL");
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    const end = (): void => {
+      child.kill("SIGKILL");
+      void lines.cancel();
+    };
     signal.addEventListener("abort", end);
     try {
-      const decoder = new TextDecoder();
       let rest = "";
-      for await (const bytes of child.stdout) {
-        const lines = (rest + decoder.decode(bytes, { stream: true })).split("\n");
-        rest = lines.pop() ?? "";
-        for (const line of lines) onLine(line);
+      for (let chunk = await lines.read(); !chunk.done && !signal.aborted; chunk = await lines.read()) {
+        const whole = (rest + chunk.value).split("\n");
+        rest = whole.pop() ?? "";
+        for (const line of whole) onLine(line);
       }
       const code = await child.exited;
       return signal.aborted ? null : code;
@@ -88,6 +93,30 @@ function startChild(
       details: { argv: [...argv] },
     });
   }
+}
+
+interface Collected {
+  readonly ended: Promise<void>;
+  /** Stops reading and returns what came. */
+  end(): string;
+}
+
+function collect(stream: ReadableStream<Uint8Array>): Collected {
+  const reader = stream.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  const read = async (): Promise<void> => {
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+      text += decoder.decode(chunk.value, { stream: true });
+    }
+  };
+  return {
+    ended: read(),
+    end: () => {
+      void reader.cancel();
+      return text + decoder.decode();
+    },
+  };
 }
 
 /** Output must read the same on every machine. */
