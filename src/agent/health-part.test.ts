@@ -11,7 +11,9 @@ import { createHealthPart } from "./health-part.ts";
 
 const timing = { gracePeriodMs: 60_000, intervalMs: 5000, timeoutMs: 1000, maxConsecutiveFailures: 3 };
 const HTTP: HealthCheck = { ...timing, kind: "http", path: "/", portIndex: 0, port: null, ignoreHttp1xx: false };
-const PORTS = [{ containerPort: 8080, hostPort: null, servicePort: 0, protocol: "tcp", name: null, labels: {} }] as const;
+const PORTS = [
+  { containerPort: 8080, hostPort: null, servicePort: 0, protocol: "tcp", name: null, labels: {} },
+] as const;
 const ADDRESS = parseIpv4("10.2.1.5");
 const TARGET = "10.2.1.5:8080";
 

@@ -1,3 +1,4 @@
+import type { Log } from "../platform/ports/log.ts";
 import { expect, test } from "bun:test";
 import { endpointFixture as endpoint } from "../ingress/endpoint.fixture.ts";
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
@@ -11,7 +12,7 @@ import { AgentState } from "./agent-state.ts";
 import { createIngressPart } from "./ingress-part.ts";
 
 const SETTINGS = defaultProxySettings(proxyPaths("/run/apollo/ingress"));
-const SILENT = { info: () => undefined, warn: () => undefined };
+const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** Time that moves only when told; everything that can run without it has run when `advance` returns. */
 class StepClock implements Clock {

@@ -1,5 +1,6 @@
 import { DrainHold } from "../ingress/drain-hold.ts";
 import { busyLeavers, desiredProxy, planProxy } from "../ingress/plan-proxy.ts";
+import type { Log } from "../platform/ports/log.ts";
 import type { ProxySettings } from "../ingress/proxy-settings.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { AppError } from "../model/error.ts";
@@ -14,14 +15,8 @@ export interface IngressPartOptions {
   readonly state: AgentState;
   readonly proxy: Proxy;
   readonly clock: Clock;
-  readonly log: IngressLog;
+  readonly log: Log;
   readonly settings: ProxySettings;
-}
-
-/** The two calls of a pino logger that this part makes. */
-export interface IngressLog {
-  info(fields: object, text: string): void;
-  warn(fields: object, text: string): void;
 }
 
 /** A killed HAProxy is found and started again within this; a look costs three questions over a local socket. */
@@ -112,12 +107,12 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
 
   #failed(error: AppError, action?: ProxyAction): void {
     this.#failures = [...this.#failures, ingressFailure(error)];
-    this.#options.log.warn({ error: error.message, code: error.code, action: action?.kind }, "ingress: step failed");
+    this.#options.log.warn("ingress: step failed", { error: error.message, code: error.code, action: action?.kind });
   }
 
   #passed(clean: boolean, actions: readonly ProxyAction[]): void {
     const { state, log } = this.#options;
-    if (actions.length > 0) log.info({ actions: actions.map(formatAction) }, "ingress: changed");
+    if (actions.length > 0) log.info("ingress: changed", { actions: actions.map(formatAction) });
     this.#report([...this.#failures, ...this.#problems.map(ingressProblem)]);
     if (this.#planned === null) return;
     const { revision, leavers, running } = this.#planned;
