@@ -46,6 +46,14 @@ test("Liveness counts a late tick of the server once", () => {
   expect(liveness.presenceOf(h1)).toEqual({ phase: "up" });
 });
 
+test("Liveness does not add up single misses over a long time", () => {
+  const liveness = watched(h1);
+  for (let tick = 0; tick < 100; tick += 1) {
+    if (tick % (DOWN_AFTER_TICKS - 1) === 0) liveness.heard(h1, tick);
+    expect(liveness.tick(tick)).toEqual([]);
+  }
+});
+
 test("Liveness tells a host's fall once and its return at once", () => {
   const liveness = watched(h1);
   liveness.heard(h1, 0);

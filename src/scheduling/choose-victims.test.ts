@@ -12,7 +12,7 @@ type State = "ready" | "unhealthy" | "staging" | "unreachable" | "old";
 /** "a h1 ready": an instance by name, host and state; later ones are younger. */
 function copies(lines: readonly string[]): Copy[] {
   return lines.map((line, at) => {
-    const [id = "", host = "", state = "ready"] = line.split(" ") as [string, string, State?];
+    const [id, host, state = "ready"] = line.split(" ") as [string, string, State?];
     const ready = state === "ready" || state === "old";
     const running: InstanceStatus = {
       phase: "running",

@@ -23,7 +23,11 @@ export function chooseVictims(copies: readonly Copy[], count: number, spec: AppS
 function killOrder(copies: readonly Copy[], spec: AppSpec): readonly Copy[] {
   const byUse: Order = (a, b) => useOf(a) - useOf(b) || Number(a.current) - Number(b.current);
   const byAge = ageOrder(spec);
-  const onHost = levels(copies, (copy) => copy.instance.hostId, (a, b) => byUse(a, b) || byAge(a, b));
+  const onHost = levels(
+    copies,
+    (copy) => copy.instance.hostId,
+    (a, b) => byUse(a, b) || byAge(a, b),
+  );
   let order: Order = (a, b) => byUse(a, b) || level(onHost, b) - level(onHost, a) || byAge(a, b);
   for (const { field, operator } of spec.constraints.toReversed()) {
     if (operator !== "GROUP_BY") continue;
@@ -43,8 +47,7 @@ function useOf(copy: Copy): number {
 
 function ageOrder({ killSelection }: AppSpec): Order {
   const sign = killSelection === "YOUNGEST_FIRST" ? -1 : 1;
-  return (a, b) =>
-    sign * (a.instance.createdAtMs - b.instance.createdAtMs) || (a.instance.id < b.instance.id ? -1 : 1);
+  return (a, b) => sign * (a.instance.createdAtMs - b.instance.createdAtMs) || (a.instance.id < b.instance.id ? -1 : 1);
 }
 
 function groupOf(copy: Copy, field: string): string {

@@ -20,7 +20,10 @@ export function dependencyDepths(
     for (let top = stack.pop(); top !== undefined; top = stack.pop()) {
       const { id, below } = top;
       if (below !== null) {
-        depths.set(id, below.reduce((depth, each) => Math.max(depth, 1 + (depths.get(each) ?? 0)), 0));
+        depths.set(
+          id,
+          below.reduce((depth, each) => Math.max(depth, 1 + (depths.get(each) ?? 0)), 0),
+        );
         open.delete(id);
         continue;
       }
@@ -37,11 +40,7 @@ export function dependencyDepths(
   return depths;
 }
 
-function dependenciesOf(
-  id: AppId,
-  specs: ReadonlyMap<AppId, AppSpec>,
-  sorted: readonly AppId[],
-): readonly AppId[] {
+function dependenciesOf(id: AppId, specs: ReadonlyMap<AppId, AppSpec>, sorted: readonly AppId[]): readonly AppId[] {
   const found = new Set<AppId>();
   for (const name of specs.get(id)?.dependencies ?? []) {
     if (specs.has(name)) found.add(name);

@@ -47,8 +47,10 @@ export function deploymentModes(deployment: Deployment, step: number, context: P
 
 function countBefore(deployment: Deployment, id: AppId, { apps, versionOf }: ProgressContext): number {
   const before = deployment.original[id] ?? null;
-  const count = before === null ? 0 : (versionOf(id, before)?.spec.instances ?? 0);
-  return Math.min(count, apps.get(id)?.spec.instances ?? 0);
+  const wanted = apps.get(id)?.spec.instances ?? 0;
+  if (before === null) return 0;
+  // When the former definition is not kept, rather too many too early than an app that dies while it waits.
+  return Math.min(wanted, versionOf(id, before)?.spec.instances ?? wanted);
 }
 
 function isDone({ action, app: id }: DeploymentAction, { apps, copiesOf }: ProgressContext): boolean {

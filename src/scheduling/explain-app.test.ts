@@ -18,7 +18,16 @@ const running = (health: "none" | "unhealthy" | "unknown" = "none", cause: strin
   checks:
     cause === null
       ? []
-      : [{ alive: false, consecutiveFailures: 2, firstSuccessMs: null, lastSuccessMs: null, lastFailureMs: 1, lastFailureCause: cause }],
+      : [
+          {
+            alive: false,
+            consecutiveFailures: 2,
+            firstSuccessMs: null,
+            lastSuccessMs: null,
+            lastFailureMs: 1,
+            lastFailureCause: cause,
+          },
+        ],
   condemned: false,
 });
 const copy = (status: InstanceStatus | null, change: Partial<InstanceView> = {}): InstanceView => ({
@@ -66,7 +75,9 @@ test("explainApp() says that all is well", () => {
     lastFailure: null,
   });
   const suspended = { ...current, spec: { ...current.spec, instances: 0 } };
-  expect(explainApp(view({ current: suspended, instances: [] }), NOW_MS).summary).toBe("Suspended: no instances are wanted");
+  expect(explainApp(view({ current: suspended, instances: [] }), NOW_MS).summary).toBe(
+    "Suspended: no instances are wanted",
+  );
 });
 
 test("explainApp() gives the reasons of hosts with numbers", () => {
@@ -96,14 +107,42 @@ test("explainApp() names the one thing that holds the app up", () => {
   const pulling: InstanceStatus = { phase: "staging", step: "pulling", sinceMs: NOW_MS - 5000 };
   const leaving = copy(running(), { instance: { ...copy(null).instance, goal: "stopped" } });
   const table: { instances: InstanceView[]; code: string; summary: string }[] = [
-    { instances: [copy(pulling), copy(running())], code: "starting", summary: "Starting 1 instance for 5 s: 1 pulling the image" },
-    { instances: [copy(null), copy(pulling)], code: "starting", summary: "Starting 2 instances for 60 s: 1 pulling the image, 1 sent to its host" },
-    { instances: [copy(running("unknown")), copy(running())], code: "unhealthy", summary: "1 instance waiting for the first success of the health checks" },
-    { instances: [copy(running("unhealthy", "HTTP 503")), copy(running())], code: "unhealthy", summary: "1 instance not healthy; on h1: HTTP 503" },
-    { instances: [copy(running(), { hostUp: false, hostName: "h3" }), copy(running())], code: "host-down", summary: "1 instance on a host that is not heard of: h3" },
-    { instances: [copy(running(), { current: false }), copy(running())], code: "outdated", summary: "1 instance of 2 run an older definition" },
+    {
+      instances: [copy(pulling), copy(running())],
+      code: "starting",
+      summary: "Starting 1 instance for 5 s: 1 pulling the image",
+    },
+    {
+      instances: [copy(null), copy(pulling)],
+      code: "starting",
+      summary: "Starting 2 instances for 60 s: 1 pulling the image, 1 sent to its host",
+    },
+    {
+      instances: [copy(running("unknown")), copy(running())],
+      code: "unhealthy",
+      summary: "1 instance waiting for the first success of the health checks",
+    },
+    {
+      instances: [copy(running("unhealthy", "HTTP 503")), copy(running())],
+      code: "unhealthy",
+      summary: "1 instance not healthy; on h1: HTTP 503",
+    },
+    {
+      instances: [copy(running(), { hostUp: false, hostName: "h3" }), copy(running())],
+      code: "host-down",
+      summary: "1 instance on a host that is not heard of: h3",
+    },
+    {
+      instances: [copy(running(), { current: false }), copy(running())],
+      code: "outdated",
+      summary: "1 instance of 2 run an older definition",
+    },
     { instances: [copy(running()), copy(running()), leaving], code: "stopping", summary: "Ending 1 instance" },
-    { instances: [copy(running())], code: "waiting", summary: "1 of 2 instances are there; the rest is about to start" },
+    {
+      instances: [copy(running())],
+      code: "waiting",
+      summary: "1 of 2 instances are there; the rest is about to start",
+    },
   ];
   for (const { instances, code, summary } of table) {
     expect(explainApp(view({ instances }), NOW_MS)).toMatchObject({ code, summary });

@@ -79,7 +79,10 @@ function findReason(view: AppView, staying: readonly InstanceView[], nowMs: numb
   if (leaving > 0) return { code: "stopping", summary: `Ending ${count(leaving, "instance")}` };
   if (wanted === 0) return { code: null, summary: "Suspended: no instances are wanted" };
   if (staying.length < wanted) {
-    return { code: "waiting", summary: `${staying.length} of ${wanted} instances are there; the rest is about to start` };
+    return {
+      code: "waiting",
+      summary: `${staying.length} of ${wanted} instances are there; the rest is about to start`,
+    };
   }
   return { code: null, summary: "Running as declared" };
 }
@@ -113,7 +116,8 @@ function describeUnready(views: readonly InstanceView[]): string {
       : status.checks.filter(({ alive }) => !alive).map((check) => ({ hostName, cause: check.lastFailureCause })),
   );
   const first = failing[0];
-  if (first === undefined) return `${count(views.length, "instance")} waiting for the first success of the health checks`;
+  if (first === undefined)
+    return `${count(views.length, "instance")} waiting for the first success of the health checks`;
   return `${count(views.length, "instance")} not healthy; on ${first.hostName}: ${first.cause ?? "the check fails"}`;
 }
 

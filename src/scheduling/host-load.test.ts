@@ -32,7 +32,12 @@ test("hostLoads() adds up what every recorded instance takes, leaving ones too",
   const loads = hostLoads({
     hosts: [host("h2"), host("h1", "10.2.1.0/24", "10.2.9.0/29")],
     presenceOf: () => ({ phase: "up" }),
-    instances: [instance("a"), instance("b", spec.id, "stopped"), instance("c", onHost.id), instance("d", sampleSpec("/x").id)],
+    instances: [
+      instance("a"),
+      instance("b", spec.id, "stopped"),
+      instance("c", onHost.id),
+      instance("d", sampleSpec("/x").id),
+    ],
     specOf: ({ appId }) => (appId === spec.id ? spec : appId === onHost.id ? onHost : null),
   });
   expect(loads.map(({ name }) => name)).toEqual(["h1", "h2"]);

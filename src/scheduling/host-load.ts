@@ -49,7 +49,10 @@ export function needsOf(spec: AppSpec): Needs {
 
 /** Adds up what is promised on each host; sorted by host name. */
 export function hostLoads(input: HostLoadInput): readonly HostLoad[] {
-  const sums = new Map<HostId, { cpus: number; memoryMiB: number; diskMiB: number; addresses: number; count: number }>();
+  const sums = new Map<
+    HostId,
+    { cpus: number; memoryMiB: number; diskMiB: number; addresses: number; count: number }
+  >();
   for (const instance of input.instances) {
     let sum = sums.get(instance.hostId);
     if (sum === undefined) {

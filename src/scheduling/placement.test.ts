@@ -28,7 +28,11 @@ function place(
 test("placeInstances() spreads over hosts, then goes by load, then by name", () => {
   expect(place(4, hosts("", "", "")).placed).toBe("h1 h2 h3 h1");
   expect(place(2, hosts("", "", ""), { existing: on("h1", "h2") }).placed).toBe("h3 h1");
-  const loaded = [sampleHost("h1", { used: { cpus: 2, memoryMiB: 0, diskMiB: 0 } }), sampleHost("h2"), sampleHost("h3")];
+  const loaded = [
+    sampleHost("h1", { used: { cpus: 2, memoryMiB: 0, diskMiB: 0 } }),
+    sampleHost("h2"),
+    sampleHost("h3"),
+  ];
   expect(place(3, loaded).placed).toBe("h2 h3 h1");
   const full = [sampleHost("h1", { used: { cpus: 0, memoryMiB: 4000, diskMiB: 0 } }), sampleHost("h2")];
   expect(place(1, full).placed).toBe("h2");
@@ -79,7 +83,9 @@ test("placeInstances() names full blocks, missing hosts and rules as problems of
 });
 
 test("placeInstances() fills a host to the last bit of cpu", () => {
-  expect(place(11, [sampleHost("h1", { resources: { cpus: 1, memoryMiB: 4096, diskMiB: 0 } })]).placed.split(" ").length).toBe(10);
+  expect(
+    place(11, [sampleHost("h1", { resources: { cpus: 1, memoryMiB: 4096, diskMiB: 0 } })]).placed.split(" ").length,
+  ).toBe(10);
 });
 
 test("placeInstances() follows every constraint", () => {
@@ -119,7 +125,11 @@ test("placeInstances() compares numbers of IS at three decimals", () => {
 
 test("placeInstances() puts a CLUSTER where all of it fits", () => {
   const small = sampleHost("h1", { labels: { rack: "a" } });
-  const large = sampleHost("h2", { labels: { rack: "b" }, used: { cpus: 2, memoryMiB: 0, diskMiB: 0 }, resources: { cpus: 20, memoryMiB: 9999, diskMiB: 0 } });
+  const large = sampleHost("h2", {
+    labels: { rack: "b" },
+    used: { cpus: 2, memoryMiB: 0, diskMiB: 0 },
+    resources: { cpus: 20, memoryMiB: 9999, diskMiB: 0 },
+  });
   expect(place(3, [small, large], { cpus: 2, constraints: [rule("rack", "CLUSTER")] }).placed).toBe("h2 h2 h2");
 });
 
@@ -144,6 +154,23 @@ test("Placer.place() remembers over apps what it gave away", () => {
   expect(ask("/c", { cpus: 3 }, 2)).toBe("h2");
   expect(ask("/d", { cpus: 3 })).toBe("");
   expect(ask("/e", { cpus: 1 })).toBe("h1");
+});
+
+test("Placer.place() finds the few large hosts among many small ones, app after app", () => {
+  const many = Array.from({ length: 500 }, (_, at) =>
+    sampleHost(`h${String(at).padStart(3, "0")}`, {
+      resources: { cpus: at % 100 === 99 ? 16 : 1, memoryMiB: 4096, diskMiB: 0 },
+      used: { cpus: at % 100 === 99 ? at / 100 : 0, memoryMiB: 0, diskMiB: 0 },
+    }),
+  );
+  const placer = new Placer(many);
+  const ask = (id: string, cpus: number, count: number): string =>
+    placer.place({ spec: sampleSpec(id, { cpus }), count, existing: [] }).placed.join(" ");
+  expect(ask("/a", 4, 7)).toBe("h099 h199 h299 h399 h499 h099 h199");
+  expect(ask("/b", 0.5, 2)).toBe("h000 h001");
+  expect(ask("/c", 7, 3)).toBe("h299 h399 h499");
+  expect(ask("/d", 8, 1)).toBe("");
+  expect(ask("/e", 4, 1)).toBe("h099");
 });
 
 interface Drawn {

@@ -75,38 +75,45 @@ export class Placer {
   }
 
   #placeFree(request: PlacementRequest, needs: Needs): HostId[] {
-    this.#byLoad ??= new Heap(
-      lessLoaded,
-      this.#rooms.filter((room) => room.takesInstances),
-    );
-    const byLoad = this.#byLoad;
+    let fresh = (this.#byLoad ??= this.#heapOf((room) => room.takesInstances));
     const counts = this.#spread(request);
     const own = new Heap<OwnHost>(
       (a, b) => (a.count === b.count ? lessLoaded(a.room, b.room) : a.count < b.count),
       [...counts].filter(([room]) => room.takesInstances).map(([room, here]) => ({ room, count: here })),
     );
+    const take = (room: HostRoom, count: number): void => {
+      room.take(needs);
+      placed.push(room.load.id);
+      own.push({ room, count });
+    };
+    // They go back with their new load when this app is done.
     const aside: HostRoom[] = [];
     const placed: HostId[] = [];
+    let misfits = 0;
     while (placed.length < request.count) {
-      const fresh = byLoad.pop();
-      if (fresh !== undefined) {
-        // It goes back with its new load when this app is done; the app's own instances come from `own`.
-        aside.push(fresh);
-        if (counts.has(fresh) || !fresh.fits(needs)) continue;
-        fresh.take(needs);
-        placed.push(fresh.load.id);
-        own.push({ room: fresh, count: 1 });
-        continue;
-      }
+      const room = fresh.pop();
+      if (room === undefined) break;
+      aside.push(room);
+      if (counts.has(room)) continue;
+      if (room.fits(needs)) take(room, 1);
+      else misfits += 1;
+      if (misfits !== MISFITS_MAX) continue;
+      misfits += 1;
+      const taken = new Set(aside);
+      fresh = this.#heapOf((each) => each.takesInstances && each.fits(needs) && !counts.has(each) && !taken.has(each));
+      this.#byLoad = null;
+    }
+    while (placed.length < request.count) {
       const used = own.pop();
       if (used === undefined) break;
-      if (!used.room.fits(needs)) continue;
-      used.room.take(needs);
-      placed.push(used.room.load.id);
-      own.push({ room: used.room, count: used.count + 1 });
+      if (used.room.fits(needs)) take(used.room, used.count + 1);
     }
-    for (const room of aside) byLoad.push(room);
+    if (this.#byLoad !== null) for (const room of aside) this.#byLoad.push(room);
     return placed;
+  }
+
+  #heapOf(filter: (room: HostRoom) => boolean): Heap<HostRoom> {
+    return new Heap(lessLoaded, this.#rooms.filter(filter));
   }
 
   #placeConstrained(request: PlacementRequest, needs: Needs): Placement {
@@ -150,6 +157,12 @@ export class Placer {
     return placementProblem({ appId: spec.id, count, names, refusals });
   }
 }
+
+/**
+ * Hosts without room that are taken off the heap before all hosts are sifted at once. Full hosts lie last, so that many
+ * misfits mean an instance that is too large for most hosts; sifting costs a tenth of taking them off one by one.
+ */
+const MISFITS_MAX = 64;
 
 interface OwnHost {
   readonly room: HostRoom;

@@ -94,7 +94,11 @@ function planCount(app: AppVersion, { active }: AppCopies, mode: AppMode): Wish 
   const target = mode.kind === "hold" ? mode.floor : app.spec.instances;
   const surplus = mode.kind === "hold" ? 0 : active.length - target;
   const victims = chooseVictims(active, surplus, app.spec);
-  return { out: [{ copies: victims, reason: `${target} are wanted` }], start: Math.max(0, target - active.length), yielding: [] };
+  return {
+    out: [{ copies: victims, reason: `${target} are wanted` }],
+    start: Math.max(0, target - active.length),
+    yielding: [],
+  };
 }
 
 /** Starts instances; returns how many found no host. */
@@ -115,8 +119,10 @@ function launch(
     });
     return 0;
   }
-  const placed = (leaving: boolean) => (copy: Copy): readonly Placed[] =>
-    copy.current ? [{ hostId: copy.instance.hostId, leaving }] : [];
+  const placed =
+    (leaving: boolean) =>
+    (copy: Copy): readonly Placed[] =>
+      copy.current ? [{ hostId: copy.instance.hostId, leaving }] : [];
   const existing = [
     ...copies.active.flatMap(placed(false)),
     ...copies.leaving.flatMap(placed(true)),

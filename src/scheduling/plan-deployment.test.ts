@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { AppError } from "../model/error.ts";
-import type { AppId, DeploymentId } from "../model/ids.ts";
+import type { AppId, DeploymentId, Version } from "../model/ids.ts";
 import type { Deployment } from "../model/deployment.ts";
 import { SampleCluster, sampleSpec } from "./sample-cluster.ts";
 
@@ -16,7 +16,9 @@ const refusal = (run: () => unknown): AppError => {
 };
 /** "Start /a, Start /b; Scale /a": steps in a line. */
 const steps = ({ steps: all }: Deployment): string =>
-  all.map((actions) => actions.map(({ action, app }) => `${action.replace("Application", "")} ${app}`).join(", ")).join("; ");
+  all
+    .map((actions) => actions.map(({ action, app }) => `${action.replace("Application", "")} ${app}`).join(", "))
+    .join("; ");
 const idle = (cluster: SampleCluster): SampleCluster => {
   cluster.deployments.clear();
   cluster.nowMs += 1000;
@@ -42,7 +44,7 @@ test("planChange() starts a new app and then scales it", () => {
 });
 
 test("planChange() tells scaling, changing, restarting and nothing apart", () => {
-  const at = (cluster: SampleCluster): string | undefined => cluster.apps.get(web.id)?.lastConfigChangeAt;
+  const at = (cluster: SampleCluster): Version | undefined => cluster.apps.get(web.id)?.lastConfigChangeAt;
   const same = withWeb();
   const nothing = same.put({ ...web });
   expect([steps(nothing.deployment), nothing.puts, nothing.deployment.affectedApps]).toEqual(["", [], []]);
@@ -59,7 +61,7 @@ test("planChange() tells scaling, changing, restarting and nothing apart", () =>
   const change = changed.put({ ...web, labels: { team: "a" }, instances: 5 });
   expect(steps(change.deployment)).toBe("Restart /web");
   expect(at(changed)).toBe(change.deployment.version);
-  expect(change.deployment.original).toEqual({ "/web": first });
+  expect(change.deployment.original).toEqual({ "/web": first ?? null });
 
   const restarted = withWeb();
   const restart = restarted.change([{ kind: "restart", id: web.id }]);
@@ -77,7 +79,13 @@ test("planChange() stops first, starts new apps, then goes by dependencies", () 
   const cluster = new SampleCluster();
   const spec = (id: string, ...dependencies: string[]) => sampleSpec(id, { dependencies: dependencies as AppId[] });
   const put = (...args: Parameters<typeof spec>) => ({ kind: "put" as const, spec: spec(...args) });
-  const created = cluster.change([put("/shop/web", "/shop/api"), put("/shop/api", "/db"), put("/db"), put("/old"), put("/cache")]);
+  const created = cluster.change([
+    put("/shop/web", "/shop/api"),
+    put("/shop/api", "/db"),
+    put("/db"),
+    put("/old"),
+    put("/cache"),
+  ]);
   expect(steps(created.deployment)).toBe(
     "Start /cache, Start /db, Start /old, Start /shop/api, Start /shop/web; " +
       "Scale /cache, Scale /db, Scale /old; Scale /shop/api; Scale /shop/web",
@@ -118,7 +126,9 @@ test("planChange() refuses what is not there, what is there already, and counts 
   expect(refusal(() => cluster.change([{ kind: "scale", id: web.id, instances: 1.5 }])).code).toBe("invalid");
   const version = cluster.apps.get(web.id)?.version;
   if (version === undefined) throw new Error("it is there");
-  expect(refusal(() => cluster.change([{ kind: "rollback", id: web.id, version: "x" as typeof version }])).code).toBe("not-found");
+  expect(refusal(() => cluster.change([{ kind: "rollback", id: web.id, version: "x" as typeof version }])).code).toBe(
+    "not-found",
+  );
 });
 
 test("planChange() goes back to a version as a new one", () => {
@@ -204,7 +214,11 @@ test("planChange() gives versions that grow, whatever the clock does", () => {
 test("planChange() gives a plan or an AppError for any changes", () => {
   const id = fc.constantFrom("/a", "/b", "/c/d", "/c/e");
   const spec = fc
-    .record({ id, instances: fc.integer({ min: 0, max: 3 }), dependencies: fc.array(fc.constantFrom("/a", "/b", "/c"), { maxLength: 2 }) })
+    .record({
+      id,
+      instances: fc.integer({ min: 0, max: 3 }),
+      dependencies: fc.array(fc.constantFrom("/a", "/b", "/c"), { maxLength: 2 }),
+    })
     .map((each) => sampleSpec(each.id, { instances: each.instances, dependencies: each.dependencies as AppId[] }));
   const appId = id.map((text) => sampleSpec(text).id);
   const change = fc.oneof(
@@ -214,20 +228,23 @@ test("planChange() gives a plan or an AppError for any changes", () => {
     fc.record({ kind: fc.constant("destroy" as const), id: appId }),
   );
   fc.assert(
-    fc.property(fc.array(fc.record({ changes: fc.array(change, { maxLength: 3 }), force: fc.boolean() }), { maxLength: 6 }), (calls) => {
-      const cluster = new SampleCluster();
-      for (const { changes, force } of calls) {
-        const apps = new Map(cluster.apps);
-        try {
-          const { deployment, puts, deletes } = cluster.change(changes, force);
-          const planned = new Set(deployment.steps.flat().map(({ app }) => app));
-          expect([...planned].toSorted()).toEqual([...deployment.affectedApps]);
-          for (const each of [...puts.map((app) => app.spec.id), ...deletes]) expect(planned.has(each)).toBe(true);
-        } catch (error) {
-          expect(error).toBeInstanceOf(AppError);
-          expect(cluster.apps).toEqual(apps);
+    fc.property(
+      fc.array(fc.record({ changes: fc.array(change, { maxLength: 3 }), force: fc.boolean() }), { maxLength: 6 }),
+      (calls) => {
+        const cluster = new SampleCluster();
+        for (const { changes, force } of calls) {
+          const apps = new Map(cluster.apps);
+          try {
+            const { deployment, puts, deletes } = cluster.change(changes, force);
+            const planned = new Set(deployment.steps.flat().map(({ app }) => app));
+            expect([...planned].toSorted()).toEqual([...deployment.affectedApps]);
+            for (const each of [...puts.map((app) => app.spec.id), ...deletes]) expect(planned.has(each)).toBe(true);
+          } catch (error) {
+            expect(error).toBeInstanceOf(AppError);
+            expect(cluster.apps).toEqual(apps);
+          }
         }
-      }
-    }),
+      },
+    ),
   );
 });

@@ -12,8 +12,9 @@ test("planKill() drains what runs, stops what does not, and skips the unknown an
   cluster.run(a.id);
   cluster.statuses.set(b.id, { phase: "staging", step: "creating", sinceMs: 0 });
   cluster.instances.set(c.id, { ...c, goal: "stopped" });
+  const { apps, instances, statuses } = cluster;
   const ids = [c.id, b.id, a.id, a.id, "none" as InstanceId];
-  const { killed, actions, scaling } = planKill({ ...cluster, ids });
+  const { killed, actions, scaling } = planKill({ ids, apps, instances, statuses });
   expect(killed.map(({ id }) => id)).toEqual([a.id, b.id]);
   expect(actions).toMatchObject([
     { kind: "drain-instance", id: a.id },

@@ -271,6 +271,18 @@ test("planRollout() ends a destroyed app's deployment when nothing is left, down
   expect(cluster.deployments.size).toBe(0);
 });
 
+test("planRollout() does not wait for a down host to confirm the end of what was leaving there", () => {
+  for (const goal of ["draining", "stopped"] as const) {
+    const cluster = running(web());
+    const [first] = cluster.active();
+    if (first === undefined) throw new Error("one is there");
+    cluster.instances.set(first.id, { ...first, goal, drainSinceMs: cluster.nowMs });
+    cluster.setHost(String(first.hostId), { presence: { phase: "down", sinceMs: cluster.nowMs } });
+    cluster.nowMs += REPLACE_AFTER_MS;
+    expect(cluster.pass().actions).toContainEqual({ kind: "forget-instance", id: first.id, reason: "it is gone" });
+  }
+});
+
 test("planRollout() follows dependencies, and keeps apps alive whose step has not come", () => {
   const cluster = new SampleCluster(3);
   const db = sampleSpec("/db");
@@ -305,7 +317,9 @@ test("planRollout() follows dependencies, and keeps apps alive whose step has no
 test("planRollout() goes back over a cancelled deployment and keeps old instances that still run", () => {
   const cluster = running(web({ instances: 3, healthChecks: [HTTP_CHECK], ...upgrade(1, 0) }));
   const before = cluster.active().map(({ id }) => id);
-  const { deployment } = cluster.put(web({ instances: 3, healthChecks: [HTTP_CHECK], ...upgrade(1, 0), image: "app:2" }));
+  const { deployment } = cluster.put(
+    web({ instances: 3, healthChecks: [HTTP_CHECK], ...upgrade(1, 0), image: "app:2" }),
+  );
   cluster.pass();
   cluster.nowMs += 1000;
   cluster.cancel(deployment.id);
@@ -375,7 +389,7 @@ test("planRollout() is total, and repeats itself, over any state of instances", 
         if (!rolling) cluster.deployments.clear();
         if (down) cluster.setHost("h2", { presence: { phase: "down", sinceMs: 0 } });
         copies.forEach((each, at) => {
-          const id = `web.instance-x${at}` as (typeof cluster extends { instances: Map<infer K, unknown> } ? K : never);
+          const id = `web.instance-x${at}` as typeof cluster extends { instances: Map<infer K, unknown> } ? K : never;
           cluster.instances.set(id, {
             id,
             appId: second.spec.id,
@@ -384,11 +398,13 @@ test("planRollout() is total, and repeats itself, over any state of instances", 
             createdAtMs: cluster.nowMs - at,
             goal: each.goal as never,
           });
-          if (each.phase === "staging") cluster.statuses.set(id, { phase: "staging", step: "creating", sinceMs: cluster.nowMs });
+          if (each.phase === "staging")
+            cluster.statuses.set(id, { phase: "staging", step: "creating", sinceMs: cluster.nowMs });
           else if (each.phase === "failed") cluster.fail(id);
           else if (each.phase === "gone") cluster.statuses.set(id, { phase: "gone" });
           else if (each.phase === "stopping") cluster.statuses.set(id, { phase: "stopping", sinceMs: cluster.nowMs });
-          else if (each.phase !== "none") cluster.run(id, each.phase === "healthy" ? "healthy" : "unhealthy", each.phase === "condemned");
+          else if (each.phase !== "none")
+            cluster.run(id, each.phase === "healthy" ? "healthy" : "unhealthy", each.phase === "condemned");
         });
         const uuids = { newUuid: () => "u" };
         expect(planRollout({ ...cluster.input(), ...uuids })).toEqual(planRollout({ ...cluster.input(), ...uuids }));

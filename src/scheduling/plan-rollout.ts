@@ -36,7 +36,7 @@ export interface RolloutInput {
   readonly drainedBy: (revision: number) => boolean;
   /**
    * A stored definition by its version; null when it is no longer kept. It tells how many instances an app had before a
-   * deployment: as many are kept alive while the app waits for its step. Unknown counts as none.
+   * deployment: as many are kept alive while the app waits for its step. Unknown counts as the number wanted now.
    */
   readonly versionOf?: (id: AppId, version: Version) => AppVersion | null;
   readonly newUuid: () => string;
@@ -118,7 +118,9 @@ function planDeployments(
 function isAsWanted(app: AppVersion | undefined, copies: AppCopies): boolean {
   const { active, leaving, failed, gone, condemned, lost } = copies;
   const restless = leaving.length + failed.length + gone.length + condemned.length;
-  return restless === 0 && (app === undefined ? lost.length === 0 : true) && active.length === (app?.spec.instances ?? 0);
+  return (
+    restless === 0 && (app === undefined ? lost.length === 0 : true) && active.length === (app?.spec.instances ?? 0)
+  );
 }
 
 function byStart(a: Deployment, b: Deployment): number {

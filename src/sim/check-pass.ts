@@ -11,7 +11,12 @@ import type { RolloutInput, RolloutPlan } from "../scheduling/plan-rollout.ts";
 
 /** Broken rules, in words; [] when all hold. */
 export function checkPass(input: RolloutInput, plan: RolloutPlan): readonly string[] {
-  return [...checkPlaces(input, plan), ...checkStops(input, plan), ...checkCounts(input, plan)];
+  return [
+    ...checkPlaces(input, plan),
+    ...checkStops(input, plan),
+    ...checkCounts(input, plan),
+    ...checkEnds(input, plan),
+  ];
 }
 
 /** Never on a host that is not up or is cordoned, never over what a host has. */
@@ -56,6 +61,31 @@ function checkStops(input: RolloutInput, plan: RolloutPlan): string[] {
   });
 }
 
+/** A deployment ends only when its last step is true: all wanted instances ready, no outdated one left, nothing leaving. */
+function checkEnds(input: RolloutInput, plan: RolloutPlan): string[] {
+  const ended = new Set(plan.actions.flatMap((action) => (action.kind === "finish-deployment" ? [action.id] : [])));
+  const hosts = new Map(input.hosts.map((host) => [host.id, host]));
+  return [...input.deployments].flatMap((deployment) => {
+    if (!ended.has(deployment.id)) return [];
+    return (deployment.steps.at(-1) ?? []).flatMap(({ action, app: id }) => {
+      const app = input.apps.get(id);
+      const own = [...input.instances.values()].filter(({ appId }) => appId === id);
+      if (action === "StopApplication" && app === undefined && own.length > 0) {
+        return [`the end of ${id} was told with ${own.length} instances left`];
+      }
+      if (app === undefined || action === "StartApplication" || action === "StopApplication") return [];
+      const seen = own.map((instance) => observe(instance, input, hosts));
+      const ready = seen.filter((each) => each.ready).length;
+      const leaving = seen.filter(({ instance }) => instance.goal !== "running").length;
+      const outdated = own.filter(({ version }) => version !== app.lastConfigChangeAt).length;
+      if (ready !== app.spec.instances) return [`the end of a deployment was told with ${ready} of ${id} ready`];
+      if (leaving > 0) return [`the end of a deployment was told with ${leaving} of ${id} leaving`];
+      const bad = action === "RestartApplication" && outdated > 0;
+      return bad ? [`the end of a deployment was told with ${outdated} outdated instances of ${id}`] : [];
+    });
+  });
+}
+
 function checkCounts(input: RolloutInput, plan: RolloutPlan): string[] {
   const hosts = new Map(input.hosts.map((host) => [host.id, host]));
   const out = new Set<InstanceId>();
@@ -95,8 +125,7 @@ function observe(instance: Instance, input: RolloutInput, hosts: ReadonlyMap<Hos
   const status = input.statuses.get(instance.id);
   const ended = status?.phase === "failed" || status?.phase === "gone";
   const lost =
-    host === undefined ||
-    (host.presence.phase === "down" && input.nowMs - host.presence.sinceMs >= REPLACE_AFTER_MS);
+    host === undefined || (host.presence.phase === "down" && input.nowMs - host.presence.sinceMs >= REPLACE_AFTER_MS);
   const running = status?.phase === "running" && instance.goal === "running" && host?.presence.phase === "up";
   const condemned = status?.phase === "running" && status.condemned;
   return {

@@ -139,6 +139,9 @@ function checkWrite(write: StoreWrite): string | null {
 
 function checkKey(key: string): void {
   if (!KEY_PATTERN.test(key)) {
-    throw new AppError("invalid", `Cannot use store key "${key.slice(0, 80)}": it must be 1-512 printable ASCII characters`);
+    throw new AppError(
+      "invalid",
+      `Cannot use store key "${key.slice(0, 80)}": it must be 1-512 printable ASCII characters`,
+    );
   }
 }

@@ -104,6 +104,8 @@ test("FakeTransport closes both ends, and refuses to connect where nobody is", a
   const refused = await clock.settle(transport.connect("h1", "nobody").catch((error: unknown) => error));
   expect(refused).toBeInstanceOf(AppError);
   transport.cut("h1", "server");
-  expect(await clock.settle(transport.connect("h1", "server").catch((error: unknown) => error))).toBeInstanceOf(AppError);
+  expect(await clock.settle(transport.connect("h1", "server").catch((error: unknown) => error))).toBeInstanceOf(
+    AppError,
+  );
   expect(() => transport.listen("server", () => {})).toThrow("already");
 });

@@ -39,7 +39,13 @@ export class FakeTransport {
   readonly #streams = new Set<StreamEnd>();
   readonly #cuts = new Set<string>();
 
-  constructor({ clock, random, delayMsMin = 0.2, delayMsMax = 5, breakAfterMs = BREAK_AFTER_MS }: FakeTransportOptions) {
+  constructor({
+    clock,
+    random,
+    delayMsMin = 0.2,
+    delayMsMax = 5,
+    breakAfterMs = BREAK_AFTER_MS,
+  }: FakeTransportOptions) {
     this.#clock = clock;
     this.#random = random;
     this.#delayMs = [delayMsMin, delayMsMax];

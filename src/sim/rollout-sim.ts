@@ -78,7 +78,10 @@ class RolloutWorld {
     this.#store = new FakeStore({ clock, random: random.fork() });
     this.#tight = random.chance(0.25);
     this.#appsMax = random.integer(1, 5);
-    this.#faults = { startFailure: random.chance(0.4) ? random.next() * 0.3 : 0, startMsMax: random.pick([100, 1000, 4000]) };
+    this.#faults = {
+      startFailure: random.chance(0.4) ? random.next() * 0.3 : 0,
+      startMsMax: random.pick([100, 1000, 4000]),
+    };
     const cpus = this.#tight ? 2 : 64;
     this.#hosts = Array.from({ length: random.integer(1, 7) }, (_, at) => {
       const resources = { cpus, memoryMiB: cpus * 1024, diskMiB: 100_000 };
@@ -102,7 +105,11 @@ class RolloutWorld {
   async live(): Promise<SimReport> {
     const clock = this.#clock;
     try {
-      const hosts = this.#hosts.map((host) => ({ kind: "put" as const, key: `host/${host.id}`, value: this.#record(host) }));
+      const hosts = this.#hosts.map((host) => ({
+        kind: "put" as const,
+        key: `host/${host.id}`,
+        value: this.#record(host),
+      }));
       await clock.settle(this.#store.commit(hosts));
       await clock.settle(this.#startServer());
       for (const host of this.#hosts) host.boot();
@@ -221,7 +228,8 @@ class RolloutWorld {
       hosts: this.#random.shuffle(input.hosts),
       newUuid: () => ids.shift()?.split(".instance-")[1] ?? "none",
     });
-    if (JSON.stringify(again) !== JSON.stringify(plan)) this.#broken.push(`${at}: the plan depends on the order of maps`);
+    if (JSON.stringify(again) !== JSON.stringify(plan))
+      this.#broken.push(`${at}: the plan depends on the order of maps`);
   }
 
   /** Ends all faults, mends bad definitions, and waits for rest. */
@@ -236,7 +244,7 @@ class RolloutWorld {
     }
     const server = this.#server;
     if (server === null) throw new Error("Cannot heal: there is no server");
-    for (const { spec } of [...server.apps.values()]) {
+    for (const { spec } of server.apps.values()) {
       if (spec.env["MISBEHAVE"] === undefined) continue;
       await clock.settle(server.change([{ kind: "put", spec: { ...spec, env: {} } }], true));
     }
@@ -269,7 +277,10 @@ class RolloutWorld {
       }
     }
     for (const { id, hostId } of instances) {
-      const status = this.#hosts.find((host) => host.id === hostId)?.statuses().get(id);
+      const status = this.#hosts
+        .find((host) => host.id === hostId)
+        ?.statuses()
+        .get(id);
       const ready = status?.phase === "running" && (status.health === "healthy" || status.health === "none");
       if (!ready) unrest.push(`${id} on ${hostId} is not ready: ${JSON.stringify(status ?? null)}`);
     }
@@ -283,7 +294,7 @@ class RolloutWorld {
       name: host.name,
       address: parseIpv4(`192.0.2.${at}`),
       credentialHash: "",
-      blocks: [this.#tight ? `10.2.${at}.0/28` : `10.2.${at}.0/24`],
+      blocks: [this.#tight ? `10.2.${at}.0/29` : `10.2.${at}.0/24`],
       resources: host.resources,
       labels: { rack: `r${Number(at) % 3}` },
       joinedAtMs: 0,

@@ -226,6 +226,6 @@ export class SimHost {
 
   #spawn(task: () => Promise<void>): void {
     // An error here is the simulator's own and must end the run.
-    task().catch((error: unknown) => this.#options.clock.after(0, () => Promise.reject(error)));
+    task().catch((error: unknown) => this.#options.clock.fail(error));
   }
 }

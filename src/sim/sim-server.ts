@@ -78,9 +78,9 @@ export class SimServer {
     const stopListening = options.transport.listen("server", (stream) => server.#accept(stream));
     const { signal } = server.#stop;
     signal.addEventListener("abort", stopListening, { once: true });
-    const crash = (error: unknown): void => void options.clock.after(0, () => Promise.reject(error));
-    server.#rollout(signal).catch(crash);
-    server.#watchHosts(signal).catch(crash);
+    const fail = (error: unknown): void => options.clock.fail(error);
+    server.#rollout(signal).catch(fail);
+    server.#watchHosts(signal).catch(fail);
     return server;
   }
 

@@ -39,7 +39,11 @@ export function storeContract(name: string, open: () => Promise<ContractStore>):
     const second = await store.commit([put("b", "text"), put("c", null)]);
     expect(first).toBeGreaterThan(0);
     expect(second).toBeGreaterThan(first ?? 0);
-    expect(await store.get("a")).toEqual({ key: "a", value: { n: 1, list: [1, "x", null, true] }, revision: first ?? 0 });
+    expect(await store.get("a")).toEqual({
+      key: "a",
+      value: { n: 1, list: [1, "x", null, true] },
+      revision: first ?? 0,
+    });
     expect(await store.get("b")).toEqual({ key: "b", value: "text", revision: second ?? 0 });
     expect(await store.get("c")).toEqual({ key: "c", value: null, revision: second ?? 0 });
   });
@@ -208,7 +212,9 @@ export function storeContract(name: string, open: () => Promise<ContractStore>):
             else model.set(each.key, { value: JSON.parse(JSON.stringify(each.value)), revision });
           }
         }
-        const expected = [...model].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([each, entry]) => ({ key: each, ...entry }));
+        const expected = [...model]
+          .toSorted(([a], [b]) => (a < b ? -1 : 1))
+          .map(([each, entry]) => ({ key: each, ...entry }));
         expect(await store.list("")).toEqual(expected);
       }),
       { numRuns: 40 },

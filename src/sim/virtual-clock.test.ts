@@ -72,6 +72,12 @@ test("VirtualClock.settle() gives the result or the error, and says when nothing
   expect(await never.catch(String)).toContain("no timer");
 });
 
+test("VirtualClock.fail() reaches whoever moves the time", async () => {
+  const clock = new VirtualClock();
+  clock.after(5, () => clock.fail(new Error("nobody waited for this")));
+  expect(await clock.advance(10).catch(String)).toBe("Error: nobody waited for this");
+});
+
 test("VirtualClock.shiftWall() moves the wall clock and no duration", () => {
   const clock = new VirtualClock();
   const before = clock.nowMs();

@@ -25,6 +25,7 @@ export class VirtualClock implements Clock {
   #sequence = 0;
   #pending = 0;
   #listeners = 0;
+  #failure: { readonly error: unknown } | null = null;
 
   nowMs(): number {
     return this.#wallOffsetMs + this.#elapsedMs;
@@ -83,9 +84,15 @@ export class VirtualClock implements Clock {
     });
   }
 
+  /** Something that nobody waits for went wrong: whoever moves the time next throws it. */
+  fail(error: unknown): void {
+    this.#failure ??= { error };
+  }
+
   /** Moves to the next timer and runs it; false when there is none up to `limitMs` (of `monotonicMs`). */
   async step(limitMs = Number.POSITIVE_INFINITY): Promise<boolean> {
     await drain();
+    if (this.#failure !== null) throw this.#failure.error;
     for (let top = this.#timers.peek(); top !== undefined && top.atMs <= limitMs; top = this.#timers.peek()) {
       this.#timers.pop();
       const { run } = top;
