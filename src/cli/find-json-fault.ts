@@ -2,8 +2,10 @@
  * Where a text stops being JSON, since JSON.parse of this runtime tells no position. It walks the grammar of RFC 8259
  * with a stack of open brackets; what is expected next follows from the token before and the bracket around it.
  */
-const TOKEN =
-  /[ \t\r\n]+|[{}[\],:]|"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![0-9a-zA-Z.])|(?:true|false|null)(?![0-9a-zA-Z])/y;
+// Strings of JSON have no raw control character. It is written as "nothing below space" to say so without naming any.
+const STRING = /"(?:[ !#-[\]-\u{10FFFF}]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/u.source;
+const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![0-9a-zA-Z.])/.source;
+const TOKEN = new RegExp(`[ \\t\\r\\n]+|[{}[\\],:]|${STRING}|${NUMBER}|(?:true|false|null)(?![0-9a-zA-Z])`, "uy");
 
 type Expectation = "value" | "value-or-close" | "key" | "key-or-close" | "colon" | "comma-or-close" | "end";
 

@@ -91,7 +91,10 @@ test("apollo ps names instances by what other commands take", async () => {
 
 test("the server's errors come through with fields, hint and exit code, also as JSON", async () => {
   const fields = [{ path: "/cpus", message: "must be a number" }];
-  serve({ "POST /api/apps": () => errorResponse(422, "invalid", "Cannot create app", { fields, hint: "Correct it" }) });
+  serve({
+    "POST /api/apps": () =>
+      errorResponse(422, { code: "invalid", message: "Cannot create app", fields, hint: "Correct it" }),
+  });
   const text = await apollo(["app", "create", "-"], '{"id": "web", "cpus": "x"}');
   expect(text).toEqual({
     code: 2,

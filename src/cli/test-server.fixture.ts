@@ -1,4 +1,4 @@
-import type { AppJson, HostJson, InstanceJson } from "../api/native/shapes.ts";
+import type { AppJson, ErrorJson, HostJson, InstanceJson } from "../api/native/shapes.ts";
 
 export interface TestRequest {
   readonly method: string;
@@ -34,7 +34,8 @@ export function startTestServer(answers: Readonly<Record<string, TestAnswer>>): 
       };
       requests.push(seen);
       const answer = answers[`${request.method} ${url.pathname}`];
-      if (answer === undefined) return errorResponse(404, "not-found", `Cannot find ${url.pathname}`);
+      if (answer === undefined)
+        return errorResponse(404, { code: "not-found", message: `Cannot find ${url.pathname}` });
       const value = answer(seen);
       return value instanceof Response ? value : Response.json(value);
     },
@@ -42,8 +43,8 @@ export function startTestServer(answers: Readonly<Record<string, TestAnswer>>): 
   return { url: `http://127.0.0.1:${server.port}`, requests, stop: () => server.stop(true) };
 }
 
-export function errorResponse(status: number, code: string, message: string, more: object = {}): Response {
-  return Response.json({ error: { code, message, ...more } }, { status });
+export function errorResponse(status: number, error: ErrorJson["error"]): Response {
+  return Response.json({ error }, { status });
 }
 
 export function appJson(parts: Partial<AppJson> = {}): AppJson {

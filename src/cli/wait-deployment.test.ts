@@ -45,10 +45,10 @@ async function wait(
     "GET /api/deployments": () => {
       at += 1;
       if (at === abortAtLook) end.abort();
-      if (look().down === true) return errorResponse(503, "unavailable", "starting");
+      if (look().down === true) return errorResponse(503, { code: "unavailable", message: "starting" });
       return look().gone === true ? [] : [{ id: "d1" }];
     },
-    "GET /api/apps/web": () => look().app ?? errorResponse(404, "not-found", "no app"),
+    "GET /api/apps/web": () => look().app ?? errorResponse(404, { code: "not-found", message: "no app" }),
     "GET /api/apps/web/why": () => WHY,
     "GET /api/instances": () => look().instances ?? [],
   });

@@ -1,6 +1,5 @@
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { Endpoint } from "../model/endpoint.ts";
-import type { ServiceName } from "../model/ids.ts";
 import type { Route } from "../model/route.ts";
 
 export interface RoutePlan {
@@ -29,7 +28,8 @@ export function planRoutes(
   settings: Pick<ClusterSettings, "ingressDomain">,
 ): RoutePlan {
   const exposed = endpoints.filter(isExposed);
-  const services = [...new Set(exposed.map((endpoint) => endpoint.service))].toSorted();
+  const byService = Map.groupBy(exposed, (endpoint) => endpoint.service);
+  const services = [...byService.keys()].toSorted();
   const routes = new Map<string, Route>();
   const problems = new Set<string>();
   for (const service of services) {
@@ -39,7 +39,7 @@ export function planRoutes(
       problems.add(`Service ${JSON.stringify(service)} cannot have an outside name: "${hostname}" is not a host name`);
   }
   for (const service of services) {
-    for (const hostname of wantedHostnames(exposed, service)) {
+    for (const hostname of wantedHostnames(byService.get(service) ?? [])) {
       const owner = routes.get(hostname)?.service;
       if (!isHostname(hostname)) {
         problems.add(`Service ${service} asks for the outside name "${hostname}", which is not a host name`);
@@ -67,9 +67,8 @@ function isHostname(text: string): boolean {
   return text.length <= 253 && HOSTNAME.test(text);
 }
 
-function wantedHostnames(endpoints: readonly Endpoint[], service: ServiceName): readonly string[] {
+function wantedHostnames(endpoints: readonly Endpoint[]): readonly string[] {
   const names = endpoints
-    .filter((endpoint) => endpoint.service === service)
     .flatMap((endpoint) => (readMeta(endpoint, META_HOST) ?? "").split(","))
     .map((name) => name.trim().toLowerCase())
     .filter((name) => name !== "");

@@ -24,7 +24,11 @@ export function addExecCommand(program: Command, context: CliContext): void {
     .passThroughOptions()
     .option("-i, --interactive", "pass standard input on")
     .option("-t, --tty", "give the command a terminal");
-  clientOptions(command, { json: false }).action(async (name: string, argv: readonly string[]) => {
+  clientOptions(command, { json: false }).action(async (name: string, words: readonly string[]) => {
+    // "--" may mark where the command begins; it is not part of it.
+    const argv = words[0] === "--" ? words.slice(1) : words;
+    if (argv.length === 0)
+      throw new AppError("invalid", `Cannot run nothing in "${name}"`, { hint: 'See "apollo exec --help"' });
     const { client, flags } = openSession<ExecFlags>(context, command);
     const { app, instances } = await findInstances(client, name);
     const instance = chooseRunning(name, instances);
