@@ -12,7 +12,7 @@ const INPUTS = ["src", "examples", "tools/build.ts", "tools/build-console.ts", "
 
 /** Makes the console's files before the program that embeds them; see `tools/build-console.ts`. */
 interface ConsoleBuild {
-  readonly buildConsole: () => Promise<void>;
+  readonly buildConsole: (outDir: string) => Promise<unknown>;
 }
 
 const startMs = performance.now();
@@ -25,9 +25,11 @@ if (existsSync(BINARY) && existsSync(DIGEST) && readFileSync(DIGEST, "utf8") ===
 }
 
 async function build(): Promise<void> {
+  if (!existsSync(ENTRY)) throw new Error(`Cannot build dist/apollo: ${ENTRY} is not there`);
   mkdirSync(dirname(BINARY), { recursive: true });
   const consoleBuild = join(ROOT, "tools/build-console.ts");
-  if (existsSync(consoleBuild)) await ((await import(consoleBuild)) as ConsoleBuild).buildConsole();
+  if (existsSync(consoleBuild))
+    await ((await import(consoleBuild)) as ConsoleBuild).buildConsole(join(ROOT, "dist/console"));
   const result = await Bun.build({
     entrypoints: [ENTRY],
     compile: { outfile: `${BINARY}.new` },

@@ -99,13 +99,18 @@ export function listLabNames(): readonly string[] {
   }
 }
 
-/** @throws AppError `not-found` when there is no such lab, `unavailable` when the node is off. */
-export function processOf(lab: string, part: string): ProcessRef {
+/** @throws AppError `not-found` when there is no such lab. */
+export function requireLabState(lab: string): LabState {
   const state = readLabState(lab);
   if (state === null) {
     throw new AppError("not-found", `Cannot find lab "${lab}"`, { hint: "apollo lab up, or apollo lab status" });
   }
-  const found = state.processes[part];
+  return state;
+}
+
+/** @throws AppError `not-found` when there is no such lab, `unavailable` when the node is off. */
+export function processOf(lab: string, part: string): ProcessRef {
+  const found = requireLabState(lab).processes[part];
   if (found === undefined || !isAlive(found)) {
     throw new AppError("unavailable", `Cannot reach "${part}" of lab "${lab}": it is not running`, {
       hint: `apollo lab start ${part}`,
