@@ -25,6 +25,8 @@ export interface LabState {
   readonly createdAtMs: number;
   /** The process that runs or ran `up`. */
   readonly owner: ProcessRef;
+  /** The test run that made it (environment APOLLO_LAB_RUN), so that what a crashed test leaves can be told from a user's labs. */
+  readonly run: string | null;
   /** Extra settings of every engine's daemon.json. */
   readonly engineConfig: Readonly<Record<string, unknown>>;
   /** Process 1 of `gate`, `fabric` and each node that is on; with start times, so that no stranger is taken for it. */
@@ -40,6 +42,7 @@ const labState = z.object({
   phase: z.enum(["starting", "up"]),
   createdAtMs: z.number(),
   owner: processRef,
+  run: z.string().nullable(),
   engineConfig: z.record(z.string(), z.unknown()),
   processes: z.record(z.string(), processRef),
   forwards: z.array(z.object({ node: z.string(), targetPort: z.number().int(), localPort: z.number().int() })),

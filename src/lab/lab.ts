@@ -129,6 +129,7 @@ class LabStart {
       phase: "starting",
       createdAtMs: systemClock.nowMs(),
       owner,
+      run: process.env["APOLLO_LAB_RUN"] ?? null,
       engineConfig: options.engineConfig ?? {},
       processes: {},
       forwards: [],
