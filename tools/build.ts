@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildConsole } from "./build-console.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const ENTRY = join(ROOT, "src/cli/main.ts");
@@ -9,11 +10,6 @@ const BINARY = join(ROOT, "dist/apollo");
 const DIGEST = join(ROOT, "dist/apollo.inputs");
 /** Everything that ends up in the program, or decides how. */
 const INPUTS = ["src", "examples", "tools/build.ts", "tools/build-console.ts", "package.json", "package-lock.json"];
-
-/** Makes the console's files before the program that embeds them; see `tools/build-console.ts`. */
-interface ConsoleBuild {
-  readonly buildConsole: (outDir: string) => Promise<unknown>;
-}
 
 const startMs = performance.now();
 const digest = hashInputs();
@@ -25,11 +21,9 @@ if (existsSync(BINARY) && existsSync(DIGEST) && readFileSync(DIGEST, "utf8") ===
 }
 
 async function build(): Promise<void> {
-  if (!existsSync(ENTRY)) throw new Error(`Cannot build dist/apollo: ${ENTRY} is not there`);
   mkdirSync(dirname(BINARY), { recursive: true });
-  const consoleBuild = join(ROOT, "tools/build-console.ts");
-  if (existsSync(consoleBuild))
-    await ((await import(consoleBuild)) as ConsoleBuild).buildConsole(join(ROOT, "dist/console"));
+  // The program embeds the console's files: they have to be there first.
+  await buildConsole(join(ROOT, "dist/console"));
   const result = await Bun.build({
     entrypoints: [ENTRY],
     compile: { outfile: `${BINARY}.new` },

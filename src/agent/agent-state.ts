@@ -1,7 +1,7 @@
 import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
 import type { Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
-import type { Assignment, InstanceStatus } from "../model/instance.ts";
+import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { Condition, ServerMessage } from "../model/wire.ts";
 
@@ -14,6 +14,16 @@ export interface AgentIdentity {
   readonly epoch: string;
 }
 
+/** What the health part found out about an instance's container. */
+export interface HealthRecord {
+  readonly instanceId: InstanceId;
+  /** Results of another container of the same instance say nothing about this one. */
+  readonly containerId: string;
+  readonly health: InstanceHealth;
+  readonly checks: readonly CheckResult[];
+  readonly condemned: boolean;
+}
+
 /** What the server last told this agent: kept on disk, so that all of the agent runs without a server. */
 export interface LastKnown {
   readonly identity: AgentIdentity | null;
@@ -22,6 +32,8 @@ export interface LastKnown {
   readonly hosts: readonly CatalogHost[];
   readonly peers: readonly Peer[];
   readonly revision: number;
+  /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
+  readonly health?: readonly HealthRecord[];
 }
 
 export type Topic =
@@ -31,6 +43,7 @@ export type Topic =
   | "peers"
   | "local"
   | "reports"
+  | "health"
   | "connection"
   | "conditions";
 
@@ -40,6 +53,7 @@ export type Topic =
  */
 export class AgentState {
   identity: AgentIdentity | null = null;
+  /** A server is connected and has sent its whole list of assignments: what is missing from it is not wanted. */
   connected = false;
   catalogRevision = 0;
   readonly assignments = new Map<InstanceId, Assignment>();
@@ -47,6 +61,12 @@ export class AgentState {
   hosts: readonly CatalogHost[] = [];
   /** By instance: what this host observes of its assignments. Written by the containers part. */
   readonly reports = new Map<InstanceId, InstanceStatus>();
+  /** The containers part has seen this host's containers: before that, missing reports mean nothing. */
+  reportsKnown = false;
+  /** The same for this host's own endpoints. */
+  localKnown = false;
+  /** Written by the health part. */
+  readonly health = new Map<InstanceId, HealthRecord>();
   readonly #catalog = new Map<string, Endpoint>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
@@ -63,11 +83,28 @@ export class AgentState {
     for (const listener of this.#listeners.get(topic) ?? []) listener();
   }
 
-  /** Endpoints to answer with: other hosts' from the server, this host's own as seen here, fresher than any server. */
+  /**
+   * Endpoints to answer with: other hosts' from the server, this host's own as seen here, fresher than any server. An
+   * instance that is to go is left out the moment its assignment says so, before any part has looked at it.
+   */
   endpoints(): readonly Endpoint[] {
     const own = this.identity?.hostName;
+    const leaving = (id: InstanceId | null): boolean =>
+      id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
     const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own);
-    return [...others, ...this.#local.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    const local = [...this.#local.values()].filter((endpoint) => !leaving(endpoint.instanceId));
+    return [...others, ...local].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  }
+
+  /** As `endpoints`, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
+  *eachEndpoint(): Iterable<Endpoint> {
+    const own = this.identity?.hostName;
+    for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
+    for (const endpoint of this.#local.values()) {
+      const assignment = endpoint.instanceId === null ? undefined : this.assignments.get(endpoint.instanceId);
+      // An instance that is to go is out the moment its assignment says so, before any part has looked at it.
+      if ((assignment?.instance.goal ?? "running") === "running") yield endpoint;
+    }
   }
 
   localEndpoints(): ReadonlyMap<string, Endpoint> {
@@ -77,6 +114,7 @@ export class AgentState {
   /** Written by the registration part, whole. */
   setLocalEndpoints(endpoints: readonly Endpoint[]): void {
     this.#local = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+    this.localKnown = true;
     this.emit("local");
     this.emit("catalog");
   }
@@ -85,6 +123,18 @@ export class AgentState {
     if (status === null) this.reports.delete(id);
     else this.reports.set(id, status);
     this.emit("reports");
+  }
+
+  setReportsKnown(): void {
+    if (this.reportsKnown) return;
+    this.reportsKnown = true;
+    this.emit("reports");
+  }
+
+  setHealth(id: InstanceId, record: HealthRecord | null): void {
+    if (record === null) this.health.delete(id);
+    else this.health.set(id, record);
+    this.emit("health");
   }
 
   /** Each part owns the conditions of its name; [] clears them. */
@@ -153,6 +203,7 @@ export class AgentState {
       hosts: this.hosts,
       peers: [...this.peers.values()],
       revision: this.catalogRevision,
+      health: [...this.health.values()],
     };
   }
 
@@ -161,6 +212,7 @@ export class AgentState {
     for (const assignment of known.assignments) this.assignments.set(assignment.instance.id, assignment);
     for (const endpoint of known.endpoints) this.#catalog.set(endpoint.id, endpoint);
     for (const peer of known.peers) this.peers.set(peer.id, peer);
+    for (const record of known.health ?? []) this.health.set(record.instanceId, record);
     this.hosts = known.hosts;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;

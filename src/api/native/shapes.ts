@@ -9,6 +9,7 @@
  *   GET    /api/status                        Status
  *   GET    /api/join-token                    {token}
  *   GET    /api/hosts                         HostJson[]
+ *   GET    /api/hosts/NAME                    HostJson
  *   POST   /api/hosts/NAME/cordon|uncordon    HostJson
  *   DELETE /api/hosts/NAME                    204; 409 while it is up and not `?force=true`
  *   GET    /api/apps                          AppJson[]
@@ -24,6 +25,7 @@
  *   GET    /api/deployments                   DeploymentJson[]
  *   DELETE /api/deployments/ID[?force=true]   DeploymentRefJson | 202
  *   GET    /api/instances[?app=ID]            InstanceJson[]
+ *   GET    /api/instances/ID                  InstanceJson
  *   DELETE /api/instances/ID                  204: stopped and replaced
  *   GET    /api/services                      ServiceJson[]
  *   GET    /api/dns?name=N&type=A             DnsJson
@@ -56,6 +58,8 @@ export interface JoinRequest {
   readonly resources: { readonly cpus: number; readonly memoryMiB: number; readonly diskMiB: number };
   /** Ranges of the host's own routes, so that a clash is refused before anything is set up. */
   readonly hostRanges: readonly string[];
+  /** Of an earlier join under this name: the same machine comes again, and keeps its id and block. */
+  readonly credential?: string;
 }
 
 export interface JoinResponse {

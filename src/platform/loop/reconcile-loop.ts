@@ -14,7 +14,7 @@ export interface Subject<State, Action> {
 export interface LoopOptions<Action> {
   readonly clock: Clock;
   /** Drift that no event tells of is found at the latest after this. */
-  readonly resyncMs?: number;
+  readonly resyncMs?: number | (() => number);
   readonly retryMs?: number;
   /** Records an operating error; `action` is missing when observing failed. */
   readonly onFailure: (error: AppError, action?: Action) => void;
@@ -55,10 +55,14 @@ export class ReconcileLoop<State, Action> {
       this.#nap = new AbortController();
       const clean = await this.pass();
       if (this.#poked || signal.aborted) continue;
-      const ms = clean ? (this.#options.resyncMs ?? RESYNC_MS) : (this.#options.retryMs ?? RETRY_MS);
-      await this.#options.clock.sleep(ms, this.#nap.signal);
+      await this.#options.clock.sleep(clean ? this.#resyncMs() : (this.#options.retryMs ?? RETRY_MS), this.#nap.signal);
     }
     signal.removeEventListener("abort", wake);
+  }
+
+  #resyncMs(): number {
+    const { resyncMs = RESYNC_MS } = this.#options;
+    return typeof resyncMs === "number" ? resyncMs : resyncMs();
   }
 
   /** One pass; true when nothing failed. */

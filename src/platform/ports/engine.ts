@@ -53,9 +53,15 @@ export interface EngineNetworkSpec {
   readonly options: Readonly<Record<string, string>>;
 }
 
-/** `lost`: the event stream broke and events may be missing: list again. */
+/** `lost`: events may be missing (the stream broke, or has just begun): list again. */
 export type EngineEvent =
-  | { readonly kind: "container"; readonly action: string; readonly id: string }
+  | {
+      readonly kind: "container";
+      readonly action: string;
+      readonly id: string;
+      /** With `die`. */
+      readonly exitCode?: number | null;
+    }
   | { readonly kind: "network"; readonly action: string; readonly id: string }
   | { readonly kind: "lost" };
 
@@ -75,11 +81,14 @@ export interface ExecSession {
   close(): void;
 }
 
-export type OutputSink = (stream: "stdout" | "stderr", bytes: Uint8Array) => void;
+/** Takes output. The engine stops reading while a returned promise is open, so that a slow taker holds the writer back. */
+export type OutputSink = (stream: "stdout" | "stderr", bytes: Uint8Array) => void | Promise<void>;
 
 /**
  * The container engine of this host. All calls fail with AppError `unavailable` when it cannot be reached in bounded
- * time (10 s; pulls 10 min), `not-found`, `conflict` (name or address taken) or `invalid` (engine refuses the request).
+ * time (10 s to answer, 60 s for a change of a container, 10 min for a pull), `not-found`, `conflict` (name, address or
+ * port taken) or `invalid` (engine refuses the request). `details.object` of the error says which thing: `image`,
+ * `container`, `network`, `name`, `address` or `port`.
  */
 export interface Engine {
   info(): Promise<EngineInfo>;
@@ -102,8 +111,9 @@ export interface Engine {
   createNetwork(spec: EngineNetworkSpec): Promise<string>;
   /** Already gone is fine. @throws AppError `conflict` while containers are attached. */
   removeNetwork(name: string): Promise<void>;
-  /** Calls `onEvent` until aborted; reconnects by itself and then says `lost`. */
+  /** Calls `onEvent` until aborted; says `lost` each time it has connected, the first time too. Never rejects. */
   watch(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void>;
+  /** Output so far and, with `follow`, until the container ends or `signal` aborts. */
   logs(
     id: string,
     options: { readonly follow: boolean; readonly tail: number | null; readonly sinceMs: number | null },

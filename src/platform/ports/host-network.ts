@@ -23,6 +23,9 @@ export interface NetworkRoute {
   readonly marked: boolean;
 }
 
+/** Stands in a `TunnelPeer` for the half that is not there, or not meant. */
+export const NO_ADDRESS = "0.0.0.0" as Ipv4;
+
 /** Neighbour and forwarding entry of one VXLAN peer: gateway address → MAC → underlay address. */
 export interface TunnelPeer {
   readonly gateway: Ipv4;
@@ -52,6 +55,7 @@ export type NetworkAction =
   | { readonly kind: "set-link-up"; readonly name: string }
   | { readonly kind: "set-link-mtu"; readonly name: string; readonly mtu: number }
   | { readonly kind: "add-address"; readonly device: string; readonly address: Ipv4; readonly prefix: number }
+  | { readonly kind: "delete-address"; readonly device: string; readonly address: Ipv4; readonly prefix: number }
   | { readonly kind: "put-route"; readonly route: Omit<NetworkRoute, "marked"> }
   | { readonly kind: "delete-route"; readonly destination: string; readonly device: string }
   | { readonly kind: "put-tunnel-peer"; readonly device: string; readonly peer: TunnelPeer }
@@ -59,7 +63,7 @@ export type NetworkAction =
   | { readonly kind: "set-sysctl"; readonly key: string; readonly value: string }
   /** Replaces our whole nftables table in one transaction. */
   | { readonly kind: "put-ruleset"; readonly text: string }
-  /** Makes the engine's own filter rules let the range through (DOCKER-USER). */
+  /** Makes the engine's own filter rules let the range through (DOCKER-USER). `unavailable` until the engine made its chain. */
   | { readonly kind: "allow-range"; readonly range: string }
   | { readonly kind: "remove-allow-range"; readonly range: string };
 
@@ -68,10 +72,11 @@ export interface NetworkState {
   readonly routes: readonly NetworkRoute[];
   /** Our VXLAN device's peers. */
   readonly tunnelPeers: readonly TunnelPeer[];
-  /** Values of the sysctls asked for. */
+  /** Values of the sysctls asked for, by key with slashes (`net/ipv4/ip_forward`: device names may hold dots); one that does not exist is left out. */
   readonly sysctls: Readonly<Record<string, string>>;
-  /** Digest comment found in our nftables table, null when the table is missing; equal text means nothing to do. */
+  /** Digest comment of our nftables table; null when the table is missing, "altered" when its rules are not all there. */
   readonly rulesetDigest: string | null;
+  /** False while the engine's filter rules would drop packets inside the range. */
   readonly rangeAllowed: boolean;
 }
 

@@ -17,8 +17,13 @@ export interface Binding {
 }
 
 export interface DatagramClient {
-  /** Sends a datagram and resolves with the first answer from that address, or null at the deadline. */
+  /**
+   * Sends a datagram from a port of its own and resolves with the first answer from that address that begins with the
+   * same two bytes (the DNS message id), or null at the deadline or when nobody listens there. Never rejects.
+   */
   ask(datagram: Uint8Array, server: Ipv4, port: number, timeoutMs: number): Promise<Uint8Array | null>;
+  /** The same over TCP with length prefixes (RFC 1035 §4.2.2), for answers that do not fit a datagram. */
+  askStream(message: Uint8Array, server: Ipv4, port: number, timeoutMs: number): Promise<Uint8Array | null>;
 }
 
 /** Sockets for DNS. @throws AppError `conflict` when the address is taken, `unavailable` when it is not there yet. */

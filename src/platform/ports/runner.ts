@@ -19,3 +19,12 @@ export interface Runner {
   /** @throws AppError `unavailable` with argv and stderr when it cannot start, times out or exits with another code. */
   run(argv: readonly string[], options?: RunOptions): Promise<RunResult>;
 }
+
+/** Also follows programs that report until they are stopped. */
+export interface LineRunner extends Runner {
+  /**
+   * Calls `onLine` for each line of standard output until the program ends or `signal` aborts, which ends it.
+   * @returns its exit code, null after an abort. @throws AppError `unavailable` when it cannot start.
+   */
+  follow(argv: readonly string[], onLine: (line: string) => void, signal: AbortSignal): Promise<number | null>;
+}

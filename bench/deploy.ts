@@ -1,0 +1,234 @@
+import { existsSync } from "node:fs";
+import { parseAdminConfig } from "../src/lab/apollo-daemons.ts";
+import { publishWebImage, WEB_IMAGE } from "../src/lab/images.ts";
+import { type Lab, upLab } from "../src/lab/lab.ts";
+import { processOf } from "../src/lab/lab-state.ts";
+import { waitFor } from "../src/lab/wait-for.ts";
+import { DockerEngine } from "../src/platform/docker/docker-engine.ts";
+import type { Engine } from "../src/platform/ports/engine.ts";
+import { systemClock } from "../src/platform/clock/system-clock.ts";
+import { type Bench, median } from "./bench.ts";
+
+const HOSTS = 3;
+const INSTANCES = 30;
+const ROUNDS = 5;
+const DEADLINE_MS = 180_000;
+const APP = "bench-web";
+const PORT = 8080;
+const BINARY = "dist/apollo";
+/** Containers that one engine works on at once in the raw rounds; the agent's own limit is the same. */
+const RAW_PARALLEL = 4;
+
+/**
+ * Time from the request until 30 instances of a small web server answer their checks, on three engines of one machine.
+ * Peers: the same containers made and started by the engines' API alone, and Swarm on the same engines.
+ */
+export const benchDeploy: Bench = async ({ rounds: wanted, quick, progress }) => {
+  const rounds = wanted ?? (quick ? 1 : ROUNDS);
+  progress(`lab with ${HOSTS} hosts…`);
+  const lab = await upLab({ hosts: HOSTS, binary: BINARY, onProgress: progress });
+  try {
+    await publishWebImage(lab.name, lab.hosts[0] ?? "h1");
+    for (const host of lab.hosts) await lab.mustExec(host, ["docker", "pull", "-q", WEB_IMAGE], { timeoutMs: 60_000 });
+    await swarmUp(lab);
+    const api = await openApi(lab);
+    const engines = lab.hosts.map((host) => engineOf(lab, host));
+    const seconds: Record<"apollo" | "raw" | "swarm", number[]> = { apollo: [], raw: [], swarm: [] };
+    for (let round = 0; round < rounds; round++) {
+      seconds.apollo.push(await apolloRound(api));
+      seconds.raw.push(await rawRound(engines));
+      seconds.swarm.push(await swarmRound(lab));
+      const [a, b, c] = [seconds.apollo, seconds.raw, seconds.swarm].map((all) => (all.at(-1) ?? 0).toFixed(1));
+      progress(`round ${round + 1}/${rounds}: apollo ${a} s, raw engine ${b} s, swarm ${c} s`);
+    }
+    const rate = (all: readonly number[]): number => INSTANCES / median(all);
+    const pairs = (peer: readonly number[]): number =>
+      median(peer.map((each, index) => each / (seconds.apollo[index] ?? Number.NaN)));
+    return {
+      rounds,
+      figures: {
+        apollo_s: median(seconds.apollo),
+        raw_engine_s: median(seconds.raw),
+        swarm_s: median(seconds.swarm),
+        apollo_per_s: rate(seconds.apollo),
+        raw_engine_per_s: rate(seconds.raw),
+        swarm_per_s: rate(seconds.swarm),
+      },
+      ratios: { vs_raw_engine: pairs(seconds.raw), vs_swarm: pairs(seconds.swarm) },
+      notes: [
+        `${INSTANCES} instances on ${HOSTS} engines; ours counts until every instance answered its HTTP check`,
+        "raw engine: create and start by the API, 4 at once on each engine, no check; Swarm: until all replicas are running, no check",
+        "ratios are medians of the ratios of each round, since the machine is shared",
+      ],
+    };
+  } finally {
+    await lab.down();
+  }
+};
+
+/** The engine of a host by its socket, which lies inside the host's own root. */
+function engineOf(lab: Lab, host: string): Engine {
+  const { pid } = processOf(lab.name, host);
+  const socket = ["/run/docker.sock", "/var/run/docker.sock"]
+    .map((path) => `/proc/${pid}/root${path}`)
+    .find((path) => existsSync(path));
+  if (socket === undefined) throw new Error(`Host ${host} has no engine socket`);
+  return new DockerEngine({ socketPath: socket, clock: systemClock });
+}
+
+type Api = (method: string, path: string, body?: unknown) => Promise<unknown>;
+
+async function openApi(lab: Lab): Promise<Api> {
+  const admin = parseAdminConfig(await Bun.file(lab.adminConfigPath).text());
+  const tls = { ca: admin.ca, serverName: "server.apollo.internal" };
+  return async (method, path, body) => {
+    const headers = { authorization: `Bearer ${admin.token}`, "content-type": "application/json" };
+    const init = { method, headers, tls, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
+    const response = await fetch(`${admin.url}${path}`, init);
+    if (!response.ok && response.status !== 404)
+      throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+    return response.status === 404 ? null : response.json();
+  };
+}
+
+async function apolloRound(api: Api): Promise<number> {
+  const started = performance.now();
+  await api("POST", "/v2/apps", {
+    id: APP,
+    instances: INSTANCES,
+    cpus: 0.01,
+    mem: 16,
+    container: {
+      type: "DOCKER",
+      docker: { image: WEB_IMAGE, network: "BRIDGE", portMappings: [{ containerPort: PORT }] },
+    },
+    healthChecks: [
+      { protocol: "HTTP", path: "/", portIndex: 0, gracePeriodSeconds: 30, intervalSeconds: 10, timeoutSeconds: 5 },
+    ],
+  });
+  await waitFor(
+    async () =>
+      ((await api("GET", `/v2/apps/${APP}`)) as { app: { tasksHealthy: number } }).app.tasksHealthy === INSTANCES,
+    {
+      what: `${INSTANCES} healthy instances`,
+      timeoutMs: DEADLINE_MS,
+      intervalMs: 50,
+    },
+  );
+  const seconds = (performance.now() - started) / 1000;
+  await api("DELETE", `/v2/apps/${APP}`);
+  await waitFor(async () => ((await api("GET", "/v2/deployments")) as unknown[]).length === 0, {
+    what: "the end of the app",
+    timeoutMs: DEADLINE_MS,
+  });
+  return seconds;
+}
+
+async function rawRound(engines: readonly Engine[]): Promise<number> {
+  const started = performance.now();
+  const made = await Promise.all(engines.map((engine, index) => rawHost(engine, index)));
+  const seconds = (performance.now() - started) / 1000;
+  await Promise.all(made.map((ids, index) => removeAll(engines[index], ids)));
+  return seconds;
+}
+
+/** The containers that the agent makes, without an agent. */
+async function rawHost(engine: Engine, index: number): Promise<readonly string[]> {
+  const share = INSTANCES / HOSTS;
+  const ids: string[] = [];
+  let next = 0;
+  const worker = async (): Promise<void> => {
+    while (next < share) {
+      const number = next++;
+      const id = await engine.createContainer({
+        name: `bench-raw-${index}-${number}`,
+        image: WEB_IMAGE,
+        argv: null,
+        entrypoint: null,
+        env: {},
+        labels: {},
+        user: null,
+        tty: false,
+        privileged: false,
+        cpus: 0.01,
+        memoryBytes: 16 * 2 ** 20,
+        hostname: null,
+        network: "apollo",
+        address: null,
+        dns: [],
+        dnsSearch: [],
+        exposedPorts: [{ port: PORT, protocol: "tcp" }],
+        publish: [],
+        mounts: [],
+        stopGraceMs: 1000,
+        restart: "no",
+      });
+      await engine.startContainer(id);
+      ids.push(id);
+    }
+  };
+  await Promise.all(Array.from({ length: RAW_PARALLEL }, worker));
+  return ids;
+}
+
+async function removeAll(engine: Engine | undefined, ids: readonly string[]): Promise<void> {
+  for (const id of ids) await engine?.removeContainer(id);
+}
+
+const SWARM_NETWORK = "bench-overlay";
+
+async function swarmUp(lab: Lab): Promise<void> {
+  const [first = "h1", ...others] = lab.hosts;
+  const { address } = lab.node(first);
+  await lab.mustExec(first, ["docker", "swarm", "init", "--advertise-addr", address], { timeoutMs: 60_000 });
+  const token = (await lab.mustExec(first, ["docker", "swarm", "join-token", "-q", "worker"])).trim();
+  for (const host of others) {
+    await lab.mustExec(host, ["docker", "swarm", "join", "--token", token, `${address}:2377`], { timeoutMs: 60_000 });
+  }
+  await lab.mustExec(first, ["docker", "network", "create", "-d", "overlay", "--subnet", "10.9.0.0/16", SWARM_NETWORK]);
+}
+
+async function swarmRound(lab: Lab): Promise<number> {
+  const [first = "h1"] = lab.hosts;
+  const docker = (...argv: string[]): Promise<string> =>
+    lab.mustExec(first, ["docker", ...argv], { timeoutMs: DEADLINE_MS });
+  const started = performance.now();
+  await docker(
+    ...[
+      "service",
+      "create",
+      "--detach",
+      "--quiet",
+      "--name",
+      APP,
+      "--replicas",
+      String(INSTANCES),
+      "--endpoint-mode",
+      "dnsrr",
+    ],
+    ...["--network", SWARM_NETWORK, "--no-resolve-image", "--limit-memory", "16m", WEB_IMAGE],
+  );
+  await waitFor(
+    async () =>
+      (await docker("service", "ls", "--filter", `name=${APP}`, "--format", "{{.Replicas}}")).startsWith(
+        `${INSTANCES}/`,
+      ),
+    {
+      what: `${INSTANCES} running replicas`,
+      timeoutMs: DEADLINE_MS,
+      intervalMs: 100,
+    },
+  );
+  const seconds = (performance.now() - started) / 1000;
+  await docker("service", "rm", APP);
+  const left = async (host: string): Promise<boolean> =>
+    (await lab.mustExec(host, ["docker", "ps", "-aq", "--filter", `name=${APP}`])).trim() !== "";
+  for (const host of lab.hosts) {
+    await waitFor(async () => !(await left(host)), {
+      what: `the end of Swarm's containers on ${host}`,
+      timeoutMs: DEADLINE_MS,
+      intervalMs: 200,
+    });
+  }
+  return seconds;
+}

@@ -1,0 +1,54 @@
+import { cpus, release, totalmem } from "node:os";
+import type { Bench, BenchResult } from "./bench.ts";
+
+/** Every benchmark by name, loaded only when asked for. */
+const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: () => Promise<Bench> }>> = {
+  deploy: {
+    about: "POST of 30 instances until all are healthy, against raw engine starts and Swarm, on one lab",
+    load: async () => (await import("./deploy.ts")).benchDeploy,
+  },
+  dns: {
+    about: "DNS answers a second: ours, dnsmasq and unbound, one process each",
+    load: async () => (await import("./dns.ts")).benchDns,
+  },
+};
+
+/** `npm run bench -- NAME [--json] [--rounds N] [--quick]`: a table for people, or one JSON object on the last line. */
+async function main(argv: readonly string[]): Promise<number> {
+  const name = argv.find((word) => !word.startsWith("-"));
+  const chosen = name === undefined ? undefined : BENCHES[name];
+  if (name === undefined || chosen === undefined) {
+    const lines = Object.entries(BENCHES).map(([each, { about }]) => `  ${each.padEnd(12)}${about}`);
+    console.error(`Usage: npm run bench -- NAME [--json] [--rounds N] [--quick]\n\n${lines.join("\n")}`);
+    return name === undefined ? 0 : 2;
+  }
+  const roundsAt = argv.indexOf("--rounds");
+  const bench = await chosen.load();
+  const result: BenchResult = {
+    name,
+    machine: { cpus: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), kernel: release() },
+    ...(await bench({
+      rounds: roundsAt < 0 ? null : Number(argv[roundsAt + 1]),
+      quick: argv.includes("--quick"),
+      progress: (text) => console.error(text),
+    })),
+  };
+  console.log(argv.includes("--json") ? JSON.stringify(result) : renderTable(result));
+  return 0;
+}
+
+function renderTable(result: BenchResult): string {
+  const { machine } = result;
+  const rows = (title: string, values: Readonly<Record<string, number>>): string[] => [
+    title,
+    ...Object.entries(values).map(([key, value]) => `  ${key.padEnd(34)}${value.toFixed(2).padStart(12)}`),
+  ];
+  return [
+    `${result.name}: median of ${result.rounds} rounds, ${machine.cpus} cores, ${machine.memoryGiB} GiB, Linux ${machine.kernel}`,
+    ...rows("figures", result.figures),
+    ...rows("ratios (higher is better)", result.ratios),
+    ...result.notes.map((note) => `· ${note}`),
+  ].join("\n");
+}
+
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,290 @@
+import { AppError } from "../model/error.ts";
+import type { InstanceId } from "../model/ids.ts";
+import type { InstanceStatus } from "../model/instance.ts";
+import type { Ipv4 } from "../model/ip.ts";
+import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Engine } from "../platform/ports/engine.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
+import { runContainerJob } from "./container-job.ts";
+import type { FailedStatus, JobContext, JobResult } from "./container-job.ts";
+import { ContainerTable } from "./container-table.ts";
+import { ImagePuller } from "./image-puller.ts";
+import { Limiter } from "./limiter.ts";
+import { planContainers } from "./plan-containers.ts";
+import type { ContainerAction, ContainerNetwork, ObservedContainers } from "./plan-containers.ts";
+
+export interface ContainersPartOptions {
+  readonly state: AgentState;
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Address of this host, for instances on its own network. */
+  readonly hostAddress: Ipv4;
+  /** What the network part has made; topic `conditions` tells of a change. */
+  readonly network: {
+    /** Null until containers can use it. */
+    gateway(): Ipv4 | null;
+    engineNetwork(): ContainerNetwork | null;
+  };
+}
+
+/**
+ * Docker starts 3 containers a second one at a time, 5.6 two at a time, 6.0 four at a time and no more with eight
+ * (2 cores, 20.10): four keep it busy, more would only make each start late.
+ */
+const STARTS_AT_ONCE = 4;
+/** A stop mostly waits out the grace and costs the engine little. */
+const STOPS_AT_ONCE = 16;
+/** A server that restarts is back sooner; until then nothing is started that a server may have given up. */
+const ALONE_AFTER_MS = 10_000;
+/** Addresses remembered as used; as many as a block of the usual size has. */
+const RECENT_ADDRESSES_MAX = 256;
+const TOPICS: readonly Topic[] = ["assignments", "identity", "health", "conditions", "connection"];
+
+interface Job {
+  status: InstanceStatus;
+  readonly address: Ipv4 | null;
+}
+
+/** Keeps exactly the assigned instances running on this host, and says how they are. */
+export function createContainersPart(options: ContainersPartOptions): AgentPart {
+  return { name: "containers", run: (signal) => new ContainersPart(options, signal).run() };
+}
+
+class ContainersPart {
+  readonly #options: ContainersPartOptions;
+  readonly #signal: AbortSignal;
+  readonly #table: ContainerTable;
+  readonly #puller: ImagePuller;
+  readonly #starts = new Limiter(STARTS_AT_ONCE);
+  readonly #stops = new Limiter(STOPS_AT_ONCE);
+  readonly #busy = new Map<InstanceId, Job>();
+  readonly #running = new Set<Promise<void>>();
+  readonly #failures = new Map<InstanceId, FailedStatus>();
+  readonly #loop: ReconcileLoop<ObservedContainers, ContainerAction>;
+  #recent: readonly Ipv4[] = [];
+  #disconnectedAtMs: number;
+  #fault = "";
+
+  constructor(options: ContainersPartOptions, signal: AbortSignal) {
+    this.#options = options;
+    this.#signal = signal;
+    this.#table = new ContainerTable(options.engine, options.clock);
+    this.#puller = new ImagePuller(options.engine);
+    this.#disconnectedAtMs = options.clock.monotonicMs();
+    this.#loop = new ReconcileLoop(
+      {
+        name: "containers",
+        observe: () => this.#observe(),
+        plan: (observed) => this.#plan(observed),
+        apply: (action) => Promise.resolve(this.#launch(action)),
+      },
+      {
+        clock: options.clock,
+        onFailure: (error) => this.#blame(error),
+        onPass: (clean) => clean && this.#blame(null),
+      },
+    );
+  }
+
+  async run(): Promise<void> {
+    const { state, engine, clock } = this.#options;
+    const poke = (): void => this.#loop.poke();
+    const stops = TOPICS.map((topic) => state.on(topic, poke));
+    stops.push(state.on("connection", () => this.#seeConnection()));
+    this.#seeConnection();
+    const watching = engine.watch((event) => {
+      const waitMs = this.#table.see(event, state.connected);
+      if (waitMs === 0) poke();
+      else if (waitMs !== null) void clock.sleep(waitMs, this.#signal).then(poke);
+    }, this.#signal);
+    await Promise.all([watching, this.#loop.run(this.#signal)]);
+    for (const stop of stops) stop();
+    await Promise.all(this.#running);
+  }
+
+  #seeConnection(): void {
+    const { state, clock } = this.#options;
+    if (state.connected) return;
+    this.#disconnectedAtMs = clock.monotonicMs();
+    void clock.sleep(ALONE_AFTER_MS, this.#signal).then(() => this.#loop.poke());
+  }
+
+  async #observe(): Promise<ObservedContainers> {
+    await this.#table.refresh(this.#busy);
+    const { state, clock, network, hostAddress } = this.#options;
+    return {
+      containers: this.#table.containers(),
+      deaths: this.#table.deaths(),
+      busy: this.#busy,
+      failures: this.#failures,
+      // Without the gateway there is no DNS yet that the container could be given.
+      network: network.gateway() === null ? null : network.engineNetwork(),
+      block: state.identity?.blocks[0] ?? null,
+      hostAddress,
+      recent: this.#recent,
+      nowMs: clock.nowMs(),
+    };
+  }
+
+  #plan(observed: ObservedContainers): readonly ContainerAction[] {
+    const { state, clock } = this.#options;
+    for (const id of this.#failures.keys()) if (!state.assignments.has(id)) this.#failures.delete(id);
+    const plan = planContainers(
+      {
+        assignments: state.assignments,
+        health: state.health,
+        connected: state.connected,
+        alone: !state.connected && clock.monotonicMs() - this.#disconnectedAtMs >= ALONE_AFTER_MS,
+      },
+      observed,
+    );
+    for (const [id, status] of plan.reports) this.#report(id, status);
+    for (const id of state.reports.keys()) {
+      if (!plan.reports.has(id) && !state.assignments.has(id)) this.#report(id, null);
+    }
+    state.setReportsKnown();
+    // Identity tells the host's name and domain, which go into every container.
+    return state.identity === null ? [] : plan.actions;
+  }
+
+  #report(id: InstanceId, status: InstanceStatus | null): void {
+    const { state } = this.#options;
+    const before = state.reports.get(id);
+    if (status === null ? before === undefined : before !== undefined && sameStatus(before, status)) return;
+    state.setReport(id, status);
+  }
+
+  #launch(action: ContainerAction): void {
+    const address = action.kind === "create" ? action.address : null;
+    const job: Job = { status: this.#firstStatus(action), address };
+    this.#busy.set(action.id, job);
+    this.#table.touch(action.id);
+    this.#report(action.id, job.status);
+    const running = this.#perform(action, job).finally(() => {
+      this.#running.delete(running);
+    });
+    this.#running.add(running);
+  }
+
+  /** Nothing is said of a death before the engine has answered: it may be going down itself, and bring the instance back. */
+  #firstStatus(action: ContainerAction): InstanceStatus {
+    const sinceMs = this.#options.clock.nowMs();
+    if (action.kind === "stop") return { phase: "stopping", sinceMs };
+    const before = this.#options.state.reports.get(action.id);
+    if (action.kind === "condemn" && before !== undefined) return before;
+    return { phase: "staging", step: "waiting", sinceMs };
+  }
+
+  async #perform(action: ContainerAction, job: Job): Promise<void> {
+    const { clock, log } = this.#options;
+    let retryMs = 0;
+    try {
+      const result = await runContainerJob(action, this.#jobContext(action.id, job));
+      this.#take(action, result);
+      const starting = action.kind === "create" || action.kind === "start";
+      if (result.kind === "again" || (starting && result.kind === "absent")) retryMs = AGAIN_AFTER_MS;
+      log.debug("container job done", { action: action.kind, instance: action.id, result: result.kind });
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      if (!this.#signal.aborted) this.#blame(error);
+      retryMs = RETRY_MS;
+    }
+    this.#table.touch(action.id);
+    if (job.address !== null && !this.#recent.includes(job.address)) {
+      this.#recent = [...this.#recent, job.address].slice(-RECENT_ADDRESSES_MAX);
+    }
+    // The job stays on the books while it waits, so that no pass starts it again at once.
+    if (retryMs !== 0) await clock.sleep(retryMs, this.#signal);
+    this.#busy.delete(action.id);
+    this.#loop.poke();
+  }
+
+  #jobContext(id: InstanceId, job: Job): JobContext {
+    const { state, engine, clock, network } = this.#options;
+    return {
+      engine,
+      clock,
+      signal: this.#signal,
+      starts: this.#starts,
+      stops: this.#stops,
+      pull: (image) => this.#puller.pull(image, this.#signal),
+      progress: (status) => {
+        job.status = status;
+        this.#report(id, status);
+      },
+      assignment: () => state.assignments.get(id),
+      placement: (name, address) => ({
+        hostName: state.identity?.hostName ?? "",
+        network: name,
+        address,
+        gateway: network.gateway(),
+        dnsDomain: state.identity?.settings.dnsDomain ?? "",
+      }),
+    };
+  }
+
+  #take(action: ContainerAction, result: JobResult): void {
+    const { log } = this.#options;
+    if ("containerId" in action && action.kind !== "start") this.#table.settle(action.containerId);
+    switch (result.kind) {
+      case "present":
+        this.#failures.delete(action.id);
+        this.#table.put(result.container);
+        return;
+      case "absent":
+        this.#remember(action);
+        if ("containerId" in action) this.#table.forget(action.containerId);
+        return;
+      case "failed":
+        this.#failures.set(action.id, result.status);
+        if (result.container !== null) this.#table.put(result.container);
+        else if ("containerId" in action) this.#table.forget(action.containerId);
+        log.warn("instance failed", { instance: action.id, reason: result.status.reason });
+        return;
+      case "again":
+        if ("containerId" in action) this.#table.suspect(action.containerId);
+        return;
+    }
+  }
+
+  /** Its address was just let go: caches of others still lead to it. */
+  #remember(action: ContainerAction): void {
+    if (!("containerId" in action)) return;
+    const address = this.#table.containers().find(({ id }) => id === action.containerId)?.fixedAddress ?? null;
+    if (address === null) return;
+    this.#recent = [...this.#recent.filter((other) => other !== address), address].slice(-RECENT_ADDRESSES_MAX);
+  }
+
+  #blame(error: AppError | null): void {
+    const { state, log } = this.#options;
+    const text = error === null ? "" : error.message;
+    if (error !== null) this.#table.expire();
+    if (text === this.#fault) return;
+    this.#fault = text;
+    if (error === null) {
+      state.setConditions("containers", []);
+      return;
+    }
+    log.warn(error.message, { hint: error.hint, ...error.details });
+    const hint = error.hint ?? "See what the container engine says: journalctl -u docker";
+    state.setConditions("containers", [{ code: "engine-unavailable", severity: "error", text: error.message, hint }]);
+  }
+}
+
+/** The world was not as planned; another look a moment later finds it settled, and a plan that never fits costs little. */
+const AGAIN_AFTER_MS = 200;
+const RETRY_MS = 1000;
+
+/** Equal but for the time since when it is so: waiting goes on, it does not begin anew with each pass. */
+function sameStatus(a: InstanceStatus, b: InstanceStatus): boolean {
+  if (a.phase !== b.phase) return false;
+  if (a.phase === "running" && b.phase === "running") {
+    return a.checks === b.checks && JSON.stringify({ ...a, checks: null }) === JSON.stringify({ ...b, checks: null });
+  }
+  if (a.phase === "staging" && b.phase === "staging") return a.step === b.step;
+  if (a.phase === "failed" && b.phase === "failed") return a.reason === b.reason && a.atMs === b.atMs;
+  return true;
+}

@@ -1,0 +1,229 @@
+import { expect, test } from "bun:test";
+import { Buffer } from "node:buffer";
+import packet from "dns-packet";
+import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { AppError } from "../model/error.ts";
+import type { HostId } from "../model/ids.ts";
+import { type Ipv4, parseIpv4 } from "../model/ip.ts";
+import type { Condition } from "../model/wire.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Binding, DatagramClient, DatagramHandler, Listener } from "../platform/ports/listener.ts";
+import type { Log } from "../platform/ports/log.ts";
+import { AgentState } from "./agent-state.ts";
+import { createDnsPart } from "./dns-part.ts";
+import type { HostResolver } from "./resolver-file.ts";
+
+const SILENT: Log & { readonly child: () => Log } = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => SILENT,
+};
+
+/** Every sleep waits for the next `tick`, whatever its length: the part's passes are driven one by one. */
+class StepClock implements Clock {
+  readonly #wakers = new Set<() => void>();
+  nowMs = (): number => 0;
+  monotonicMs = (): number => 0;
+
+  sleep(_: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wakers.add(resolve);
+      if (signal?.aborted === true) resolve();
+      else signal?.addEventListener("abort", () => resolve(), { once: true });
+    });
+  }
+
+  async tick(): Promise<void> {
+    for (const wake of this.#wakers) wake();
+    this.#wakers.clear();
+    for (let turn = 0; turn < 100; turn++) await Promise.resolve();
+  }
+}
+
+/** Sockets by address; only addresses of this host can be bound, each once. */
+class FakeListener implements Listener {
+  readonly addresses = new Set(["127.0.0.1"]);
+  readonly taken = new Set<string>();
+  readonly open = new Map<string, DatagramHandler | null>();
+
+  bindUdp = (address: string, port: number, handler: DatagramHandler): Promise<Binding> =>
+    this.#bind("udp", address, { port, handler });
+  bindTcp = (address: string, port: number): Promise<Binding> => this.#bind("tcp", address, { port, handler: null });
+
+  async #bind(
+    kind: string,
+    address: string,
+    socket: { port: number; handler: DatagramHandler | null },
+  ): Promise<Binding> {
+    const key = `${kind} ${address}:${socket.port}`;
+    await Promise.resolve();
+    if (!this.addresses.has(address)) throw new AppError("unavailable", `Cannot listen on ${key}: no such address`);
+    if (this.taken.has(key) || this.open.has(key)) throw new AppError("conflict", `Cannot listen on ${key}: taken`);
+    this.open.set(key, socket.handler);
+    return { address, port: socket.port, close: () => this.open.delete(key) };
+  }
+}
+
+class FakeResolver implements HostResolver {
+  installed: Ipv4 | null = null;
+  fault: Condition | null = null;
+
+  install({ nameserver }: { readonly nameserver: Ipv4 }): Promise<Condition | null> {
+    if (this.fault === null) this.installed = nameserver;
+    return Promise.resolve(this.fault);
+  }
+
+  restore(): Promise<Condition | null> {
+    this.installed = null;
+    return Promise.resolve(null);
+  }
+
+  nameservers = (): readonly Ipv4[] => [parseIpv4("192.0.2.53")];
+  refresh = (): Promise<void> => Promise.resolve();
+}
+
+class Bench {
+  readonly state = new AgentState();
+  readonly listener = new FakeListener();
+  readonly resolver = new FakeResolver();
+  readonly clock = new StepClock();
+  readonly asked: string[] = [];
+  gateway: Ipv4 | null = null;
+  readonly #controller = new AbortController();
+  #done: Promise<void> = Promise.resolve();
+
+  async start(): Promise<void> {
+    const silent = (_: Uint8Array, server: Ipv4, port: number): Promise<null> => {
+      this.asked.push(`${server}:${port}`);
+      return Promise.resolve(null);
+    };
+    const datagrams: DatagramClient = { ask: silent, askStream: silent };
+    const random = { next: () => 0, uuid: () => "", secret: () => "" };
+    const { state, listener, resolver, clock } = this;
+    const gateway = (): Ipv4 | null => this.gateway;
+    const part = createDnsPart({ state, listener, resolver, clock, datagrams, random, gateway, log: SILENT });
+    this.#done = part.run(this.#controller.signal);
+    await this.clock.tick();
+  }
+
+  join(settings = DEFAULT_SETTINGS): void {
+    const hosts = [{ name: "h1", address: parseIpv4("192.0.2.9"), up: true }];
+    this.state.identity = { hostId: "x" as HostId, hostName: "h1", settings, blocks: [], epoch: "e" };
+    this.state.emit("identity");
+    this.state.receive({ type: "catalog", reset: true, revision: 3, upsert: [], remove: [], hosts });
+  }
+
+  async ask(name: string, server = "127.0.0.1:8600"): Promise<string> {
+    const handler = this.listener.open.get(`udp ${server}`);
+    let answer = "silent";
+    handler?.(
+      packet.encode({ type: "query", id: 1, questions: [{ name, type: "A" }] }),
+      { address: "", port: 1 },
+      (bytes) => {
+        const decoded = packet.decode(Buffer.from(bytes));
+        const record = decoded.answers?.[0];
+        answer = record?.type === "A" ? record.data : (decoded as unknown as { rcode: string }).rcode;
+      },
+    );
+    for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+    return answer;
+  }
+
+  codes(): readonly string[] {
+    return this.state.conditions().map(({ code, severity }) => `${severity} ${code}`);
+  }
+
+  async stop(): Promise<void> {
+    this.#controller.abort();
+    await this.#done;
+  }
+}
+
+test("createDnsPart() serves loopback first and the bridge when it is there, and only then changes the resolver", async () => {
+  const bench = new Bench();
+  bench.join();
+  await bench.start();
+  expect([...bench.listener.open.keys()]).toEqual(["udp 127.0.0.1:8600", "tcp 127.0.0.1:8600"]);
+  expect(bench.codes()).toEqual(["info dns-no-bridge"]);
+  expect(await bench.ask("h1.node.consul")).toBe("192.0.2.9");
+  bench.gateway = parseIpv4("10.2.1.1");
+  await bench.clock.tick();
+  expect(bench.codes()).toEqual(["error dns-not-bound"]);
+  expect(bench.resolver.installed).toBeNull();
+  bench.listener.addresses.add("10.2.1.1");
+  await bench.clock.tick();
+  expect(bench.codes()).toEqual([]);
+  expect(await bench.ask("ns.consul", "10.2.1.1:53")).toBe("10.2.1.1");
+  expect(bench.resolver.installed).toBe(parseIpv4("10.2.1.1"));
+  await bench.stop();
+  expect([bench.listener.open.size, bench.resolver.installed]).toEqual([0, null]);
+});
+
+test("createDnsPart() follows a gateway that changes", async () => {
+  const bench = new Bench();
+  bench.join();
+  bench.gateway = parseIpv4("10.2.1.1");
+  bench.listener.addresses.add("10.2.1.1").add("10.2.7.1");
+  await bench.start();
+  bench.gateway = parseIpv4("10.2.7.1");
+  await bench.clock.tick();
+  expect([...bench.listener.open.keys()].toSorted()).toEqual([
+    "tcp 10.2.7.1:53",
+    "tcp 127.0.0.1:8600",
+    "udp 10.2.7.1:53",
+    "udp 127.0.0.1:8600",
+  ]);
+  expect(bench.resolver.installed).toBe(parseIpv4("10.2.7.1"));
+  await bench.stop();
+});
+
+test("createDnsPart() lives next to a program that holds Consul's port, and holds no half-bound socket", async () => {
+  const bench = new Bench();
+  bench.join();
+  bench.gateway = parseIpv4("10.2.1.1");
+  bench.listener.addresses.add("10.2.1.1");
+  bench.listener.taken.add("tcp 127.0.0.1:8600");
+  await bench.start();
+  expect(bench.codes()).toEqual(["warning dns-not-bound"]);
+  expect([...bench.listener.open.keys()]).toEqual(["udp 10.2.1.1:53", "tcp 10.2.1.1:53"]);
+  expect(bench.resolver.installed).toBe(parseIpv4("10.2.1.1"));
+  bench.listener.taken.clear();
+  await bench.clock.tick();
+  expect(bench.codes()).toEqual([]);
+  await bench.stop();
+});
+
+test("createDnsPart() reports the revision it serves and knows nothing of a cluster before it joined", async () => {
+  const bench = new Bench();
+  await bench.start();
+  expect(await bench.ask("h1.node.consul")).toBe("SERVFAIL");
+  bench.join();
+  expect(bench.state.appliedRevision()).toBe(3);
+  expect(await bench.ask("h1.node.consul")).toBe("192.0.2.9");
+  expect(await bench.ask("h2.node.consul")).toBe("NXDOMAIN");
+  await bench.stop();
+});
+
+test("createDnsPart() forwards to the host's nameservers, or to the cluster's where those are set", async () => {
+  const bench = new Bench();
+  bench.join();
+  await bench.start();
+  expect(await bench.ask("example.org")).toBe("SERVFAIL");
+  bench.join({ ...DEFAULT_SETTINGS, dnsUpstreams: [parseIpv4("198.51.100.53")] });
+  expect(await bench.ask("example.org")).toBe("SERVFAIL");
+  expect(bench.asked).toEqual(["192.0.2.53:53", "198.51.100.53:53"]);
+  await bench.stop();
+});
+
+test("createDnsPart() shows what keeps the resolver from being changed", async () => {
+  const bench = new Bench();
+  bench.join();
+  bench.gateway = parseIpv4("10.2.1.1");
+  bench.listener.addresses.add("10.2.1.1");
+  bench.resolver.fault = { code: "resolver-not-managed", severity: "info", text: "a link", hint: "resolvectl" };
+  await bench.start();
+  expect(bench.codes()).toEqual(["info resolver-not-managed"]);
+  await bench.stop();
+});

@@ -1,0 +1,208 @@
+import type { Upstream } from "../discovery/dns/choose-upstreams.ts";
+import { DnsServer } from "../discovery/dns/dns-server.ts";
+import { Forwarder } from "../discovery/dns/forwarder.ts";
+import { type Zone, buildZone } from "../discovery/dns/zone.ts";
+import { AppError } from "../model/error.ts";
+import { type Ipv4, parseCidr, parseIpv4 } from "../model/ip.ts";
+import type { Condition } from "../model/wire.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Binding, DatagramClient, Listener } from "../platform/ports/listener.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { Random } from "../platform/ports/random.ts";
+import type { AgentIdentity, AgentPart, AgentState } from "./agent-state.ts";
+import type { HostResolver } from "./resolver-file.ts";
+
+export interface DnsPartOptions {
+  readonly state: AgentState;
+  readonly listener: Listener;
+  readonly datagrams: DatagramClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Address of the bridge, null while there is none. */
+  readonly gateway: () => Ipv4 | null;
+  readonly resolver: HostResolver;
+  /** Domains that the host's own search list gains; none by default. */
+  readonly search?: readonly string[];
+  /** Ports to serve on; a test that is not root chooses others. */
+  readonly ports?: { readonly gateway: number; readonly loopback: number; readonly upstream: number };
+}
+
+const LOOPBACK = parseIpv4("127.0.0.1");
+const DNS_PORT = 53;
+/** Where Consul's agent answers, for clients that know it there. */
+const CONSUL_DNS_PORT = 8600;
+/** The bridge comes with the first network pass; until then its address is not there to bind. */
+const BIND_RETRY_MS = 500;
+/** How soon a rewritten resolv.conf (DHCP lease, another program) gets our line back. */
+const RESYNC_MS = 10_000;
+
+/** Answers the names of the cluster on this host, and forwards all others. */
+export function createDnsPart(options: DnsPartOptions): AgentPart {
+  return { name: "dns", run: (signal) => new DnsPart(options).run(signal) };
+}
+
+class DnsPart {
+  readonly #options: DnsPartOptions;
+  readonly #server: DnsServer;
+  readonly #bindings = new Map<string, readonly Binding[]>();
+  #zone: Zone | null = null;
+  /** The identity that the zone was made for. */
+  #zoneKey = "";
+  #conditions = "";
+
+  constructor(options: DnsPartOptions) {
+    this.#options = options;
+    const { clock, random, datagrams } = options;
+    const forwarder = new Forwarder({
+      clock,
+      random,
+      datagrams,
+      upstreams: () => this.#upstreams(),
+      own: () => this.#addresses(),
+    });
+    this.#server = new DnsServer({ random, zone: () => this.#zone, forwarder });
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { state, resolver } = this.#options;
+    // Zone updates are done where the news arrives: they cost what changed, and every answer after is true.
+    const stops = (["identity", "catalog", "assignments"] as const).map((topic) =>
+      state.on(topic, () => this.#follow()),
+    );
+    await resolver.refresh();
+    this.#follow();
+    await this.#keepBound(signal);
+    for (const stop of stops) stop();
+    // First the host's resolver goes back, then we go silent: no question of the host falls between.
+    const fault = await resolver.restore();
+    if (fault !== null) this.#options.log.warn(fault.text, { hint: fault.hint });
+    for (const key of this.#bindings.keys()) this.#unbind(key);
+  }
+
+  #follow(): void {
+    const { state, gateway } = this.#options;
+    const { identity } = state;
+    if (identity === null) return;
+    const nameserver = gateway();
+    const zoneKey = JSON.stringify([identity.settings, nameserver]);
+    if (this.#zone === null || zoneKey !== this.#zoneKey) {
+      this.#zone = buildZone(state.eachEndpoint(), state.hosts, zoneOptions(identity, nameserver));
+      this.#zoneKey = zoneKey;
+    } else {
+      this.#zone.follow(state.eachEndpoint());
+      this.#zone.setHosts(state.hosts);
+    }
+    state.setApplied("dns", state.catalogRevision);
+  }
+
+  /** Level-triggered: what should be bound and written is compared with what is, and tried again until it is so. */
+  async #keepBound(signal: AbortSignal): Promise<void> {
+    const { clock, gateway } = this.#options;
+    while (!signal.aborted) {
+      this.#report(await this.#pass());
+      const complete = gateway() !== null && this.#bindings.size === this.#addresses().length;
+      await clock.sleep(complete ? RESYNC_MS : BIND_RETRY_MS, signal);
+    }
+  }
+
+  async #pass(): Promise<readonly Condition[]> {
+    const { gateway, resolver, search } = this.#options;
+    const wanted = this.#addresses();
+    for (const key of this.#bindings.keys()) if (!wanted.some((each) => keyOf(each) === key)) this.#unbind(key);
+    const faults: Condition[] = [];
+    for (const address of wanted) {
+      const fault = await this.#bind(address);
+      if (fault !== null) faults.push(fault);
+    }
+    this.#follow();
+    const nameserver = gateway();
+    const { port } = this.#gatewayAddress() ?? { port: 0 };
+    if (nameserver === null || port !== DNS_PORT || !this.#bindings.has(`${nameserver}:${port}`)) {
+      await resolver.refresh();
+      return nameserver === null ? [...faults, NO_BRIDGE] : faults;
+    }
+    // Only a server that answers is written into the host's configuration.
+    const fault = await resolver.install({ nameserver, search: search ?? [] });
+    return fault === null ? faults : [...faults, fault];
+  }
+
+  async #bind(address: Upstream): Promise<Condition | null> {
+    if (this.#bindings.has(keyOf(address))) return null;
+    const { listener, log } = this.#options;
+    const bound: Binding[] = [];
+    try {
+      const udp = await listener.bindUdp(address.address, address.port, (message, _, reply) =>
+        this.#server.answer(message, "udp", reply),
+      );
+      bound.push(udp);
+      bound.push(
+        await listener.bindTcp(address.address, address.port, (message, reply) =>
+          this.#server.answer(message, "tcp", reply),
+        ),
+      );
+      this.#bindings.set(keyOf(address), bound);
+      log.info(`Answering DNS on ${keyOf(address)}`);
+      return null;
+    } catch (error) {
+      for (const binding of bound) binding.close();
+      if (!(error instanceof AppError)) throw error;
+      // Loopback is a convenience, and a real Consul agent may hold its port; containers have no other server.
+      const severity = address.address === LOOPBACK ? "warning" : "error";
+      return { code: "dns-not-bound", severity, text: error.message, hint: error.hint ?? "" };
+    }
+  }
+
+  #unbind(key: string): void {
+    for (const binding of this.#bindings.get(key) ?? []) binding.close();
+    this.#bindings.delete(key);
+  }
+
+  #report(conditions: readonly Condition[]): void {
+    const text = JSON.stringify(conditions);
+    if (text === this.#conditions) return;
+    this.#conditions = text;
+    this.#options.state.setConditions("dns", conditions);
+    for (const condition of conditions) this.#options.log.warn(condition.text, { hint: condition.hint });
+  }
+
+  #gatewayAddress(): Upstream | null {
+    const address = this.#options.gateway();
+    return address === null ? null : { address, port: this.#options.ports?.gateway ?? DNS_PORT };
+  }
+
+  #addresses(): readonly Upstream[] {
+    const gateway = this.#gatewayAddress();
+    const loopback = { address: LOOPBACK, port: this.#options.ports?.loopback ?? CONSUL_DNS_PORT };
+    return gateway === null ? [loopback] : [gateway, loopback];
+  }
+
+  /** The cluster's setting wins over the host's own configuration. */
+  #upstreams(): readonly Upstream[] {
+    const { state, resolver } = this.#options;
+    const configured = state.identity?.settings.dnsUpstreams ?? [];
+    const chosen = configured.length > 0 ? configured : resolver.nameservers();
+    return chosen.map((address) => ({ address, port: this.#options.ports?.upstream ?? DNS_PORT }));
+  }
+}
+
+const NO_BRIDGE: Condition = {
+  code: "dns-no-bridge",
+  severity: "info",
+  text: "Containers on this host have no DNS yet: the bridge has no address",
+  hint: "It comes with the host's block; see the conditions of the network",
+};
+
+function keyOf({ address, port }: Upstream): string {
+  return `${address}:${port}`;
+}
+
+function zoneOptions({ settings }: AgentIdentity, nameserver: Ipv4 | null): Parameters<typeof buildZone>[2] {
+  return {
+    domain: settings.dnsDomain,
+    datacenter: settings.datacenter,
+    ttlSeconds: 0,
+    range: parseCidr(settings.range),
+    nameserver,
+  };
+}

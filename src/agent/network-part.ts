@@ -1,0 +1,99 @@
+import type { Ipv4 } from "../model/ip.ts";
+import type { HostAction, HostPlan, LinkRow, ObservedHost } from "../network/plan-host.ts";
+import { planHost } from "../network/plan-host.ts";
+import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
+import { settle } from "../platform/loop/settle.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { HostNetwork } from "../platform/ports/host-network.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { AgentPart, AgentState } from "./agent-state.ts";
+import type { NetworkEngine } from "./network-subject.ts";
+import { applyHostAction, knownNetwork, observeHost } from "./network-subject.ts";
+
+export interface NetworkPart extends AgentPart {
+  /** Address of this host inside the range; null until containers can use it. */
+  gateway(): Ipv4 | null;
+  /** Where containers are started; null until it is there. */
+  engineNetwork(): { readonly name: string; readonly fixedAddresses: boolean } | null;
+  /** The path to each peer, by name. */
+  linkTable(): readonly LinkRow[];
+}
+
+export interface NetworkPartOptions {
+  readonly state: AgentState;
+  readonly engine: NetworkEngine;
+  readonly network: HostNetwork;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Container starts change links in bursts; one look a quarter of a second is soon enough to heal and cheap enough. */
+const SETTLE_MS = 250;
+const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [] };
+
+/** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
+export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
+  let current = NOTHING;
+  let published = "";
+  let lastActions = "[]";
+  /** Told once, until a pass was clean. */
+  const failures = new Set<string>();
+
+  const loop = new ReconcileLoop<ObservedHost | null, HostAction>(
+    {
+      name: "network",
+      observe: async () => {
+        const known = knownNetwork(state);
+        return known === null ? null : observeHost(known, network, engine);
+      },
+      plan: (observed) => {
+        const known = knownNetwork(state);
+        current = known === null || observed === null ? NOTHING : planHost(known, observed);
+        return current.actions;
+      },
+      apply: (action) => applyHostAction(action, network, engine),
+    },
+    {
+      clock,
+      onFailure: (error, action) => {
+        if (failures.has(error.message)) return;
+        failures.add(error.message);
+        log.warn(error.message, { action, hint: error.hint, ...error.details });
+      },
+      onPass: (clean, actions) => {
+        const text = JSON.stringify(actions);
+        if (clean && actions.length > 0) log.info("network changed", { actions: actions.map(({ kind }) => kind) });
+        if (clean) failures.clear();
+        // What was done shows in the next pass, so that follows at once; one that plans the same again would never end.
+        if (clean && actions.length > 0 && text !== lastActions) loop.poke();
+        lastActions = text;
+        publish();
+      },
+    },
+  );
+
+  function publish(): void {
+    const { conditions, gateway, engineNetwork } = current;
+    const text = JSON.stringify([conditions, gateway, engineNetwork]);
+    if (text === published) return;
+    published = text;
+    state.setConditions("network", conditions);
+  }
+
+  async function run(signal: AbortSignal): Promise<void> {
+    const poke = (): void => loop.poke();
+    const changed = settle(poke, SETTLE_MS, { clock, signal });
+    const ends = [state.on("identity", poke), state.on("peers", poke)];
+    const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
+    await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine]);
+    for (const end of ends) end();
+  }
+
+  return {
+    name: "network",
+    run,
+    gateway: () => current.gateway,
+    engineNetwork: () => current.engineNetwork,
+    linkTable: () => current.links,
+  };
+}

@@ -1,0 +1,56 @@
+import { AppError } from "../model/error.ts";
+import type { HostAction, KnownNetwork, ObservedHost } from "../network/plan-host.ts";
+import { NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
+import type { Engine } from "../platform/ports/engine.ts";
+import type { HostNetwork } from "../platform/ports/host-network.ts";
+import type { AgentState } from "./agent-state.ts";
+
+/** What the network part needs of an engine. */
+export type NetworkEngine = Pick<Engine, "info" | "listNetworks" | "createNetwork" | "removeNetwork" | "watch">;
+
+/** Null until this host has joined and holds a block. */
+export function knownNetwork(state: AgentState): KnownNetwork | null {
+  const { identity } = state;
+  if (identity === null || identity.blocks.length === 0) return null;
+  const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
+  return { range: identity.settings.range, blocks: identity.blocks, peers };
+}
+
+export async function observeHost(
+  known: KnownNetwork,
+  network: HostNetwork,
+  engine: NetworkEngine,
+): Promise<ObservedHost> {
+  const [kernel, seen, paths] = await Promise.all([
+    network.observe({ sysctls: NETWORK_SYSCTLS, range: known.range, tunnelDevice: TUNNEL }),
+    observeEngine(engine),
+    Promise.all(known.peers.map(async ({ address }) => [address, await network.pathTo(address)] as const)),
+  ]);
+  return { kernel, engine: seen, paths: new Map(paths) };
+}
+
+async function observeEngine(engine: NetworkEngine): Promise<ObservedHost["engine"]> {
+  try {
+    const [{ apiVersion }, networks] = await Promise.all([engine.info(), engine.listNetworks()]);
+    return { apiVersion, networks };
+  } catch (error) {
+    // The kernel side goes on without the engine.
+    if (error instanceof AppError && error.code === "unavailable") return null;
+    throw error;
+  }
+}
+
+export async function applyHostAction(action: HostAction, network: HostNetwork, engine: NetworkEngine): Promise<void> {
+  switch (action.kind) {
+    case "create-engine-network":
+      await engine.createNetwork(action.spec);
+      return;
+    case "remove-engine-network":
+      return engine.removeNetwork(action.name);
+    case "reach-engine":
+      await engine.info();
+      return;
+    default:
+      return network.apply(action);
+  }
+}

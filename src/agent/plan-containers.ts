@@ -1,0 +1,229 @@
+import type { Container } from "../model/container.ts";
+import type { InstanceId } from "../model/ids.ts";
+import type { Assignment, InstanceStatus } from "../model/instance.ts";
+import type { Ipv4 } from "../model/ip.ts";
+import { chooseAddress } from "../network/choose-address.ts";
+import type { HealthRecord } from "./agent-state.ts";
+import { instanceOf } from "./instance-container.ts";
+
+/** The engine network that containers of this host go to. */
+export interface ContainerNetwork {
+  readonly name: string;
+  /** False on the engine's default network, which takes none. */
+  readonly fixedAddresses: boolean;
+}
+
+/** The end of a container's main process, as the engine told it. */
+export interface Death {
+  readonly exitCode: number | null;
+  readonly atMs: number;
+}
+
+/** An operation under way for an instance: what it does is told by its own progress, not by the plan. */
+export interface Busy {
+  readonly status: InstanceStatus;
+  /** The address that it was given. */
+  readonly address: Ipv4 | null;
+}
+
+export interface ObservedContainers {
+  /** Ours and others'. */
+  readonly containers: readonly Container[];
+  /** By container id: deaths that happened while a server was connected. */
+  readonly deaths: ReadonlyMap<string, Death>;
+  readonly busy: ReadonlyMap<InstanceId, Busy>;
+  /** Instances whose start or life ended badly, as reported; kept until the assignment goes. */
+  readonly failures: ReadonlyMap<InstanceId, InstanceStatus & { readonly phase: "failed" }>;
+  readonly network: ContainerNetwork | null;
+  /** The first block of this host. */
+  readonly block: string | null;
+  readonly hostAddress: Ipv4;
+  /** Addresses used before, oldest first. */
+  readonly recent: readonly Ipv4[];
+  readonly nowMs: number;
+}
+
+export interface WantedContainers {
+  readonly assignments: ReadonlyMap<InstanceId, Assignment>;
+  readonly health: ReadonlyMap<InstanceId, HealthRecord>;
+  readonly connected: boolean;
+  /** No server for so long that this host acts on its own. */
+  readonly alone: boolean;
+}
+
+/** `stop` and `remove` of containers end with them gone; `condemn` keeps the stopped container as the record of its end. */
+export type ContainerAction =
+  | { readonly kind: "create"; readonly id: InstanceId; readonly network: string; readonly address: Ipv4 | null }
+  | { readonly kind: "start"; readonly id: InstanceId; readonly containerId: string }
+  /** Recorded as failed without a try. */
+  | { readonly kind: "refuse"; readonly id: InstanceId; readonly reason: string }
+  | { readonly kind: "condemn"; readonly id: InstanceId; readonly containerId: string; readonly exitCode: number | null }
+  | { readonly kind: "stop"; readonly id: InstanceId; readonly containerId: string; readonly graceMs: number };
+
+export interface ContainersPlan {
+  readonly actions: readonly ContainerAction[];
+  /** What is so without any action, by instance. Null: nothing more to say of it. */
+  readonly reports: ReadonlyMap<InstanceId, InstanceStatus | null>;
+}
+
+/** Time between SIGTERM and SIGKILL for a container whose assignment, and with it the wanted grace, is not known any more. */
+const ORPHAN_GRACE_MS = 3000;
+/** While alone, a failed start is tried again after this: no server is there to make another instance. */
+const RETRY_ALONE_MS = 30_000;
+
+/**
+ * What to do so that exactly the assigned instances run, and what to report. Rules, by what is wanted and seen:
+ *
+ * - wanted, no container: create, with an address that nobody has and that was not in use lately;
+ * - wanted, never started: start, since an agent died between the two steps;
+ * - wanted, runs: report it. Died in a server's sight: condemn. Lies stopped: failed, or start it again while alone;
+ * - not wanted (goal stopped, or unknown to a connected server): stop and remove. Without a server nothing unknown goes.
+ */
+export function planContainers(wanted: WantedContainers, observed: ObservedContainers): ContainersPlan {
+  const actions: ContainerAction[] = [];
+  const reports = new Map<InstanceId, InstanceStatus | null>();
+  const own = ownContainers(observed.containers);
+  const used = usedAddresses(observed);
+  const ids = [...new Set([...wanted.assignments.keys(), ...own.keys()])].toSorted();
+  for (const id of ids) {
+    const busy = observed.busy.get(id);
+    if (busy !== undefined) {
+      reports.set(id, busy.status);
+      continue;
+    }
+    const assignment = wanted.assignments.get(id);
+    const container = own.get(id);
+    if (assignment === undefined || assignment.instance.goal === "stopped") {
+      if (container === undefined) reports.set(id, assignment === undefined ? null : { phase: "gone" });
+      else if (assignment !== undefined || wanted.connected) {
+        const graceMs = assignment?.spec.stopGraceMs ?? ORPHAN_GRACE_MS;
+        actions.push({ kind: "stop", id, containerId: container.id, graceMs });
+      }
+      continue;
+    }
+    const step = container === undefined ? planMissing(assignment, wanted, observed) : planPresent({ id, container }, wanted, observed);
+    if (step.report !== null) reports.set(id, step.report);
+    if (step.action === "create") {
+      const place = choosePlace(assignment, observed, used);
+      if (place === "no-network") reports.set(id, { phase: "staging", step: "waiting", sinceMs: observed.nowMs });
+      else if (place === "no-address") actions.push({ kind: "refuse", id, reason: blockFull(observed.block) });
+      else actions.push({ kind: "create", id, ...place });
+    } else if (step.action !== null) actions.push(step.action);
+  }
+  return { actions, reports };
+}
+
+interface Step {
+  readonly action: Exclude<ContainerAction, { kind: "create" }> | "create" | null;
+  readonly report: InstanceStatus | null;
+}
+
+function planMissing(assignment: Assignment, wanted: WantedContainers, observed: ObservedContainers): Step {
+  const failure = observed.failures.get(assignment.instance.id);
+  if (failure !== undefined && !mayRetry(failure, wanted, observed.nowMs)) return { action: null, report: failure };
+  // One that is on its way out and has no container any more has reached its goal.
+  if (assignment.instance.goal === "draining") return { action: null, report: { phase: "gone" } };
+  return { action: "create", report: null };
+}
+
+function planPresent(
+  { id, container }: { readonly id: InstanceId; readonly container: Container },
+  wanted: WantedContainers,
+  observed: ObservedContainers,
+): Step {
+  const failure = observed.failures.get(id);
+  switch (container.state) {
+    case "created": {
+      if (failure !== undefined && !mayRetry(failure, wanted, observed.nowMs)) return { action: null, report: failure };
+      return { action: { kind: "start", id, containerId: container.id }, report: null };
+    }
+    case "running":
+    case "paused":
+    case "restarting": {
+      const death = observed.deaths.get(container.id);
+      if (death !== undefined && wanted.connected) {
+        return { action: { kind: "condemn", id, containerId: container.id, exitCode: death.exitCode }, report: null };
+      }
+      if (container.state === "restarting" && wanted.connected) {
+        return { action: { kind: "condemn", id, containerId: container.id, exitCode: container.exitCode }, report: null };
+      }
+      return { action: null, report: runningStatus(id, container, { wanted, observed }) };
+    }
+    case "exited":
+    case "dead": {
+      if (wanted.alone) return { action: { kind: "start", id, containerId: container.id }, report: null };
+      if (failure !== undefined) return { action: null, report: failure };
+      // The agent restarted moments ago: whether a server is there to replace it will be known soon.
+      if (!wanted.connected) return { action: null, report: null };
+      return { action: { kind: "condemn", id, containerId: container.id, exitCode: container.exitCode }, report: null };
+    }
+  }
+}
+
+function runningStatus(
+  id: InstanceId,
+  container: Container,
+  { wanted, observed }: { readonly wanted: WantedContainers; readonly observed: ObservedContainers },
+): InstanceStatus {
+  const assignment = wanted.assignments.get(id);
+  const record = wanted.health.get(id);
+  const known = record !== undefined && record.containerId === container.id;
+  const checked = (assignment?.spec.healthChecks.length ?? 0) > 0;
+  return {
+    phase: "running",
+    containerId: container.id,
+    address: addressOf(container, observed.network) ?? observed.hostAddress,
+    startedAtMs: container.startedAtMs ?? observed.nowMs,
+    health: checked ? (known ? record.health : "unknown") : "none",
+    checks: checked && known ? record.checks : [],
+    condemned: checked && known && record.condemned,
+  };
+}
+
+function addressOf(container: Container, network: ContainerNetwork | null): Ipv4 | null {
+  const onOurs = network === null ? undefined : container.addresses[network.name];
+  return onOurs ?? container.fixedAddress ?? Object.values(container.addresses)[0] ?? null;
+}
+
+/** Where a new container goes, or why it cannot go anywhere. Takes the address out of what is left for the next one. */
+function choosePlace(
+  { spec }: Assignment,
+  { network, block, recent }: ObservedContainers,
+  used: Set<Ipv4>,
+): { readonly network: string; readonly address: Ipv4 | null } | "no-network" | "no-address" {
+  if (spec.network === "host") return { network: "host", address: null };
+  if (network === null || block === null) return "no-network";
+  if (!network.fixedAddresses) return { network: network.name, address: null };
+  const address = chooseAddress({ block, used, recent });
+  if (address === null) return "no-address";
+  used.add(address);
+  return { network: network.name, address };
+}
+
+function blockFull(block: string | null): string {
+  return `Cannot start the instance: no address is left in this host's block ${block ?? ""}`;
+}
+
+function mayRetry(failure: { readonly atMs: number }, wanted: WantedContainers, nowMs: number): boolean {
+  return wanted.alone && nowMs - failure.atMs >= RETRY_ALONE_MS;
+}
+
+function ownContainers(containers: readonly Container[]): ReadonlyMap<InstanceId, Container> {
+  const own = new Map<InstanceId, Container>();
+  for (const container of containers) {
+    const id = instanceOf(container);
+    if (id !== null) own.set(id, container);
+  }
+  return own;
+}
+
+/** Addresses that are about to be taken, and those that a container has or will have when it is started again; a stopped one keeps its fixed address. */
+function usedAddresses(observed: ObservedContainers): Set<Ipv4> {
+  const used = new Set<Ipv4>();
+  for (const { fixedAddress, addresses } of observed.containers) {
+    if (fixedAddress !== null) used.add(fixedAddress);
+    for (const address of Object.values(addresses)) used.add(address);
+  }
+  for (const { address } of observed.busy.values()) if (address !== null) used.add(address);
+  return used;
+}

@@ -1,0 +1,275 @@
+import { expect, test } from "bun:test";
+import type { Container } from "../model/container.ts";
+import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { AppError } from "../model/error.ts";
+import type { HostId } from "../model/ids.ts";
+import { parseIpv4 } from "../model/ip.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
+import type { Log } from "../platform/ports/log.ts";
+import { AgentState } from "./agent-state.ts";
+import { createRegistrationPart } from "./registration-part.ts";
+
+const SILENT: Log & { readonly child: () => Log } = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => SILENT,
+};
+
+/** Time that passes only when told to. */
+class ManualClock implements Clock {
+  #now = 0;
+  readonly #sleepers = new Set<{ readonly at: number; readonly wake: () => void }>();
+  nowMs = (): number => this.#now;
+  monotonicMs = (): number => this.#now;
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#sleepers.delete(sleeper);
+        signal?.removeEventListener("abort", wake);
+        resolve();
+      };
+      const sleeper = { at: this.#now + ms, wake };
+      this.#sleepers.add(sleeper);
+      if (signal?.aborted === true) wake();
+      else signal?.addEventListener("abort", wake);
+    });
+  }
+
+  async advance(ms: number): Promise<void> {
+    this.#now += ms;
+    for (const sleeper of this.#sleepers) if (sleeper.at <= this.#now) sleeper.wake();
+    await settle();
+  }
+}
+
+/** Lets every promise that can go on do so; a listing takes a few turns. */
+async function settle(): Promise<void> {
+  for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+}
+
+/** An engine that answers some turns later with what it held when it was asked. */
+class FakeEngine {
+  readonly containers = new Map<string, Container>();
+  networks: readonly EngineNetwork[] = [];
+  listings = 0;
+  fault: AppError | null = null;
+  #onEvent: ((event: EngineEvent) => void) | null = null;
+
+  async listContainers(): Promise<readonly Container[]> {
+    this.listings += 1;
+    const { fault } = this;
+    const held = [...this.containers.values()];
+    for (let turn = 0; turn < 5; turn++) await Promise.resolve();
+    if (fault !== null) throw fault;
+    return held;
+  }
+
+  listNetworks(): Promise<readonly EngineNetwork[]> {
+    return Promise.resolve(this.networks);
+  }
+
+  watch(onEvent: (event: EngineEvent) => void, signal: AbortSignal): Promise<void> {
+    this.#onEvent = onEvent;
+    return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+  }
+
+  start(name: string, over: Partial<Container> = {}): void {
+    this.containers.set(name, container(name, over));
+    this.say("start", name);
+  }
+
+  say(action: string, id: string): void {
+    this.#onEvent?.({ kind: "container", action, id });
+  }
+}
+
+function container(name: string, over: Partial<Container> = {}): Container {
+  return {
+    id: name,
+    name,
+    image: "web:1",
+    state: "running",
+    exitCode: null,
+    startedAtMs: 1,
+    finishedAtMs: null,
+    oomKilled: false,
+    env: { SERVICE_NAME: "web" },
+    labels: {},
+    addresses: { apollo: parseIpv4("10.2.1.7") },
+    fixedAddress: null,
+    exposedPorts: [{ port: 8080, protocol: "tcp" }],
+    pid: 1,
+    ...over,
+  };
+}
+
+interface Setup {
+  readonly state: AgentState;
+  readonly engine: FakeEngine;
+  readonly clock: ManualClock;
+  readonly stop: () => Promise<void>;
+}
+
+async function setUp(prepare?: (engine: FakeEngine) => void): Promise<Setup> {
+  const state = new AgentState();
+  const engine = new FakeEngine();
+  const clock = new ManualClock();
+  prepare?.(engine);
+  state.identity = { hostId: "x" as HostId, hostName: "h1", settings: DEFAULT_SETTINGS, blocks: [], epoch: "e" };
+  state.hosts = [{ name: "h1", address: parseIpv4("192.168.0.1"), up: true }];
+  const controller = new AbortController();
+  const done = createRegistrationPart({ state, engine, clock, log: SILENT }).run(controller.signal);
+  await settle();
+  return {
+    state,
+    engine,
+    clock,
+    stop: async () => {
+      controller.abort();
+      await done;
+    },
+  };
+}
+
+const idsOf = (state: AgentState): readonly string[] => [...state.localEndpoints().keys()];
+
+test("createRegistrationPart() registers what runs and what starts", async () => {
+  const { state, engine, clock, stop } = await setUp((each) => each.containers.set("a", container("a")));
+  expect(idsOf(state)).toEqual(["h1:a:8080"]);
+  await clock.advance(1000);
+  engine.start("b");
+  await settle();
+  expect(idsOf(state)).toEqual(["h1:a:8080", "h1:b:8080"]);
+  await stop();
+});
+
+test("createRegistrationPart() drops a dead container within the event, before any listing", async () => {
+  const { state, engine, clock, stop } = await setUp((each) => each.containers.set("a", container("a")));
+  const { listings } = engine;
+  engine.containers.set("a", container("a", { state: "exited" }));
+  engine.say("die", "a");
+  expect(idsOf(state)).toEqual([]);
+  expect(engine.listings).toBe(listings);
+  await clock.advance(1000);
+  expect(idsOf(state)).toEqual([]);
+  engine.start("a");
+  await clock.advance(1000);
+  expect(idsOf(state)).toEqual(["h1:a:8080"]);
+  await stop();
+});
+
+test("createRegistrationPart() does not let a listing from before a death bring the container back", async () => {
+  const { state, engine, clock, stop } = await setUp((each) => each.containers.set("a", container("a")));
+  await clock.advance(1000);
+  const { listings } = engine;
+  engine.start("b");
+  // The listing is under way and has seen "a" running.
+  while (engine.listings === listings) await Promise.resolve();
+  engine.containers.set("a", container("a", { state: "exited" }));
+  engine.say("die", "a");
+  const seen: (readonly string[])[] = [];
+  state.on("local", () => seen.push(idsOf(state)));
+  await clock.advance(1000);
+  await clock.advance(1000);
+  expect(seen.flat()).not.toContain("h1:a:8080");
+  expect(idsOf(state)).toEqual(["h1:b:8080"]);
+  await stop();
+});
+
+test("createRegistrationPart() registers nothing before reports can be believed, and then says so even of nothing", async () => {
+  const state = new AgentState();
+  const engine = new FakeEngine();
+  state.identity = { hostId: "x" as HostId, hostName: "h1", settings: DEFAULT_SETTINGS, blocks: [], epoch: "e" };
+  let known = false;
+  let writes = 0;
+  state.on("local", () => (writes += 1));
+  const controller = new AbortController();
+  const options = { state, engine, clock: new ManualClock(), log: SILENT, reportsKnown: () => known };
+  const done = createRegistrationPart(options).run(controller.signal);
+  await settle();
+  expect(writes).toBe(0);
+  known = true;
+  state.emit("reports");
+  expect([writes, idsOf(state)]).toEqual([1, []]);
+  state.emit("reports");
+  expect(writes).toBe(1);
+  controller.abort();
+  await done;
+});
+
+test("createRegistrationPart() folds a burst of events into few listings", async () => {
+  const { state, engine, clock, stop } = await setUp();
+  await clock.advance(1000);
+  const { listings } = engine;
+  for (let index = 0; index < 30; index++) engine.start(`c${index}`);
+  await clock.advance(1000);
+  await clock.advance(1000);
+  expect(engine.listings - listings).toBeLessThanOrEqual(2);
+  expect(state.localEndpoints().size).toBe(30);
+  for (const action of ["exec_start: true", "exec_die", "create", "health_status: healthy"]) engine.say(action, "c1");
+  const after = engine.listings;
+  await clock.advance(1000);
+  expect(engine.listings).toBe(after);
+  await stop();
+});
+
+test("createRegistrationPart() writes the state only when something differs, and keeps unchanged objects", async () => {
+  const { state, engine, clock, stop } = await setUp((each) => each.containers.set("a", container("a")));
+  let writes = 0;
+  state.on("local", () => (writes += 1));
+  const before = state.localEndpoints().get("h1:a:8080");
+  state.emit("reports");
+  engine.say("start", "a");
+  await clock.advance(1000);
+  await clock.advance(31_000);
+  expect(writes).toBe(0);
+  engine.start("b");
+  await clock.advance(1000);
+  expect(writes).toBe(1);
+  expect(state.localEndpoints().get("h1:a:8080")).toBe(before);
+  await stop();
+});
+
+test("createRegistrationPart() keeps what is registered while the engine does not answer", async () => {
+  const { state, engine, clock, stop } = await setUp((each) => each.containers.set("a", container("a")));
+  engine.fault = new AppError("unavailable", "Cannot reach the engine: no socket");
+  engine.say("start", "b");
+  await clock.advance(1000);
+  expect(idsOf(state)).toEqual(["h1:a:8080"]);
+  expect(state.conditions().map(({ code }) => code)).toEqual(["registration-blind"]);
+  engine.fault = null;
+  await clock.advance(1000);
+  await clock.advance(1000);
+  expect(state.conditions()).toEqual([]);
+  await stop();
+});
+
+test("createRegistrationPart() counts the engine's default network as ours when it is on our bridge", async () => {
+  const onDefault = container("a", { addresses: { bridge: parseIpv4("10.2.1.9") } });
+  const network = (bridge: string): EngineNetwork => ({
+    id: "n",
+    name: "bridge",
+    driver: "bridge",
+    subnet: null,
+    ipRange: null,
+    gateway: null,
+    options: { "com.docker.network.bridge.name": bridge },
+    containers: {},
+  });
+  const other = await setUp((engine) => {
+    engine.containers.set("a", onDefault);
+    engine.networks = [network("docker0")];
+  });
+  expect(idsOf(other.state)).toEqual([]);
+  await other.stop();
+  const ours = await setUp((engine) => {
+    engine.containers.set("a", onDefault);
+    engine.networks = [network("apollo0")];
+  });
+  expect(ours.state.localEndpoints().get("h1:a:8080")?.address).toBe(parseIpv4("10.2.1.9"));
+  await ours.stop();
+});

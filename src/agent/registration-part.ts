@@ -1,0 +1,183 @@
+import { sameEndpoint } from "../discovery/catalog.ts";
+import { deriveEndpoints } from "../discovery/registration/derive-endpoints.ts";
+import type { Container } from "../model/container.ts";
+import { AppError } from "../model/error.ts";
+import type { Endpoint } from "../model/endpoint.ts";
+import type { Ipv4 } from "../model/ip.ts";
+import type { Condition } from "../model/wire.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Engine, EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
+
+export interface RegistrationPartOptions {
+  readonly state: AgentState;
+  readonly engine: Pick<Engine, "listContainers" | "listNetworks" | "watch">;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Address of this host; by default what the catalog says of it. */
+  readonly hostAddress?: () => Ipv4 | null;
+  /**
+   * Whether reports of this host's instances are there yet (default: yes). Until then nothing is registered anew: after a
+   * restart of the agent a missing report would make every instance with checks critical for a moment, cluster-wide.
+   */
+  readonly reportsKnown?: () => boolean;
+}
+
+const NETWORK_NAME = "apollo";
+const BRIDGE_NAME = "apollo0";
+/** The engine's own default network, which the operator may have put on our bridge. */
+const DEFAULT_NETWORK = "bridge";
+const BRIDGE_OPTION = "com.docker.network.bridge.name";
+/** Events come in bursts (create, attach, start); listing is many engine calls, and one for the burst will do. */
+const LIST_GAP_MS = 50;
+const RESYNC_MS = 30_000;
+const RETRY_MS = 1000;
+/** Events after which a container serves nobody. `kill` comes before, and may be a signal that it survives. */
+const DEAD_ACTIONS: ReadonlySet<string> = new Set(["die", "destroy", "pause"]);
+/** Events that change nothing that is registered; health checks by `exec` send some of them all the time. */
+const IDLE_ACTIONS =
+  /^(exec_|create|kill|stop|attach|detach|top|resize|copy|export|commit|archive|extract|health_status)/;
+
+/** Keeps this host's endpoints in step with its containers. */
+export function createRegistrationPart(options: RegistrationPartOptions): AgentPart {
+  return { name: "registration", run: (signal) => new Registrar(options).run(signal) };
+}
+
+class Registrar {
+  readonly #options: RegistrationPartOptions;
+  #containers: readonly Container[] | null = null;
+  #defaultNetwork: string | null = null;
+  /** Also a host without endpoints says so once: the server waits for it after a reconnect. */
+  #announced = false;
+  /** Containers that an event declared dead, until a listing that began after the event: that one knows itself. */
+  readonly #dead = new Set<string>();
+  #listFault: Condition | null = null;
+  #conditions = "";
+  #poked = false;
+  #nap = new AbortController();
+
+  constructor(options: RegistrationPartOptions) {
+    this.#options = options;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { state, engine } = this.#options;
+    // What only this host knows changes nothing about its containers: no new listing is needed.
+    const topics: readonly Topic[] = ["identity", "assignments", "reports"];
+    const stops = topics.map((topic) => state.on(topic, () => this.#derive()));
+    const wake = (): void => this.#nap.abort();
+    signal.addEventListener("abort", wake);
+    const watching = engine.watch((event) => this.#see(event), signal);
+    await Promise.all([watching, this.#loop(signal)]);
+    signal.removeEventListener("abort", wake);
+    for (const stop of stops) stop();
+  }
+
+  async #loop(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    while (!signal.aborted) {
+      this.#poked = false;
+      this.#nap = new AbortController();
+      const startedMs = clock.monotonicMs();
+      const clean = await this.#list();
+      if (signal.aborted) return;
+      if (!this.#poked) await clock.sleep(clean ? RESYNC_MS : RETRY_MS, this.#nap.signal);
+      const gap = startedMs + LIST_GAP_MS - clock.monotonicMs();
+      if (gap > 0) await clock.sleep(gap, signal);
+    }
+  }
+
+  /** A death is applied from the event itself, within the same turn; all else asks for a listing. */
+  #see(event: EngineEvent): void {
+    if (event.kind === "container" && IDLE_ACTIONS.test(event.action)) return;
+    if (event.kind === "container" && DEAD_ACTIONS.has(event.action)) {
+      this.#dead.add(event.id);
+      this.#derive();
+    }
+    this.#poked = true;
+    this.#nap.abort();
+  }
+
+  async #list(): Promise<boolean> {
+    const { engine, log } = this.#options;
+    const deadBefore = [...this.#dead];
+    try {
+      const [containers, networks] = await Promise.all([engine.listContainers(), engine.listNetworks()]);
+      this.#containers = containers;
+      this.#defaultNetwork = networks.some(isOnOurBridge) ? DEFAULT_NETWORK : null;
+      for (const id of deadBefore) this.#dead.delete(id);
+      this.#listFault = null;
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      // What was registered stays: an engine that does not answer says nothing about its containers.
+      if (this.#listFault === null) log.warn("Cannot list containers for registration", { error });
+      this.#listFault = {
+        code: "registration-blind",
+        severity: "warning",
+        text: `New containers are not registered: ${error.message}`,
+        hint: error.hint ?? "See whether the container engine runs",
+      };
+    }
+    this.#derive();
+    return this.#listFault === null;
+  }
+
+  #derive(): void {
+    const { state } = this.#options;
+    const ready = this.#options.reportsKnown?.() ?? true;
+    if (this.#containers === null || state.identity === null || !ready) {
+      this.#report(this.#listFault === null ? [] : [this.#listFault]);
+      return;
+    }
+    const { endpoints, conditions } = deriveEndpoints(
+      this.#containers.filter((container) => !this.#dead.has(container.id)),
+      {
+        hostName: state.identity.hostName,
+        hostAddress: this.#hostAddress(state.identity.hostName),
+        assignments: state.assignments,
+        reports: state.reports,
+        engineNetworkName: NETWORK_NAME,
+        defaultNetwork: this.#defaultNetwork,
+      },
+    );
+    if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
+      this.#announced = true;
+      state.setLocalEndpoints(keepUnchanged(state.localEndpoints(), endpoints));
+    }
+    this.#report(this.#listFault === null ? conditions : [this.#listFault, ...conditions]);
+  }
+
+  #hostAddress(hostName: string): Ipv4 | null {
+    const { state, hostAddress } = this.#options;
+    const given = hostAddress?.() ?? null;
+    return given ?? state.hosts.find((host) => host.name === hostName)?.address ?? null;
+  }
+
+  #report(conditions: readonly Condition[]): void {
+    const text = JSON.stringify(conditions);
+    if (text === this.#conditions) return;
+    this.#conditions = text;
+    this.#options.state.setConditions("registration", conditions);
+  }
+}
+
+function isOnOurBridge(network: EngineNetwork): boolean {
+  return network.name === DEFAULT_NETWORK && network.options[BRIDGE_OPTION] === BRIDGE_NAME;
+}
+
+function sameEndpoints(before: ReadonlyMap<string, Endpoint>, after: readonly Endpoint[]): boolean {
+  if (before.size !== after.length) return false;
+  return after.every((endpoint) => {
+    const known = before.get(endpoint.id);
+    return known !== undefined && sameEndpoint(known, endpoint);
+  });
+}
+
+/** The same objects for endpoints that did not change: readers tell changes by identity. */
+function keepUnchanged(before: ReadonlyMap<string, Endpoint>, after: readonly Endpoint[]): readonly Endpoint[] {
+  return after.map((endpoint) => {
+    const known = before.get(endpoint.id);
+    return known !== undefined && sameEndpoint(known, endpoint) ? known : endpoint;
+  });
+}

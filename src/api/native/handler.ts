@@ -1,0 +1,233 @@
+import type { Action, Authorize, Principal } from "../../cluster/access.ts";
+import { SESSION_COOKIE } from "../../cluster/credentials.ts";
+import { AppError } from "../../model/error.ts";
+import type { DeploymentId, InstanceId } from "../../model/ids.ts";
+import type { HttpHandler, HttpRequest, HttpResponse, HttpUpgrade } from "../../platform/ports/http.ts";
+import type { AppService, AppView, InstanceView } from "../../scheduling/app-service.ts";
+import { expectObject, Issues, JsonObject, parseJsonBody } from "../read-json.ts";
+import { appNotFound, findApp, renderRef, routeApps } from "./app-routes.ts";
+import { parseJoin } from "./parse-join.ts";
+import { renderDeploymentJson, renderInstanceJson } from "./render-app.ts";
+import { empty, json, methodNotAllowed, notFound, pem, renderError } from "./respond.ts";
+import type { ExecOptions, LogsOptions, NativeServices } from "./services.ts";
+import type { InfoJson } from "./shapes.ts";
+
+export interface NativeOptions {
+  readonly apps: AppService;
+  readonly services: NativeServices;
+  readonly authorize: Authorize;
+}
+
+interface Context extends NativeOptions {
+  readonly request: HttpRequest;
+  /** After `/api`, each decoded. */
+  readonly segments: readonly string[];
+}
+
+/** `/api/…`, see shapes.ts. */
+export function createNativeHandler(options: NativeOptions): HttpHandler {
+  return async (request) => {
+    try {
+      return await route({ ...options, request: headAsGet(request), segments: readSegments(request.path) });
+    } catch (error) {
+      if (error instanceof AppError) return renderError(error);
+      throw error;
+    }
+  };
+}
+
+/** Split before decoding: an id with slashes comes as one encoded segment, and may end in a word of ours. */
+function readSegments(path: string): readonly string[] {
+  try {
+    return path
+      .split("/")
+      .filter((segment) => segment !== "")
+      .slice(1)
+      .map(decodeURIComponent);
+  } catch {
+    throw notFound(`Cannot find "${path}"`);
+  }
+}
+
+function headAsGet(request: HttpRequest): HttpRequest {
+  return request.method === "HEAD" ? { ...request, method: "GET" } : request;
+}
+
+async function route(context: Context): Promise<HttpResponse | HttpUpgrade> {
+  const [area = "", ...rest] = context.segments;
+  const open = await routeOpen(context, area, rest.length);
+  if (open !== null) return open;
+  const principal = context.authorize(context.request, actionOf(context.request.method, area, rest));
+  switch (area) {
+    case "apps":
+      return await routeApps(context, rest);
+    case "hosts":
+      return await routeHosts(context, rest);
+    case "deployments":
+      return await routeDeployments(context, rest);
+    case "instances":
+      return await routeInstances(context, rest);
+    default:
+      if (rest.length > 0) throw notFound(`Cannot find "${context.request.path}"`);
+      return await routeSingle(context, area, principal);
+  }
+}
+
+/** What needs no token: who we are, whom to trust, and how to get in. */
+async function routeOpen(context: Context, area: string, depth: number): Promise<HttpResponse | null> {
+  const { request, services } = context;
+  if (depth > 0) return null;
+  if (area === "info") {
+    const info: InfoJson = { name: "apollo", version: services.version };
+    return request.method === "GET" ? json(200, info) : methodNotAllowed(["GET"]);
+  }
+  if (area === "ca") return request.method === "GET" ? pem(services.ca) : methodNotAllowed(["GET"]);
+  return area === "session" ? await routeSession(context) : null;
+}
+
+async function routeSession({ request, services }: Context): Promise<HttpResponse> {
+  // Over plain loopback a Secure cookie would never come back.
+  const attributes = `Path=/; HttpOnly; SameSite=Strict${request.peer.secure ? "; Secure" : ""}`;
+  if (request.method === "DELETE") return empty(204, { "set-cookie": `${SESSION_COOKIE}=; ${attributes}; Max-Age=0` });
+  if (request.method !== "POST") return methodNotAllowed(["POST", "DELETE"]);
+  const issues = new Issues();
+  const token = new JsonObject(expectObject(parseJsonBody(await request.body())), "", issues).needString("token");
+  issues.throwIfAny("session request");
+  const { value, maxAgeS } = services.openSession(token ?? "");
+  return empty(204, { "set-cookie": `${SESSION_COOKIE}=${value}; ${attributes}; Max-Age=${maxAgeS}` });
+}
+
+/** The one place that says what right each request needs. */
+function actionOf(method: string, area: string, rest: readonly string[]): Action {
+  const resource = area;
+  if (area === "join") return { verb: "join", resource };
+  if (area === "agent") return { verb: "agent", resource };
+  if (area === "join-token") return { verb: "admin", resource };
+  if (area === "instances" && rest.at(-1) === "exec") return { verb: "write", resource: "exec" };
+  if (method === "GET") return { verb: "read", resource };
+  return { verb: area === "hosts" ? "admin" : "write", resource };
+}
+
+async function routeSingle(context: Context, area: string, principal: Principal): Promise<HttpResponse | HttpUpgrade> {
+  const { request, services } = context;
+  if (area === "join") {
+    if (request.method !== "POST") return methodNotAllowed(["POST"]);
+    return json(200, await services.join(parseJoin(parseJsonBody(await request.body()))));
+  }
+  if (!["status", "join-token", "services", "dns", "feed", "agent"].includes(area)) {
+    throw notFound(`Cannot find "${request.path}"`);
+  }
+  if (request.method !== "GET") return methodNotAllowed(["GET"]);
+  if (area === "status") return json(200, services.status());
+  if (area === "join-token") return json(200, { token: services.joinToken() });
+  if (area === "services") return json(200, services.services());
+  if (area === "dns") return json(200, await services.dns(...readQuestion(request)));
+  if (area === "feed") return services.sockets.feed(request);
+  if (principal.kind !== "host") throw notFound(`Cannot find "${request.path}"`);
+  return services.sockets.agent(request, principal.hostId);
+}
+
+function readQuestion(request: HttpRequest): readonly [name: string, type: string] {
+  const name = request.query.get("name") ?? "";
+  const type = (request.query.get("type") ?? "A").toUpperCase();
+  if (name === "" || name.length > 253 || !/^[A-Z]{1,10}$/.test(type)) {
+    throw new AppError("invalid", "Cannot ask DNS: give ?name=NAME and, unless it is A, &type=TYPE");
+  }
+  return [name, type];
+}
+
+async function routeHosts({ request, services }: Context, rest: readonly string[]): Promise<HttpResponse> {
+  const [name, action, ...more] = rest;
+  if (more.length > 0) throw notFound(`Cannot find "${request.path}"`);
+  if (name === undefined) return request.method === "GET" ? json(200, services.hosts()) : methodNotAllowed(["GET"]);
+  if (action === undefined) {
+    if (request.method === "GET") {
+      const host = services.hosts().find((one) => one.name === name);
+      if (host === undefined) throw notFound(`Cannot find host "${name}"`, 'See the hosts with "apollo host list"');
+      return json(200, host);
+    }
+    if (request.method !== "DELETE") return methodNotAllowed(["GET", "DELETE"]);
+    await services.removeHost(name, { force: isForced(request) });
+    return empty(204);
+  }
+  if (action !== "cordon" && action !== "uncordon") throw notFound(`Cannot find "${request.path}"`);
+  if (request.method !== "POST") return methodNotAllowed(["POST"]);
+  return json(200, await services.setCordoned(name, action === "cordon"));
+}
+
+async function routeDeployments({ apps, request }: Context, rest: readonly string[]): Promise<HttpResponse> {
+  const [id, ...more] = rest;
+  if (more.length > 0) throw notFound(`Cannot find "${request.path}"`);
+  if (id === undefined) {
+    return request.method === "GET"
+      ? json(200, apps.deployments().map(renderDeploymentJson))
+      : methodNotAllowed(["GET"]);
+  }
+  if (request.method !== "DELETE") return methodNotAllowed(["DELETE"]);
+  if (!apps.deployments().some((one) => one.id === id)) throw notFound(`Cannot find deployment "${id}"`);
+  const ref = await apps.cancelDeployment(id as DeploymentId, { force: isForced(request) });
+  return ref === null ? empty(202) : json(200, renderRef(ref));
+}
+
+async function routeInstances(context: Context, rest: readonly string[]): Promise<HttpResponse | HttpUpgrade> {
+  const { apps, request } = context;
+  const [id, action, ...more] = rest;
+  if (more.length > 0) throw notFound(`Cannot find "${request.path}"`);
+  if (id === undefined) return request.method === "GET" ? listInstances(context) : methodNotAllowed(["GET"]);
+  const [view, app] = findInstance(apps, id);
+  if (action !== undefined) return openStream(context, view.instance.id, action);
+  if (request.method === "GET") return json(200, renderInstanceJson(view, app.current.spec));
+  if (request.method !== "DELETE") return methodNotAllowed(["GET", "DELETE"]);
+  await apps.killInstances([view.instance.id], { scale: false, force: isForced(request) });
+  return empty(204);
+}
+
+function listInstances({ apps, request }: Context): HttpResponse {
+  const wanted = request.query.get("app");
+  const found = wanted === null ? null : findApp(apps, wanted);
+  if (wanted !== null && found === null) throw appNotFound(wanted);
+  const views = found === null ? apps.list() : [found];
+  return json(
+    200,
+    views.flatMap(({ current, instances }) => instances.map((one) => renderInstanceJson(one, current.spec))),
+  );
+}
+
+function findInstance(apps: AppService, id: string): readonly [InstanceView, AppView] {
+  for (const app of apps.list()) {
+    const view = app.instances.find(({ instance }) => instance.id === id);
+    if (view !== undefined) return [view, app];
+  }
+  throw notFound(`Cannot find instance "${id}"`, 'See the instances with "apollo ps"');
+}
+
+function openStream({ request, services }: Context, id: InstanceId, action: string): HttpResponse | HttpUpgrade {
+  if (action !== "logs" && action !== "exec") throw notFound(`Cannot find "${request.path}"`);
+  if (request.method !== "GET") return methodNotAllowed(["GET"]);
+  if (action === "logs") return services.sockets.logs(id, readLogsOptions(request));
+  return services.sockets.exec(id, readExecOptions(request));
+}
+
+function readLogsOptions({ query }: HttpRequest): LogsOptions {
+  const tail = query.get("tail");
+  if (tail !== null && !/^\d{1,9}$/.test(tail))
+    throw new AppError("invalid", `Cannot show logs: tail "${tail}" is no number`);
+  return { follow: query.get("follow") === "true", tail: tail === null ? null : Number(tail) };
+}
+
+function readExecOptions({ query }: HttpRequest): ExecOptions {
+  let argv: unknown;
+  try {
+    argv = JSON.parse(query.get("argv") ?? "");
+  } catch (cause) {
+    throw new AppError("invalid", "Cannot run a command: argv is not a JSON list", { cause });
+  }
+  if (!Array.isArray(argv) || argv.length === 0 || !argv.every((part) => typeof part === "string")) {
+    throw new AppError("invalid", "Cannot run a command: argv must be a list of strings, the program first");
+  }
+  return { argv, tty: query.get("tty") === "true", stdin: query.get("stdin") === "true" };
+}
+
+function isForced(request: HttpRequest): boolean {
+  return request.query.get("force") === "true";
+}

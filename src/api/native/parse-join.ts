@@ -1,0 +1,55 @@
+import type { JoinRequest } from "../../cluster/join.ts";
+import { AppError } from "../../model/error.ts";
+import { parseHostName } from "../../model/ids.ts";
+import { formatCidr, parseCidr, parseIpv4 } from "../../model/ip.ts";
+import { expectObject, Issues, JsonObject } from "../read-json.ts";
+
+/** A machine with more routes than this is a router of the internet, not a host. */
+const RANGES_MAX = 10_000;
+
+/**
+ * Reads what a joining machine says of itself. Fields of newer agents are ignored.
+ * @throws AppError `invalid` with every fault.
+ */
+export function parseJoin(value: unknown): JoinRequest {
+  const issues = new Issues();
+  const join = new JsonObject(expectObject(value), "", issues);
+  const resources = join.object("resources");
+  const ranges = join.strings("hostRanges") ?? [];
+  if (ranges.length > RANGES_MAX) issues.sense("/hostRanges", `more than ${RANGES_MAX} ranges`);
+  const request = {
+    name: attempt(join, "name", parseHostName),
+    address: attempt(join, "address", parseIpv4),
+    labels: join.stringMap("labels"),
+    resources: {
+      cpus: resources?.number("cpus") ?? 0,
+      memoryMiB: resources?.number("memoryMiB") ?? 0,
+      diskMiB: resources?.number("diskMiB") ?? 0,
+    },
+    hostRanges: ranges.slice(0, RANGES_MAX).flatMap((text, index) => {
+      try {
+        return [formatCidr(parseCidr(text))];
+      } catch (error) {
+        if (!(error instanceof AppError)) throw error;
+        issues.sense(`/hostRanges(${index})`, error.message);
+        return [];
+      }
+    }),
+    credential: join.string("credential"),
+  };
+  issues.throwIfAny("join request");
+  const { name, address } = request;
+  if (name === null || address === null) throw new Error("a field that is missing was not noted");
+  return { ...request, name, address };
+}
+
+function attempt<T>(join: JsonObject, field: string, parse: (text: string) => T): T | null {
+  const text = join.needString(field);
+  if (text === null) return null;
+  try {
+    return parse(text);
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return join.issues.sense(join.at(field), error.message);
+  }
+}

@@ -1,0 +1,51 @@
+/** What the native API asks of the server, besides the apps. The server implements it; the handler only reads and renders. */
+import type { JoinRequest } from "../../cluster/join.ts";
+import type { AppSpec } from "../../model/app.ts";
+import type { HostId, InstanceId } from "../../model/ids.ts";
+import type { HttpRequest, HttpUpgrade } from "../../platform/ports/http.ts";
+import type { DnsJson, HostJson, JoinResponse, ServiceJson, StatusJson } from "./shapes.ts";
+
+export interface NativeServices {
+  readonly version: string;
+  /** PEM text of the CA certificate. */
+  readonly ca: string;
+  /** Sorted by name. */
+  hosts(): readonly HostJson[];
+  /** @throws AppError `not-found`. */
+  setCordoned(name: string, cordoned: boolean): Promise<HostJson>;
+  /** @throws AppError `not-found`, or `conflict` while it is up and not `force`. */
+  removeHost(name: string, options: { readonly force: boolean }): Promise<void>;
+  status(): StatusJson;
+  /** Sorted by name. */
+  services(): readonly ServiceJson[];
+  /** Name in the catalog under which an app's instances are registered; null when it has none. */
+  serviceOf(spec: AppSpec): string | null;
+  /** What the hosts' DNS answers; `type` is upper case. @throws AppError `invalid` for a type that is not supported. */
+  dns(name: string, type: string): Promise<DnsJson>;
+  joinToken(): string;
+  /** @throws AppError `conflict`, `unavailable`: see `joinHost`. */
+  join(request: JoinRequest): Promise<JoinResponse>;
+  /** @throws AppError `denied` when it is not the admin token. */
+  openSession(token: string): { readonly value: string; readonly maxAgeS: number };
+  readonly sockets: NativeSockets;
+}
+
+/** The WebSockets; by the time these are called, access was granted. Each gives what opens the socket or throws AppError. */
+export interface NativeSockets {
+  feed(request: HttpRequest): HttpUpgrade;
+  agent(request: HttpRequest, hostId: HostId): HttpUpgrade;
+  logs(instanceId: InstanceId, options: LogsOptions): HttpUpgrade;
+  exec(instanceId: InstanceId, options: ExecOptions): HttpUpgrade;
+}
+
+export interface LogsOptions {
+  readonly follow: boolean;
+  /** Lines from the end, null for all. */
+  readonly tail: number | null;
+}
+
+export interface ExecOptions {
+  readonly argv: readonly string[];
+  readonly tty: boolean;
+  readonly stdin: boolean;
+}

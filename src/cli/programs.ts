@@ -1,0 +1,73 @@
+import { readCount } from "./read-count.ts";
+import { VERSION } from "./version.ts";
+
+/** What `apollo server` was told. Missing fields come from its config file, the environment or its defaults. */
+export interface ServerFlags {
+  readonly config?: string;
+  readonly dataDir?: string;
+  /** ADDRESS:PORT of the one HTTPS port. */
+  readonly listen?: string;
+  /** Address that agents reach this server by. */
+  readonly advertise?: string;
+  readonly range?: string;
+  readonly blockPrefix?: string;
+  readonly datacenter?: string;
+  readonly dnsDomain?: string;
+  readonly ingressDomain?: string;
+  /** Serves the API without a token, on loopback only. */
+  readonly anonymous?: boolean;
+}
+
+export interface AgentFlags {
+  readonly config?: string;
+  readonly dataDir?: string;
+  readonly server?: string;
+  /** Join token; needed once, a host that has joined keeps its own credential. */
+  readonly token?: string;
+  readonly name?: string;
+  /** Address that other hosts reach this one by. */
+  readonly address?: string;
+  /** `key=value` each. */
+  readonly label?: readonly string[];
+}
+
+/** Server and agent of one host in one process. */
+export type UpFlags = ServerFlags & Pick<AgentFlags, "name" | "address" | "label">;
+
+export interface DemoFlags {
+  /** Runs the tour and ends, instead of leaving the lab up until Ctrl-C. */
+  readonly once?: boolean;
+  readonly hosts?: string;
+}
+
+/**
+ * The programs in the binary. They run until `signal` aborts (SIGINT, SIGTERM) and then end by themselves; an AppError
+ * becomes a message and an exit code.
+ */
+export interface ProgramEntries {
+  readonly runServer: (flags: ServerFlags, signal: AbortSignal) => Promise<void>;
+  readonly runAgent: (flags: AgentFlags, signal: AbortSignal) => Promise<void>;
+  readonly runUp: (flags: UpFlags, signal: AbortSignal) => Promise<void>;
+  /** The rest of the command line after `apollo lab`; resolves with the exit code. */
+  readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
+  readonly runDemo: (flags: DemoFlags, signal: AbortSignal) => Promise<number>;
+}
+
+/** Imports each program only when it is asked for, so that `apollo ps` does not load a server. */
+export const programs: ProgramEntries = {
+  runServer: async (flags, signal) => (await import("../server/main.ts")).runServer(flags, signal, VERSION),
+  runAgent: async (flags, signal) => (await import("../agent/main.ts")).runAgent(flags, signal, VERSION),
+  runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
+  runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
+  runDemo: async (flags, signal) => {
+    const [{ runDemo }, { ownBinary }] = await Promise.all([import("../lab/demo.ts"), import("../lab/own-binary.ts")]);
+    const hosts = flags.hosts === undefined ? {} : { hosts: readCount(flags.hosts, "hosts") };
+    return runDemo({
+      ...hosts,
+      once: flags.once === true,
+      binary: ownBinary(),
+      print: (line) => console.log(line),
+      signal,
+    });
+  },
+};

@@ -1,0 +1,183 @@
+/**
+ * How a machine becomes a host. A join is one commit: the host's record, its name and its block, each under a
+ * condition, so that of two joins that race for a name or a block one starts over and neither leaves half of itself.
+ */
+import type { ClusterSettings } from "../model/cluster.ts";
+import { AppError } from "../model/error.ts";
+import type { Host, HostPhase, HostResources } from "../model/host.ts";
+import type { HostId } from "../model/ids.ts";
+import type { Ipv4 } from "../model/ip.ts";
+import type { Digest } from "../platform/ports/digest.ts";
+import type { Random } from "../platform/ports/random.ts";
+import type { Store, StoreCondition, StoreEntry, StoreWrite } from "../platform/ports/store.ts";
+import { matchesHash, newSecret } from "./tokens.ts";
+
+export interface JoinRequest {
+  readonly name: string;
+  readonly address: Ipv4;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly resources: HostResources;
+  /** Ranges of the machine's own routes, as CIDR texts: the container range must not touch them. */
+  readonly hostRanges: readonly string[];
+  /** Credential of an earlier join under this name, when the machine still has it. */
+  readonly credential: string | null;
+}
+
+export interface JoinGrant {
+  readonly host: Host;
+  /** Shown once; the store has its hash. */
+  readonly credential: string;
+  readonly block: string;
+  /** `rejoined`: the same machine again. `replaced`: another machine took the name of a host that was down. */
+  readonly kind: "joined" | "rejoined" | "replaced";
+}
+
+/** Network's choice of a block, passed in so that this room does not depend on that one; CIDR texts. */
+export type ChooseBlock = (input: {
+  readonly range: string;
+  readonly blockPrefix: number;
+  readonly taken: readonly string[];
+  readonly avoid: readonly string[];
+}) =>
+  | { readonly kind: "block"; readonly block: string }
+  | { readonly kind: "problem"; readonly message: string; readonly hint: string };
+
+/** Network's check of the container range against a machine's own ranges; null when they do not touch. */
+export type CheckRangeClash = (
+  range: string,
+  hostRanges: readonly string[],
+) => { readonly with: readonly string[]; readonly suggestion: string | null } | null;
+
+export interface JoinContext {
+  readonly store: Store;
+  readonly random: Random;
+  readonly digest: Digest;
+  readonly nowMs: number;
+  readonly settings: Pick<ClusterSettings, "range" | "blockPrefix">;
+  readonly chooseBlock: ChooseBlock;
+  readonly checkRangeClash: CheckRangeClash;
+  phaseOf(id: HostId): HostPhase;
+}
+
+export const HOST_PREFIX = "host/";
+export const HOST_NAME_PREFIX = "host-name/";
+export const BLOCK_PREFIX = "block/";
+/** A boot of a whole rack makes races; each loss of one means that another host got in. */
+const ATTEMPTS_MAX = 200;
+
+export function hostKey(id: HostId): string {
+  return HOST_PREFIX + id;
+}
+
+export function blockKey(cidr: string): string {
+  return BLOCK_PREFIX + cidr.replace("/", "_");
+}
+
+/**
+ * Makes or renews the record of a host and leases it a block.
+ * @throws AppError `conflict` when the name belongs to a host that lives, or the machine's own routes use the range,
+ * `unavailable` when no block is free.
+ */
+export async function joinHost(context: JoinContext, request: JoinRequest): Promise<JoinGrant> {
+  assertRangeFree(context, request);
+  for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+    const [hosts, names, blocks] = await Promise.all([
+      context.store.list(HOST_PREFIX),
+      context.store.get(HOST_NAME_PREFIX + request.name),
+      context.store.list(BLOCK_PREFIX),
+    ]);
+    const plan = planJoin(context, request, { hosts, name: names, blocks });
+    if ((await context.store.commit(plan.writes, plan.conditions)) !== null) return plan.grant;
+  }
+  throw new AppError("unavailable", `Cannot join host "${request.name}": too many hosts join at once`, {
+    hint: "Try again",
+  });
+}
+
+/** Writes that end a membership: record, name and blocks. */
+export function removalOf(host: Host): readonly StoreWrite[] {
+  const keys = [hostKey(host.id), HOST_NAME_PREFIX + host.name, ...host.blocks.map(blockKey)];
+  return keys.map((key) => ({ kind: "delete", key }));
+}
+
+interface Known {
+  readonly hosts: readonly StoreEntry[];
+  readonly name: StoreEntry | null;
+  readonly blocks: readonly StoreEntry[];
+}
+
+interface JoinPlan {
+  readonly grant: JoinGrant;
+  readonly writes: readonly StoreWrite[];
+  readonly conditions: readonly StoreCondition[];
+}
+
+function planJoin(context: JoinContext, request: JoinRequest, known: Known): JoinPlan {
+  const { random, digest } = context;
+  const entry = known.hosts.find(({ value }) => (value as Host).name === request.name);
+  const before = entry === undefined ? null : (entry.value as Host);
+  const kind = before === null ? "joined" : judgeName(context, request, before);
+  const kept = before?.blocks[0];
+  const block = kept ?? leaseBlock(context, known.blocks);
+  const credential = newSecret(random);
+  const host: Host = {
+    id: before?.id ?? (random.uuid() as HostId),
+    name: request.name,
+    address: request.address,
+    credentialHash: digest.sha256(credential),
+    blocks: before !== null && kept !== undefined ? before.blocks : [block],
+    resources: request.resources,
+    labels: request.labels,
+    joinedAtMs: before?.joinedAtMs ?? context.nowMs,
+    cordoned: before?.cordoned ?? false,
+  };
+  const writes: StoreWrite[] = [
+    { kind: "put", key: hostKey(host.id), value: host },
+    { kind: "put", key: HOST_NAME_PREFIX + host.name, value: { hostId: host.id } },
+  ];
+  const conditions: StoreCondition[] = [
+    { key: hostKey(host.id), revision: entry?.revision ?? 0 },
+    { key: HOST_NAME_PREFIX + host.name, revision: known.name?.revision ?? 0 },
+  ];
+  if (kept === undefined) {
+    writes.push({ kind: "put", key: blockKey(block), value: { hostId: host.id } });
+    conditions.push({ key: blockKey(block), revision: 0 });
+  }
+  return { grant: { host, credential, block, kind }, writes, conditions };
+}
+
+/**
+ * A host that shows its credential is itself. Without it the name goes over only when its holder is known to be down:
+ * `joining` hosts were not heard of since this server started and may well live.
+ */
+function judgeName(context: JoinContext, request: JoinRequest, before: Host): "rejoined" | "replaced" {
+  if (request.credential !== null && matchesHash(context.digest, request.credential, before.credentialHash)) {
+    return "rejoined";
+  }
+  if (context.phaseOf(before.id) === "down") return "replaced";
+  throw new AppError("conflict", `Cannot join host "${request.name}": another host has that name (${before.address})`, {
+    hint: `Choose another name with --name, or remove the old host with "apollo host remove ${request.name}"`,
+    details: { hostId: before.id },
+  });
+}
+
+function leaseBlock(context: JoinContext, blocks: readonly StoreEntry[]): string {
+  const taken = blocks.map(({ key }) => key.slice(BLOCK_PREFIX.length).replace("_", "/"));
+  const { range, blockPrefix } = context.settings;
+  const choice = context.chooseBlock({ range, blockPrefix, taken, avoid: [] });
+  if (choice.kind === "block") return choice.block;
+  throw new AppError("unavailable", choice.message, { hint: choice.hint });
+}
+
+/** Refused before anything is set up: packets for the container range would leave by the machine's own routes. */
+function assertRangeFree(context: JoinContext, request: JoinRequest): void {
+  const { range } = context.settings;
+  const clash = context.checkRangeClash(range, request.hostRanges);
+  if (clash === null) return;
+  const other = clash.suggestion === null ? "another --range" : `--range ${clash.suggestion}`;
+  throw new AppError(
+    "conflict",
+    `Cannot join host "${request.name}": its own routes use ${clash.with.join(", ")}, which the container range ${range} covers`,
+    { hint: `Start the cluster with ${other}, or change the routes of ${request.name}`, details: { with: clash.with } },
+  );
+}

@@ -1,0 +1,66 @@
+import { expect, test } from "bun:test";
+import type { Endpoint } from "../model/endpoint.ts";
+import type { ServiceName } from "../model/ids.ts";
+import { parseIpv4 } from "../model/ip.ts";
+import { type ExplainInput, explainName } from "./explain-name.ts";
+
+function endpoint(id: string, address: string, over: Partial<Endpoint> = {}): Endpoint {
+  const service = "web" as ServiceName;
+  const base = { id, service, address: parseIpv4(address), port: 80, protocol: "tcp", tags: ["v1"], meta: {} } as const;
+  return { ...base, host: "h1", container: id, instanceId: null, appId: null, health: "passing", ...over };
+}
+
+const INPUT: ExplainInput = {
+  endpoints: [
+    endpoint("h1:a:80", "10.2.1.7"),
+    endpoint("h1:b:80", "10.2.1.8", { tags: ["v2"] }),
+    endpoint("h1:c:80", "10.2.1.9", { health: "critical" }),
+  ],
+  withheld: [
+    { endpoint: endpoint("h1:d:80", "10.2.1.10"), reason: "draining" },
+    { endpoint: endpoint("h2:e:80", "10.2.2.7", { host: "h2" }), reason: "host-down" },
+    { endpoint: endpoint("h2:f:80", "10.2.2.8", { host: "h2", service: "gone" as ServiceName }), reason: "host-down" },
+  ],
+  hosts: [{ name: "h1", address: parseIpv4("192.168.0.1"), up: true }],
+  domain: "consul",
+  datacenter: "dc1",
+};
+
+test("explainName() gives the answers and what is left out, with reasons", () => {
+  const explained = explainName(INPUT, "v1.web.service.consul", "a");
+  expect(explained.code).toBe("NOERROR");
+  expect(explained.answers).toEqual([{ name: "v1.web.service.consul", type: "A", ttl: 0, data: "10.2.1.7" }]);
+  expect(explained.excluded).toEqual([
+    { endpoint: "h1:b:80", reason: "its tags are v2" },
+    { endpoint: "h1:c:80", reason: "its health is critical" },
+    { endpoint: "h1:d:80", reason: "its instance is draining" },
+    { endpoint: "h2:e:80", reason: 'host "h2" is down' },
+  ]);
+});
+
+const CODES: readonly (readonly [name: string, type: string, code: string, data: readonly string[]])[] = [
+  ["web.service.consul", "SRV", "NOERROR", ["1 1 80 0a020107.addr.dc1.consul.", "1 1 80 0a020108.addr.dc1.consul."]],
+  ["web.service.consul", "AAAA", "NOERROR", []],
+  ["h1.node.consul", "A", "NOERROR", ["192.168.0.1"]],
+  ["0a020107.addr.dc1.consul.", "A", "NOERROR", ["10.2.1.7"]],
+  ["7.1.2.10.in-addr.arpa", "PTR", "NOERROR", ["web.service.dc1.consul."]],
+  ["consul", "NS", "NOERROR", ["ns.consul."]],
+  ["nobody.service.consul", "A", "NXDOMAIN", []],
+  ["h9.node.consul", "A", "NXDOMAIN", []],
+  ["..", "A", "NXDOMAIN", []],
+  ["example.org", "A", "FORWARDED", []],
+];
+
+test("explainName() says what each kind of name is", () => {
+  for (const [name, type, code, data] of CODES) {
+    const explained = explainName(INPUT, name, type);
+    expect([name, explained.code, explained.answers.map((each) => each.data)]).toEqual([name, code, [...data]]);
+  }
+});
+
+test("explainName() explains a name that is gone by what is withheld", () => {
+  const gone = explainName(INPUT, "gone.service.consul", "A");
+  expect([gone.code, gone.excluded]).toEqual(["NXDOMAIN", [{ endpoint: "h2:f:80", reason: 'host "h2" is down' }]]);
+  const tag = explainName(INPUT, "v9.web.service.consul", "A");
+  expect([tag.code, tag.excluded.length]).toEqual(["NXDOMAIN", 5]);
+});

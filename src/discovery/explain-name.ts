@@ -1,0 +1,156 @@
+import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
+import { ipv4ToNumber } from "../model/ip.ts";
+import type { WithheldReason } from "./catalog.ts";
+import { type ChosenService, chooseEndpoints, fits } from "./dns/choose-endpoints.ts";
+import { labelsOf, nameKey } from "./dns/domain-name.ts";
+import { type ServiceCandidate, parseReverseName, parseZoneName } from "./dns/parse-zone-name.ts";
+
+export interface ExplainInput {
+  /** Visible endpoints, as the catalog lists them. */
+  readonly endpoints: readonly Endpoint[];
+  readonly withheld: readonly { readonly endpoint: Endpoint; readonly reason: WithheldReason }[];
+  readonly hosts: readonly CatalogHost[];
+  readonly domain: string;
+  readonly datacenter: string;
+}
+
+export interface ExplainedRecord {
+  readonly name: string;
+  readonly type: string;
+  readonly ttl: number;
+  readonly data: string;
+}
+
+/** What `GET /api/dns` answers. */
+export interface NameExplanation {
+  readonly name: string;
+  readonly type: string;
+  readonly code: "NOERROR" | "NXDOMAIN" | "FORWARDED";
+  readonly answers: readonly ExplainedRecord[];
+  /** Endpoints of that service which are not answered with. */
+  readonly excluded: readonly { readonly endpoint: string; readonly reason: string }[];
+}
+
+interface Finding {
+  readonly code: NameExplanation["code"];
+  readonly records: readonly ExplainedRecord[];
+  readonly excluded: NameExplanation["excluded"];
+}
+
+const MISSING: Finding = { code: "NXDOMAIN", records: [], excluded: [] };
+const FORWARDED: Finding = { code: "FORWARDED", records: [], excluded: [] };
+const EMPTY: Finding = { code: "NOERROR", records: [], excluded: [] };
+
+/** One kind of record answers ANY, as servers may (RFC 8482). */
+const NOT_IN_ANY: ReadonlySet<string> = new Set(["SRV", "NS"]);
+
+/** What every host answers to a question, with what is left out and why. It decides with the same functions as they do. */
+export function explainName(input: ExplainInput, name: string, type: string): NameExplanation {
+  const wanted = type.toUpperCase();
+  const found = find(input, name);
+  const answers = found.records.filter(
+    (record) => record.type === wanted || (wanted === "ANY" && !NOT_IN_ANY.has(record.type)),
+  );
+  return { name, type: wanted, code: found.code, answers, excluded: found.excluded };
+}
+
+function find(input: ExplainInput, name: string): Finding {
+  const key = nameKey(name);
+  if (key === null) return MISSING;
+  const labels = labelsOf(key);
+  const domain = input.domain.toLowerCase().split(".");
+  const split = labels.length - domain.length;
+  if (split < 0 || !domain.every((label, index) => labels[split + index] === label)) return findReverse(input, labels);
+  const parsed = parseZoneName(labels.slice(0, split), input.datacenter);
+  const address = (data: string): Finding => ({ ...EMPTY, records: [{ name, type: "A", ttl: 0, data }] });
+  switch (parsed.kind) {
+    case "apex":
+      return { ...EMPTY, records: apexRecords(name, input.domain) };
+    // The address of `ns` is that of whichever host is asked.
+    case "nameserver":
+    case "empty":
+      return EMPTY;
+    case "node": {
+      const host = input.hosts.find((each) => each.name === parsed.host);
+      return host === undefined ? MISSING : address(host.address);
+    }
+    case "address":
+      return address(parsed.address);
+    case "service":
+      return findService(input, name, parsed.candidates);
+    case "unknown":
+      return MISSING;
+  }
+}
+
+function apexRecords(name: string, domain: string): readonly ExplainedRecord[] {
+  const soa = `ns.${domain}. hostmaster.${domain}. 0 3600 600 86400 0`;
+  return [
+    { name, type: "SOA", ttl: 0, data: soa },
+    { name, type: "NS", ttl: 0, data: `ns.${domain}.` },
+  ];
+}
+
+function findReverse({ hosts, endpoints, domain, datacenter }: ExplainInput, labels: readonly string[]): Finding {
+  const address = parseReverseName(labels);
+  if (address === null) return FORWARDED;
+  const names = [
+    ...hosts.filter((host) => host.address === address).map((host) => `${host.name}.node`),
+    ...new Set(endpoints.filter((each) => each.address === address).map((each) => `${each.service}.service`)),
+  ];
+  const owner = `${labels.join(".")}.`;
+  const records = names.map((each) => ({ name: owner, type: "PTR", ttl: 0, data: `${each}.${datacenter}.${domain}.` }));
+  return records.length === 0 ? FORWARDED : { ...EMPTY, records };
+}
+
+function findService(input: ExplainInput, name: string, candidates: readonly ServiceCandidate[]): Finding {
+  const chosen = chooseEndpoints(candidates, (service) => input.endpoints.filter((each) => each.service === service));
+  if (chosen === null) {
+    // Nothing visible: the withheld ones, or those without the tag, are the explanation.
+    const excluded = candidates.flatMap((candidate) => excludedOf(input, candidate, null));
+    return { ...MISSING, excluded: unique(excluded) };
+  }
+  const addresses = [...new Set(chosen.passing.map((each) => each.address))];
+  const { domain, datacenter } = input;
+  const pairs = new Map(chosen.passing.map((each) => [`${each.address}:${each.port}`, each]));
+  const targets = [...pairs.values()].map(({ address, port }) => {
+    const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
+    return `1 1 ${port} ${hex}.addr.${datacenter}.${domain}.`;
+  });
+  return {
+    code: "NOERROR",
+    records: [
+      ...addresses.map((data) => ({ name, type: "A", ttl: 0, data })),
+      ...targets.map((data) => ({ name, type: "SRV", ttl: 0, data })),
+    ],
+    excluded: excludedOf(input, chosen.candidate, chosen),
+  };
+}
+
+function excludedOf(
+  input: ExplainInput,
+  candidate: ServiceCandidate,
+  chosen: ChosenService | null,
+): NameExplanation["excluded"] {
+  const visible = input.endpoints.filter((each) => each.service === candidate.service);
+  const answered = new Set(chosen?.passing.map((each) => each.id));
+  const left = visible.filter((each) => !answered.has(each.id));
+  const withheld = input.withheld.filter(({ endpoint }) => endpoint.service === candidate.service);
+  return [
+    ...left.map((endpoint) => ({ endpoint: endpoint.id, reason: reasonOf(endpoint, candidate) })),
+    ...withheld.map(({ endpoint, reason }) => ({
+      endpoint: endpoint.id,
+      reason: reason === "draining" ? "its instance is draining" : `host "${endpoint.host}" is down`,
+    })),
+  ].toSorted((a, b) => (a.endpoint < b.endpoint ? -1 : 1));
+}
+
+function reasonOf(endpoint: Endpoint, candidate: ServiceCandidate): string {
+  if (fits(endpoint, candidate)) return `its health is ${endpoint.health}`;
+  if (candidate.protocol !== null && endpoint.protocol !== candidate.protocol) return `it speaks ${endpoint.protocol}`;
+  return endpoint.tags.length === 0 ? "it has no tags" : `its tags are ${endpoint.tags.join(", ")}`;
+}
+
+function unique(excluded: NameExplanation["excluded"]): NameExplanation["excluded"] {
+  return [...new Map(excluded.map((each) => [each.endpoint, each])).values()];
+}

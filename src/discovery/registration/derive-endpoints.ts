@@ -1,0 +1,203 @@
+/**
+ * Which endpoints the containers of a host are. Registrator's rules in its internal mode: the container's own address and
+ * port are registered, never a published one.
+ */
+import type { AppSpec } from "../../model/app.ts";
+import { type Container, LABEL_INSTANCE } from "../../model/container.ts";
+import type { Endpoint, EndpointHealth } from "../../model/endpoint.ts";
+import { AppError } from "../../model/error.ts";
+import { type InstanceId, type ServiceName, defaultServiceName, parseServiceName } from "../../model/ids.ts";
+import type { Assignment, InstanceStatus } from "../../model/instance.ts";
+import type { Ipv4 } from "../../model/ip.ts";
+import type { Condition } from "../../model/wire.ts";
+import { type MetadataSources, hasServiceMetadata, parseServiceMetadata } from "./parse-service-metadata.ts";
+
+export interface RegistrationContext {
+  readonly hostName: string;
+  /** For containers on the host's own network; null leaves those out. */
+  readonly hostAddress: Ipv4 | null;
+  readonly assignments: ReadonlyMap<InstanceId, Assignment>;
+  readonly reports: ReadonlyMap<InstanceId, InstanceStatus>;
+  /** The engine's name of our network. */
+  readonly engineNetworkName: string;
+  /** The engine's default network when it lies on our bridge, else null. */
+  readonly defaultNetwork: string | null;
+}
+
+export interface Registration {
+  /** Sorted by id. */
+  readonly endpoints: readonly Endpoint[];
+  readonly conditions: readonly Condition[];
+}
+
+interface Port {
+  readonly port: number;
+  readonly protocol: "tcp" | "udp";
+}
+
+/** What of a container is registered; null for a container that takes no part. */
+interface Subject {
+  readonly sources: MetadataSources;
+  readonly address: Ipv4;
+  readonly ports: readonly Port[];
+  readonly defaultName: string;
+  readonly health: EndpointHealth;
+  readonly assignment: Assignment | null;
+}
+
+/** Engines call the host's own network so. */
+const HOST_NETWORK = "host";
+/** The wire refuses more; nobody asks for one by name. */
+const TAGS_MAX = 64;
+
+export function deriveEndpoints(containers: readonly Container[], context: RegistrationContext): Registration {
+  const endpoints = new Map<string, Endpoint>();
+  const conditions: Condition[] = [];
+  for (const container of containers.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
+    const subject = chooseSubject(container, context);
+    if (subject === null) continue;
+    for (const port of subject.ports) {
+      const made = makeEndpoint(container, subject, { port, hostName: context.hostName });
+      if (made === null) continue;
+      if ("code" in made) conditions.push(made);
+      else if (endpoints.has(made.id)) conditions.push(takenId(container, made.id));
+      else endpoints.set(made.id, made);
+    }
+  }
+  return { endpoints: [...endpoints.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)), conditions };
+}
+
+function chooseSubject(container: Container, context: RegistrationContext): Subject | null {
+  if (container.state !== "running") return null;
+  const instanceId = container.labels[LABEL_INSTANCE];
+  return instanceId === undefined
+    ? plainSubject(container, context)
+    : instanceSubject(container, context, instanceId as InstanceId);
+}
+
+function instanceSubject(container: Container, context: RegistrationContext, id: InstanceId): Subject | null {
+  const assignment = context.assignments.get(id);
+  // A container whose assignment is gone or going serves nobody any more.
+  if (assignment?.instance.goal !== "running") return null;
+  const status = context.reports.get(id);
+  if (status !== undefined && !isServing(status)) return null;
+  const { spec } = assignment;
+  const address = spec.network === "host" ? context.hostAddress : addressOf(container, context);
+  if (address === null) return null;
+  return {
+    sources: { env: { ...container.env, ...spec.env }, labels: { ...container.labels, ...spec.labels } },
+    address,
+    ports: portsOfApp(spec),
+    // The cut at 63 characters may leave a dash at the end, which a name cannot have.
+    defaultName: defaultServiceName(spec.id).replace(/-+$/, ""),
+    health: healthOf(spec, status, container),
+    assignment,
+  };
+}
+
+function isServing(status: InstanceStatus): boolean {
+  // Staging: the report lags behind the engine, which says that the container runs.
+  return status.phase === "running" || status.phase === "staging";
+}
+
+function healthOf(spec: AppSpec, status: InstanceStatus | undefined, container: Container): EndpointHealth {
+  if (spec.healthChecks.length === 0) return "passing";
+  // A report of the container before this one says nothing about this one.
+  if (status?.phase !== "running" || status.containerId !== container.id || status.condemned) return "critical";
+  return status.health === "healthy" ? "passing" : "critical";
+}
+
+function portsOfApp(spec: AppSpec): readonly Port[] {
+  const ports = spec.ports.map(({ containerPort, hostPort, protocol }) => ({
+    port: spec.network === "host" && hostPort !== null && hostPort !== 0 ? hostPort : containerPort,
+    protocol,
+  }));
+  return uniquePorts(ports.filter(({ port }) => port > 0));
+}
+
+function plainSubject(container: Container, context: RegistrationContext): Subject | null {
+  const sources = { env: container.env, labels: container.labels };
+  if (!hasServiceMetadata(sources)) return null;
+  const address = HOST_NETWORK in container.addresses ? context.hostAddress : addressOf(container, context);
+  if (address === null) return null;
+  const ports = uniquePorts(container.exposedPorts);
+  return { sources, address, ports, defaultName: imageBaseName(container.image), health: "passing", assignment: null };
+}
+
+function addressOf(container: Container, context: RegistrationContext): Ipv4 | null {
+  const { engineNetworkName, defaultNetwork } = context;
+  const ours = container.addresses[engineNetworkName];
+  if (ours !== undefined) return ours;
+  return defaultNetwork === null ? null : (container.addresses[defaultNetwork] ?? null);
+}
+
+function uniquePorts(ports: readonly Port[]): readonly Port[] {
+  const unique = new Map(ports.map((each) => [`${each.port}/${each.protocol}`, each]));
+  return [...unique.values()].toSorted((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1));
+}
+
+/** "registry:5000/team/web:1.2@sha256:..." → "web" */
+function imageBaseName(image: string): string {
+  return (image.split("@")[0] ?? "").split("/").at(-1)?.split(":")[0] ?? "";
+}
+
+function makeEndpoint(
+  container: Container,
+  subject: Subject,
+  { port, hostName }: { readonly port: Port; readonly hostName: string },
+): Endpoint | Condition | null {
+  const metadata = parseServiceMetadata(subject.sources, port.port);
+  if (metadata.ignore) return null;
+  // Ports that are ignored count, too: a name must not change with what another port is set to.
+  const suffix = subject.ports.length > 1 && !metadata.nameIsForPort ? `-${port.port}` : "";
+  const service = readName(`${metadata.name ?? subject.defaultName}${suffix}`);
+  if (service === null) return badName(container, `${metadata.name ?? subject.defaultName}${suffix}`);
+  const udp = port.protocol === "udp";
+  const ownId = `${container.name}:${port.port}${udp ? ":udp" : ""}`;
+  const { instance } = subject.assignment ?? { instance: null };
+  return {
+    id: `${hostName}:${metadata.id ?? ownId}`,
+    service,
+    address: subject.address,
+    port: port.port,
+    protocol: port.protocol,
+    tags: [...new Set([...metadata.tags, ...(udp ? ["udp"] : [])])].slice(0, TAGS_MAX),
+    meta: metadata.meta,
+    host: hostName,
+    container: container.name,
+    instanceId: instance?.id ?? null,
+    appId: instance?.appId ?? null,
+    health: subject.health,
+  };
+}
+
+function readName(text: string): ServiceName | null {
+  try {
+    return parseServiceName(text);
+  } catch (error) {
+    if (error instanceof AppError) return null;
+    throw error;
+  }
+}
+
+function badName(container: Container, name: string): Condition {
+  return {
+    code: "service-name-invalid",
+    severity: "warning",
+    text: `Container "${container.name}" is not registered as "${shorten(name)}": that is not a DNS name`,
+    hint: "Set SERVICE_NAME to letters, digits, dashes and underscores, and start the container again",
+  };
+}
+
+function takenId(container: Container, id: string): Condition {
+  return {
+    code: "service-id-taken",
+    severity: "warning",
+    text: `A port of container "${container.name}" is not registered: the id "${shorten(id)}" is taken on this host`,
+    hint: "Give each container its own SERVICE_ID, and each of its ports SERVICE_<port>_ID, or leave them out",
+  };
+}
+
+function shorten(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}

@@ -1,0 +1,85 @@
+import { expect, test } from "bun:test";
+import { parseIpv4 } from "../model/ip.ts";
+import type { EngineNetwork } from "../platform/ports/engine.ts";
+import { engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
+
+const want = {
+  range: "10.2.0.0/16",
+  block: "10.2.3.0/24",
+  gateway: parseIpv4("10.2.3.1"),
+  mtu: 1500,
+  apiVersion: "1.41",
+};
+const spec = engineNetworkSpec(want);
+const network: EngineNetwork = { id: "n1", driver: "bridge", containers: {}, ...spec };
+const attached = { containers: { c1: parseIpv4("10.2.3.7") } };
+const daemonDefault = { ...network, name: "bridge", ipRange: null };
+
+test("engineNetworkSpec() reserves both ends of the block and leaves masquerading to us", () => {
+  expect(spec).toEqual({
+    name: "apollo",
+    subnet: "10.2.0.0/16",
+    ipRange: "10.2.3.0/24",
+    gateway: parseIpv4("10.2.3.1"),
+    reserved: { network: parseIpv4("10.2.3.0"), broadcast: parseIpv4("10.2.3.255") },
+    options: {
+      "com.docker.network.bridge.name": "apollo0",
+      "com.docker.network.bridge.enable_ip_masquerade": "false",
+      "com.docker.network.driver.mtu": "1500",
+    },
+  });
+});
+
+test("engineNetworkSpec() asks engines from 28 on not to drop other hosts' packets", () => {
+  const mode = (apiVersion: string): string | undefined =>
+    engineNetworkSpec({ ...want, apiVersion }).options["com.docker.network.bridge.gateway_mode_ipv4"];
+  expect([mode("1.41"), mode("1.47"), mode("1.48"), mode("1.52")]).toEqual([
+    undefined,
+    undefined,
+    "nat-unprotected",
+    "nat-unprotected",
+  ]);
+});
+
+const ready = { kind: "ready", name: "apollo", fixedAddresses: true, fault: null };
+const cases: readonly (readonly [string, readonly EngineNetwork[], object])[] = [
+  ["creates what is missing", [], { kind: "create", spec }],
+  ["uses what fits", [{ ...network, ...attached }], ready],
+  [
+    "does not mind another MTU",
+    [{ ...network, options: { ...spec.options, "com.docker.network.driver.mtu": "9000" } }],
+    ready,
+  ],
+  ["recreates an unused one of another block", [{ ...network, ipRange: "10.2.9.0/24" }], { kind: "recreate", spec }],
+  ["recreates one that masquerades", [{ ...network, options: {} }], { kind: "recreate", spec }],
+  [
+    "leaves a wrong one with containers alone and says so",
+    [{ ...network, ...attached, ipRange: "10.2.9.0/24" }],
+    {
+      kind: "blocked",
+      why: expect.stringContaining("address range 10.2.9.0/24 instead of 10.2.3.0/24, and 1 containers"),
+    },
+  ],
+  [
+    "takes a daemon's default bridge on apollo0",
+    [daemonDefault],
+    { kind: "ready", name: "bridge", fixedAddresses: false, fault: null },
+  ],
+  [
+    "does not share the bridge with another network",
+    [{ ...network, name: "shop" }],
+    { kind: "blocked", why: 'engine network "shop" uses bridge apollo0' },
+  ],
+];
+for (const [title, networks, expected] of cases) {
+  test(`planEngineNetwork() ${title}`, () => {
+    expect(planEngineNetwork(spec, networks)).toMatchObject(expected);
+  });
+}
+
+test("planEngineNetwork() goes on with a network whose engine was upgraded under its containers", () => {
+  const newer = engineNetworkSpec({ ...want, apiVersion: "1.48" });
+  const plan = planEngineNetwork(newer, [{ ...network, ...attached }]);
+  expect(plan).toMatchObject({ kind: "ready", fault: "gateway mode unset instead of nat-unprotected" });
+  expect(planEngineNetwork(newer, [network]).kind).toBe("recreate");
+});

@@ -1,0 +1,101 @@
+import type { Ipv4 } from "../model/ip.ts";
+import { cidrAddress, cidrSize, parseCidr } from "../model/ip.ts";
+import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
+import { BRIDGE } from "./plan-network.ts";
+
+export const ENGINE_NETWORK = "apollo";
+const OPTION_BRIDGE = "com.docker.network.bridge.name";
+const OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade";
+const OPTION_MTU = "com.docker.network.driver.mtu";
+const OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4";
+/** Engine 28: from there on the engine drops packets for containers that do not come from their own bridge. */
+const API_MINOR_DIRECT_ROUTING_DROPPED = 48;
+
+export type EngineNetworkPlan =
+  /** `fixedAddresses`: the agent may choose a container's address on it. `fault`: what works less well than it could. */
+  | { readonly kind: "ready"; readonly name: string; readonly fixedAddresses: boolean; readonly fault: string | null }
+  | { readonly kind: "create"; readonly spec: EngineNetworkSpec }
+  | { readonly kind: "recreate"; readonly spec: EngineNetworkSpec }
+  | { readonly kind: "blocked"; readonly why: string; readonly hint: string };
+
+/** The engine's network on our bridge: the host's block to hand out from, the whole range on the wire. */
+export function engineNetworkSpec(want: {
+  readonly range: string;
+  readonly block: string;
+  readonly gateway: Ipv4;
+  readonly mtu: number;
+  /** The engine's, such as "1.41". */
+  readonly apiVersion: string;
+}): EngineNetworkSpec {
+  const block = parseCidr(want.block);
+  const options: Record<string, string> = {
+    [OPTION_BRIDGE]: BRIDGE,
+    // Ours masquerades, and only towards the outside (renderRuleset).
+    [OPTION_MASQUERADE]: "false",
+    [OPTION_MTU]: String(want.mtu),
+  };
+  if (Number(want.apiVersion.split(".")[1]) >= API_MINOR_DIRECT_ROUTING_DROPPED)
+    options[OPTION_GATEWAY_MODE] = "nat-unprotected";
+  return {
+    name: ENGINE_NETWORK,
+    subnet: want.range,
+    ipRange: want.block,
+    gateway: want.gateway,
+    // Docker would hand out both: inside the range they are addresses like any other.
+    reserved: { network: cidrAddress(block, 0), broadcast: cidrAddress(block, cidrSize(block) - 1) },
+    options,
+  };
+}
+
+/** Which engine network containers are started on, or what has to happen first. */
+export function planEngineNetwork(spec: EngineNetworkSpec, networks: readonly EngineNetwork[]): EngineNetworkPlan {
+  const onBridge = networks.filter((network) => network.options[OPTION_BRIDGE] === BRIDGE);
+  // A daemon started with --bridge=apollo0: its default network is the one, and Docker allows no --ip on that.
+  if (onBridge.some((network) => network.name === "bridge")) {
+    return { kind: "ready", name: "bridge", fixedAddresses: false, fault: null };
+  }
+  const other = onBridge.find((network) => network.name !== ENGINE_NETWORK);
+  if (other !== undefined) {
+    return {
+      kind: "blocked",
+      why: `engine network "${other.name}" uses bridge ${BRIDGE}`,
+      hint: `Remove it: docker network rm ${other.name}`,
+    };
+  }
+  const current = networks.find((network) => network.name === ENGINE_NETWORK);
+  if (current === undefined) return { kind: "create", spec };
+  const fault = findFault(spec, current);
+  const attached = Object.keys(current.containers).length;
+  if (fault !== null && attached === 0) return { kind: "recreate", spec };
+  const soft = findGatewayModeFault(spec, current);
+  if (fault === null || fault === soft) {
+    return { kind: "ready", name: ENGINE_NETWORK, fixedAddresses: true, fault: soft };
+  }
+  return {
+    kind: "blocked",
+    why: `engine network "${ENGINE_NETWORK}" has ${fault}, and ${attached} containers are attached`,
+    hint: `Stop them; then the network is made anew: docker ps --filter network=${ENGINE_NETWORK}`,
+  };
+}
+
+/** MTU is not compared: it changes with the uplink, and routes carry their own. */
+function findFault(spec: EngineNetworkSpec, current: EngineNetwork): string | null {
+  const pairs: readonly (readonly [string, string | null | undefined, string])[] = [
+    ["driver", current.driver, "bridge"],
+    ["subnet", current.subnet, spec.subnet],
+    ["address range", current.ipRange, spec.ipRange],
+    ["gateway", current.gateway, spec.gateway],
+    ["bridge", current.options[OPTION_BRIDGE], BRIDGE],
+    ["masquerading", current.options[OPTION_MASQUERADE], "false"],
+  ];
+  const wrong = pairs.find(([, have, want]) => have !== want);
+  if (wrong === undefined) return findGatewayModeFault(spec, current);
+  return `${wrong[0]} ${wrong[1] ?? "unset"} instead of ${wrong[2]}`;
+}
+
+/** An engine that was upgraded under running containers: they work on this host, but other hosts' packets are dropped. */
+function findGatewayModeFault(spec: EngineNetworkSpec, current: EngineNetwork): string | null {
+  const want = spec.options[OPTION_GATEWAY_MODE];
+  if (want === undefined || current.options[OPTION_GATEWAY_MODE] === want) return null;
+  return `gateway mode ${current.options[OPTION_GATEWAY_MODE] ?? "unset"} instead of ${want}`;
+}

@@ -1,0 +1,291 @@
+/**
+ * What the kernel of a host needs so that its containers reach all others, and the changes that get it there.
+ *
+ * The bridge `apollo0` carries the host's containers and holds the gateway address with the prefix of the whole range:
+ * containers believe that all of the range is on their wire. For what is not, the host answers their ARP (proxy_arp)
+ * and routes: one route per block of a peer, straight to the peer or through the tunnel device `apollo-vx0`.
+ * Only routes with our protocol number are ever deleted; devices are ours by name.
+ */
+import type { Ipv4 } from "../model/ip.ts";
+import { cidrContains, parseCidr } from "../model/ip.ts";
+import { NO_ADDRESS } from "../platform/ports/host-network.ts";
+import type {
+  NetworkAction,
+  NetworkLink,
+  NetworkRoute,
+  NetworkState,
+  TunnelPeer,
+} from "../platform/ports/host-network.ts";
+import { tunnelMac } from "./mac.ts";
+import type { Ruleset } from "./render-ruleset.ts";
+
+export const BRIDGE = "apollo0";
+export const TUNNEL = "apollo-vx0";
+export const TUNNEL_PORT = 6784;
+export const TUNNEL_VNI = 201;
+
+const FORWARD_KEY = "net/ipv4/ip_forward";
+const BRIDGE_SYSCTLS: Readonly<Record<string, string>> = {
+  [`net/ipv4/conf/${BRIDGE}/proxy_arp`]: "1",
+  // Proxy answers wait up to 0.8 s by default: the first packet to another host would.
+  [`net/ipv4/neigh/${BRIDGE}/proxy_delay`]: "0",
+};
+const TUNNEL_SYSCTLS: Readonly<Record<string, string>> = {
+  // Loose: programs on a peer may send from its underlay address, to which the way back is not the tunnel.
+  [`net/ipv4/conf/${TUNNEL}/rp_filter`]: "2",
+};
+/** The sysctls that `planNetwork` wants to see observed. */
+export const NETWORK_SYSCTLS: readonly string[] = [
+  FORWARD_KEY,
+  ...Object.keys(BRIDGE_SYSCTLS),
+  ...Object.keys(TUNNEL_SYSCTLS),
+];
+
+export interface DesiredPeer {
+  readonly gateway: Ipv4;
+  readonly underlay: Ipv4;
+  readonly blocks: readonly string[];
+  readonly mode: "direct" | "vxlan";
+  /** Device towards the peer; used in direct mode. */
+  readonly device: string;
+  readonly mtu: number;
+}
+
+export interface DesiredNetwork {
+  readonly range: string;
+  readonly gateway: Ipv4;
+  /** MTU that a new bridge gets; afterwards it follows its ports. */
+  readonly bridgeMtu: number;
+  /** Own end of the tunnels; null when no peer needs one. */
+  readonly tunnel: { readonly local: Ipv4; readonly mtu: number } | null;
+  readonly peers: readonly DesiredPeer[];
+  readonly ruleset: Ruleset;
+}
+
+type RouteSpec = Omit<NetworkRoute, "marked">;
+
+type LinkAddress = NetworkLink["addresses"][number];
+
+/** What a step does, and which of the observed routes do not outlive it. */
+interface Step {
+  readonly actions: readonly NetworkAction[];
+  readonly kills: (route: NetworkRoute) => boolean;
+  /** The device was made anew: nothing observed of it holds. */
+  readonly fresh: boolean;
+}
+
+/** The changes from observed to desired, in an order that the kernel accepts; [] when there are none. */
+export function planNetwork(desired: DesiredNetwork, observed: NetworkState): readonly NetworkAction[] {
+  const links = new Map(observed.links.map((link) => [link.name, link]));
+  const current = links.get(BRIDGE);
+  // Someone else's device has our name (`findNetworkConflicts` says so): without the bridge nothing else makes sense.
+  if (current !== undefined && current.kind !== "bridge") return [];
+  const bridge = planBridge(desired, current);
+  const tunnel = planTunnel(desired, links.get(TUNNEL));
+  const routes = observed.routes.filter((route) => !bridge.kills(route) && !tunnel.kills(route));
+  const peers = tunnel.fresh ? [] : observed.tunnelPeers;
+
+  const forward: NetworkAction[] =
+    observed.sysctls[FORWARD_KEY] === "1" ? [] : [{ kind: "set-sysctl", key: FORWARD_KEY, value: "1" }];
+  const ruleset: NetworkAction[] =
+    observed.rulesetDigest === desired.ruleset.digest ? [] : [{ kind: "put-ruleset", text: desired.ruleset.text }];
+  const allow: NetworkAction[] = observed.rangeAllowed ? [] : [{ kind: "allow-range", range: desired.range }];
+  const connected = current === undefined || bridge.actions.length > 0 ? [] : connectedRoute(desired, routes);
+
+  return [
+    ...forward,
+    ...bridge.actions,
+    ...planSysctls(BRIDGE_SYSCTLS, observed, bridge.fresh),
+    ...tunnel.actions,
+    ...(desired.tunnel === null ? [] : planSysctls(TUNNEL_SYSCTLS, observed, tunnel.fresh)),
+    // Neighbours before the routes that lead to them, rules before traffic; what is no longer wanted goes last.
+    ...putTunnelPeers(desired, peers),
+    ...connected,
+    ...putRoutes(desired, routes),
+    ...ruleset,
+    ...allow,
+    ...deleteRoutes(desired, routes),
+    ...deleteTunnel(desired, links.get(TUNNEL), peers),
+  ];
+}
+
+function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): Step {
+  const { prefix } = parseCidr(desired.range);
+  const address = desired.gateway;
+  if (bridge === undefined) {
+    const actions: NetworkAction[] = [{ kind: "add-bridge", name: BRIDGE, address, prefix, mtu: desired.bridgeMtu }];
+    return { actions, kills: () => false, fresh: true };
+  }
+  const range = parseCidr(desired.range);
+  const isGateway = (entry: LinkAddress): boolean => entry.address === address && entry.prefix === prefix;
+  // Addresses outside the range are somebody else's business.
+  const isWrong = (entry: LinkAddress): boolean => !isGateway(entry) && cidrContains(range, entry.address);
+  const at = bridge.addresses.findIndex(isGateway);
+  // Behind another of its subnet the gateway is secondary and would leave with it, so it is taken off as well.
+  const secondary = bridge.addresses
+    .slice(0, Math.max(at, 0))
+    .some((entry) => isWrong(entry) && entry.prefix === prefix);
+  // Exclusive, so delete before add; secondary ones, which the kernel lists later, before their primary.
+  const gone = bridge.addresses.filter((entry) => isWrong(entry) || (secondary && isGateway(entry))).toReversed();
+  const actions: NetworkAction[] = gone.map((entry) => ({ kind: "delete-address", device: BRIDGE, ...entry }));
+  if (at < 0 || secondary) actions.push({ kind: "add-address", device: BRIDGE, address, prefix });
+  if (!bridge.up) actions.push({ kind: "set-link-up", name: BRIDGE });
+  // Routes that name an address as their source leave with it.
+  return { actions, kills: (route) => gone.some((entry) => entry.address === route.source), fresh: false };
+}
+
+function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Step {
+  const want = desired.tunnel;
+  if (want === null) return { actions: [], kills: () => false, fresh: false };
+  const mac = tunnelMac(desired.gateway);
+  const add: NetworkAction = {
+    kind: "add-vxlan",
+    name: TUNNEL,
+    vni: TUNNEL_VNI,
+    port: TUNNEL_PORT,
+    local: want.local,
+    mac,
+    mtu: want.mtu,
+  };
+  if (link === undefined) return { actions: [add], kills: () => false, fresh: true };
+  const same =
+    link.vxlan !== null &&
+    link.vxlan.vni === TUNNEL_VNI &&
+    link.vxlan.port === TUNNEL_PORT &&
+    link.vxlan.local === want.local &&
+    link.mac === mac;
+  if (!same) {
+    // Two devices cannot share the name or the port, so this one is deleted before it is added.
+    const actions: NetworkAction[] = [{ kind: "delete-link", name: TUNNEL }, add];
+    return { actions, kills: (route) => route.device === TUNNEL, fresh: true };
+  }
+  const actions: NetworkAction[] = [];
+  if (link.mtu !== want.mtu) actions.push({ kind: "set-link-mtu", name: TUNNEL, mtu: want.mtu });
+  if (!link.up) actions.push({ kind: "set-link-up", name: TUNNEL });
+  return { actions, kills: () => false, fresh: false };
+}
+
+function planSysctls(want: Readonly<Record<string, string>>, observed: NetworkState, fresh: boolean): NetworkAction[] {
+  return Object.entries(want)
+    .filter(([key, value]) => fresh || observed.sysctls[key] !== value)
+    .map(([key, value]) => ({ kind: "set-sysctl", key, value }));
+}
+
+/** The kernel makes it with the address; someone may have deleted it since. */
+function connectedRoute(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
+  if (routes.some((route) => route.destination === desired.range && route.device === BRIDGE)) return [];
+  const route = { destination: desired.range, via: null, device: BRIDGE, source: desired.gateway, mtu: null };
+  return [{ kind: "put-route", route: { ...route, onlink: false } }];
+}
+
+function desiredRoutes(desired: DesiredNetwork): RouteSpec[] {
+  return desired.peers
+    .flatMap((peer) =>
+      peer.blocks.map((destination) => ({
+        destination,
+        via: peer.mode === "direct" ? peer.underlay : peer.gateway,
+        device: peer.mode === "direct" ? peer.device : TUNNEL,
+        source: desired.gateway,
+        mtu: peer.mtu,
+        // The tunnel device has no address, so nothing tells the kernel that the peer's gateway is behind it.
+        onlink: peer.mode === "vxlan",
+      })),
+    )
+    .toSorted((a, b) => compare(a.destination, b.destination));
+}
+
+function putRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
+  const marked = new Map(routes.filter((route) => route.marked).map((route) => [route.destination, route]));
+  const foreign = new Set(routes.filter((route) => !route.marked).map((route) => route.destination));
+  return desiredRoutes(desired)
+    .filter((route) => !foreign.has(route.destination) && !sameRoute(route, marked.get(route.destination)))
+    .map((route) => ({ kind: "put-route", route }));
+}
+
+function sameRoute(want: RouteSpec, have: NetworkRoute | undefined): boolean {
+  return (
+    have !== undefined &&
+    have.via === want.via &&
+    have.device === want.device &&
+    have.source === want.source &&
+    have.mtu === want.mtu &&
+    // The kernel drops the flag when the next hop is on the link anyway, so it is not compared in direct mode.
+    (have.onlink || !want.onlink)
+  );
+}
+
+function deleteRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
+  const wanted = new Set([desired.range, ...desired.peers.flatMap((peer) => peer.blocks)]);
+  return routes
+    .filter((route) => route.marked && !wanted.has(route.destination))
+    .toSorted((a, b) => compare(a.destination, b.destination) || compare(a.device, b.device))
+    .map(({ destination, device }) => ({ kind: "delete-route", destination, device }));
+}
+
+function desiredTunnelPeers(desired: DesiredNetwork): TunnelPeer[] {
+  return desired.peers
+    .filter((peer) => peer.mode === "vxlan")
+    .map(({ gateway, underlay }) => ({ gateway, mac: tunnelMac(gateway), underlay }))
+    .toSorted((a, b) => compare(a.gateway, b.gateway));
+}
+
+function putTunnelPeers(desired: DesiredNetwork, peers: readonly TunnelPeer[]): NetworkAction[] {
+  return desiredTunnelPeers(desired)
+    .filter((want) => !peers.some((have) => samePeer(want, have)))
+    .map((peer) => ({ kind: "put-tunnel-peer", device: TUNNEL, peer }));
+}
+
+function deleteTunnel(
+  desired: DesiredNetwork,
+  link: NetworkLink | undefined,
+  peers: readonly TunnelPeer[],
+): NetworkAction[] {
+  // Its neighbours leave with the device.
+  if (desired.tunnel === null) return link === undefined ? [] : [{ kind: "delete-link", name: TUNNEL }];
+  const wanted = desiredTunnelPeers(desired);
+  const gateways = new Set(wanted.map((peer) => peer.gateway));
+  const macs = new Set(wanted.map((peer) => peer.mac));
+  return peers
+    .map((peer) => ({
+      // Its two entries are judged apart: half of a peer may be all that is left of it, or belong to another one.
+      gateway: gateways.has(peer.gateway) ? NO_ADDRESS : peer.gateway,
+      mac: peer.mac,
+      underlay: macs.has(peer.mac) ? NO_ADDRESS : peer.underlay,
+    }))
+    .filter((peer) => peer.gateway !== NO_ADDRESS || peer.underlay !== NO_ADDRESS)
+    .toSorted((a, b) => compare(a.gateway, b.gateway) || compare(a.mac, b.mac))
+    .map((peer) => ({ kind: "delete-tunnel-peer", device: TUNNEL, peer }));
+}
+
+function samePeer(a: TunnelPeer, b: TunnelPeer): boolean {
+  return a.gateway === b.gateway && a.mac === b.mac && a.underlay === b.underlay;
+}
+
+/** The host's own ranges: what it routes without us. The range of the bridge is the container range itself. */
+export function hostRanges(observed: NetworkState): readonly string[] {
+  return observed.routes
+    .filter((route) => !route.marked && route.device !== BRIDGE && route.device !== TUNNEL)
+    .map((route) => route.destination);
+}
+
+/** True once containers can use the bridge: it is up and holds the gateway address. */
+export function bridgeReady(desired: Pick<DesiredNetwork, "gateway">, observed: NetworkState): boolean {
+  const bridge = observed.links.find((link) => link.name === BRIDGE);
+  return bridge?.kind === "bridge" && bridge.up && bridge.addresses.some((entry) => entry.address === desired.gateway);
+}
+
+/** What keeps `planNetwork` from doing its work, for people: devices and routes of others where ours should be. */
+export function findNetworkConflicts(desired: DesiredNetwork, observed: NetworkState): readonly string[] {
+  const bridge = observed.links.find((link) => link.name === BRIDGE);
+  const taken = bridge !== undefined && bridge.kind !== "bridge" ? [`device ${BRIDGE} is not a bridge`] : [];
+  const wanted = new Set(desired.peers.flatMap((peer) => peer.blocks));
+  const routes = observed.routes
+    .filter((route) => !route.marked && wanted.has(route.destination))
+    .map((route) => `route ${route.destination} dev ${route.device} is not ours`);
+  return [...taken, ...routes].toSorted();
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}

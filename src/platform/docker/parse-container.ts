@@ -1,0 +1,108 @@
+import type { Container } from "../../model/container.ts";
+import { isIpv4 } from "../../model/ip.ts";
+import type { Ipv4 } from "../../model/ip.ts";
+
+/** The parts of `GET /containers/ID/json` that we read. All may be missing: engines differ by version. */
+export interface InspectJson {
+  readonly Id: string;
+  readonly Name?: string;
+  readonly Config?: {
+    readonly Image?: string;
+    readonly Env?: readonly string[] | null;
+    readonly Labels?: Readonly<Record<string, string>> | null;
+    readonly ExposedPorts?: Readonly<Record<string, unknown>> | null;
+    readonly Tty?: boolean;
+  };
+  readonly State?: {
+    readonly Status?: string;
+    readonly ExitCode?: number;
+    readonly OOMKilled?: boolean;
+    readonly Pid?: number;
+    readonly StartedAt?: string;
+    readonly FinishedAt?: string;
+  };
+  readonly NetworkSettings?: {
+    readonly Networks?: Readonly<Record<string, EndpointJson | null>> | null;
+  };
+}
+
+interface EndpointJson {
+  readonly IPAddress?: string;
+  readonly EndpointID?: string;
+  readonly IPAMConfig?: { readonly IPv4Address?: string } | null;
+}
+
+/** The parts of an entry of `GET /containers/json` that tell whether a container changed since it was inspected. */
+export interface ListEntryJson {
+  readonly Id: string;
+  readonly Names?: readonly string[] | null;
+  readonly State?: string;
+  readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, EndpointJson | null>> | null } | null;
+}
+
+const STATES: ReadonlySet<string> = new Set(["created", "running", "paused", "restarting", "exited", "dead"]);
+
+export function parseContainer(json: InspectJson): Container {
+  const state = parseState(json.State?.Status);
+  const networks = Object.entries(json.NetworkSettings?.Networks ?? {});
+  const ended = state === "exited" || state === "dead" || state === "restarting";
+  return {
+    id: json.Id,
+    name: (json.Name ?? "").replace(/^\//, ""),
+    image: json.Config?.Image ?? "",
+    state,
+    exitCode: ended ? (json.State?.ExitCode ?? null) : null,
+    startedAtMs: parseTime(json.State?.StartedAt),
+    finishedAtMs: parseTime(json.State?.FinishedAt),
+    oomKilled: json.State?.OOMKilled === true,
+    env: Object.fromEntries((json.Config?.Env ?? []).map(parseVariable)),
+    labels: json.Config?.Labels ?? {},
+    addresses: Object.fromEntries(
+      networks.flatMap(([name, endpoint]) => {
+        const address = parseAddress(endpoint?.IPAddress);
+        return address === null ? [] : [[name, address] as const];
+      }),
+    ),
+    fixedAddress: networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,
+    exposedPorts: Object.keys(json.Config?.ExposedPorts ?? {}).flatMap(parsePort),
+    pid: json.State?.Pid === undefined || json.State.Pid <= 0 ? null : json.State.Pid,
+  };
+}
+
+/**
+ * Equal keys mean that an earlier inspection still holds. The state alone would miss a restart between two lists; each
+ * start makes new network endpoints, so their ids are part of the key.
+ */
+export function changeKey(entry: ListEntryJson): string {
+  const endpoints = Object.entries(entry.NetworkSettings?.Networks ?? {}).map(
+    ([name, endpoint]) => `${name}=${endpoint?.EndpointID ?? ""}=${endpoint?.IPAddress ?? ""}`,
+  );
+  return [entry.State ?? "", ...(entry.Names ?? []), ...endpoints.toSorted()].join(" ");
+}
+
+function parseState(status: string | undefined): Container["state"] {
+  // "removing" is a container that is no longer of use to anyone.
+  return status !== undefined && STATES.has(status) ? (status as Container["state"]) : "dead";
+}
+
+/** The engine writes year 1 for "never". */
+function parseTime(text: string | undefined): number | null {
+  const epochMs = text === undefined ? Number.NaN : Date.parse(text);
+  return Number.isNaN(epochMs) || epochMs <= 0 ? null : epochMs;
+}
+
+function parseVariable(line: string): readonly [string, string] {
+  const at = line.indexOf("=");
+  return at < 0 ? [line, ""] : [line.slice(0, at), line.slice(at + 1)];
+}
+
+function parseAddress(text: string | undefined): Ipv4 | null {
+  return text !== undefined && isIpv4(text) ? text : null;
+}
+
+function parsePort(text: string): readonly { readonly port: number; readonly protocol: "tcp" | "udp" }[] {
+  const [number = "", protocol = "tcp"] = text.split("/");
+  const port = Number(number);
+  const known = protocol === "tcp" || protocol === "udp";
+  return known && Number.isInteger(port) && port > 0 ? [{ port, protocol }] : [];
+}

@@ -1,0 +1,72 @@
+import { AppError } from "../../model/error.ts";
+import type { HttpQuery, HttpRequest } from "../ports/http.ts";
+
+export interface RequestContext {
+  readonly peer: HttpRequest["peer"];
+  readonly bodyBytesMax: number;
+  readonly signal: AbortSignal;
+}
+
+/** Wraps Bun's request as the port has it. */
+export function wrapRequest(request: Request, context: RequestContext): HttpRequest {
+  const { path, search } = splitTarget(request.url);
+  let body: Promise<Uint8Array> | undefined;
+  return {
+    method: request.method,
+    path,
+    query: readQuery(search),
+    header: (name) => request.headers.get(name),
+    body: () => (body ??= readBody(request, context.bodyBytesMax)),
+    peer: context.peer,
+    signal: context.signal,
+  };
+}
+
+export function isLoopback(address: string): boolean {
+  return address === "::1" || /^(::ffff:)?127\./.test(address);
+}
+
+/** Cuts by hand: URL's own pathname is right too, but a Host header of nonsense would make its constructor throw. */
+function splitTarget(url: string): { readonly path: string; readonly search: string } {
+  const start = url.startsWith("/") ? 0 : url.indexOf("/", url.indexOf("://") + 3);
+  const target = start < 0 ? "/" : url.slice(start);
+  const mark = target.indexOf("?");
+  return mark < 0 ? { path: target, search: "" } : { path: target.slice(0, mark), search: target.slice(mark + 1) };
+}
+
+function readQuery(search: string): HttpQuery {
+  const parameters = new URLSearchParams(search);
+  return {
+    get: (name) => parameters.get(name),
+    all: (name) => [...parameters.getAll(name), ...parameters.getAll(`${name}[]`)],
+    names: () => [...new Set(parameters.keys())],
+  };
+}
+
+/** Reads chunk by chunk, so that a client that never ends its body costs at most the limit. */
+async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
+  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  if (request.body === null) return new Uint8Array();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of request.body as unknown as AsyncIterable<Uint8Array>) {
+      size += chunk.byteLength;
+      if (size > bytesMax) throw tooLarge(bytesMax);
+      chunks.push(chunk);
+    }
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw new AppError("invalid", "Cannot read request body: the client broke off", {
+      cause,
+      details: { status: 400 },
+    });
+  }
+  return chunks.length === 1 ? (chunks[0] ?? new Uint8Array()) : Buffer.concat(chunks);
+}
+
+function tooLarge(bytesMax: number): AppError {
+  return new AppError("invalid", `Cannot read request body: it is larger than ${bytesMax} bytes`, {
+    details: { status: 413 },
+  });
+}

@@ -1,0 +1,265 @@
+import { AppError, unreachable } from "../../model/error.ts";
+import type { Ipv4 } from "../../model/ip.ts";
+import type { Clock } from "../ports/clock.ts";
+import { NO_ADDRESS } from "../ports/host-network.ts";
+import type { HostNetwork, NetworkAction, NetworkRoute, NetworkState, TunnelPeer } from "../ports/host-network.ts";
+import type { LineRunner } from "../ports/runner.ts";
+import {
+  ROUTE_PROTOCOL,
+  parseBatchOutput,
+  parseLinks,
+  parsePath,
+  parseRoutes,
+  parseRulesetDigest,
+  parseTunnelPeers,
+} from "./parse-ip-output.ts";
+
+type Path = NonNullable<Awaited<ReturnType<HostNetwork["pathTo"]>>>;
+
+/** `ip monitor` ends when its socket overruns: it is started again, after a pause in case it cannot start at all. */
+const MONITOR_RESTART_MS = 1000;
+/** The engine's filter chain for rules of others; the engine makes it when it starts and keeps what is in it. */
+const ENGINE_CHAIN = "DOCKER-USER";
+const TABLE = ["ip", "apollo"];
+
+/** The network namespace that `runner` works in, by iproute2, nftables, iptables and procps. */
+export class LinuxHostNetwork implements HostNetwork {
+  readonly #runner: LineRunner;
+  readonly #clock: Clock;
+  /** Questions of one turn are asked of one `ip`: a thousand peers cost one process. */
+  #questions: { readonly addresses: Set<Ipv4>; readonly answers: Promise<ReadonlyMap<string, Path>> } | null = null;
+
+  constructor(options: { readonly runner: LineRunner; readonly clock: Clock }) {
+    this.#runner = options.runner;
+    this.#clock = options.clock;
+  }
+
+  async observe(want: Parameters<HostNetwork["observe"]>[0]): Promise<NetworkState> {
+    const [tables, sysctls, rulesetDigest, rangeAllowed] = await Promise.all([
+      this.#observeTables(want.tunnelDevice),
+      this.#observeSysctls(want.sysctls),
+      this.#observeRuleset(),
+      this.#observeAllowed(want.range),
+    ]);
+    return { ...tables, sysctls, rulesetDigest, rangeAllowed };
+  }
+
+  async apply(action: NetworkAction): Promise<void> {
+    switch (action.kind) {
+      case "put-ruleset":
+        await this.#runner.run(["nft", "-f", "-"], { stdin: action.text });
+        return;
+      case "set-sysctl":
+        await this.#runner.run(["sysctl", "-q", "-w", `${action.key}=${action.value}`]);
+        return;
+      case "allow-range":
+        return this.#allowRange(action.range);
+      case "remove-allow-range":
+        await this.#runner.run(["iptables", "-w", "-D", ...allowRule(action.range)]);
+        return;
+      case "put-tunnel-peer":
+        return this.#putTunnelPeer(action.device, action.peer);
+      case "delete-tunnel-peer":
+        return this.#deleteTunnelPeer(action.device, action.peer);
+      default:
+        await this.#runner.run(["ip", "-batch", "-"], { stdin: `${ipCommands(action).join("\n")}\n` });
+    }
+  }
+
+  async pathTo(address: Ipv4): Promise<Path | null> {
+    if (this.#questions === null) {
+      const addresses = new Set<Ipv4>();
+      const answers = Promise.resolve().then(() => {
+        this.#questions = null;
+        return this.#askPaths(addresses);
+      });
+      this.#questions = { addresses, answers };
+    }
+    this.#questions.addresses.add(address);
+    return (await this.#questions.answers).get(address) ?? null;
+  }
+
+  async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
+    const onLine = (line: string): void => {
+      // Each container start reports its veth several times; no device of that kind is ours to look after.
+      if (!line.includes("veth")) onChange();
+    };
+    while (!signal.aborted) {
+      await this.#runner.follow(["ip", "-o", "monitor", "link", "address", "route"], onLine, signal);
+      if (signal.aborted) return;
+      // Changes may have been missed in between.
+      onChange();
+      await this.#clock.sleep(MONITOR_RESTART_MS, signal);
+    }
+  }
+
+  async #observeTables(device: string): Promise<Pick<NetworkState, "links" | "routes" | "tunnelPeers">> {
+    const commands = "address show\nroute show table main\nneighbour show nud permanent\n";
+    const { stdout } = await this.#runner.run(["ip", "-j", "-d", "-batch", "-"], { stdin: commands });
+    const [links = [], routes = [], neighbours = []] = parseBatchOutput(stdout);
+    const forwarding = parseLinks(links).some((link) => link.name === device && link.kind === "vxlan")
+      ? await this.#runner.run(["bridge", "-j", "fdb", "show", "dev", device])
+      : null;
+    return {
+      links: parseLinks(links),
+      routes: parseRoutes(routes),
+      tunnelPeers: parseTunnelPeers(neighbours, parseBatchOutput(forwarding?.stdout ?? "").flat(), device),
+    };
+  }
+
+  async #observeSysctls(keys: readonly string[]): Promise<Readonly<Record<string, string>>> {
+    const root = "/proc/sys/";
+    // Exit code 2: some files are not there, which is an answer.
+    const { stdout } = await this.#runner.run(["grep", "-sH", "", ...keys.map((key) => root + key)], {
+      okCodes: [0, 1, 2],
+    });
+    const pairs = stdout.split("\n").flatMap((line) => {
+      const colon = line.lastIndexOf(":");
+      return colon < 0 ? [] : [[line.slice(root.length, colon), line.slice(colon + 1)] as const];
+    });
+    return Object.fromEntries(pairs);
+  }
+
+  async #observeRuleset(): Promise<string | null> {
+    const { code, stdout } = await this.#runner.run(["nft", "-j", "list", "table", ...TABLE], { okCodes: [0, 1] });
+    return code === 0 ? parseRulesetDigest(stdout) : null;
+  }
+
+  /** Without the engine's chain it is the policy that decides: Docker leaves DROP behind when it goes. */
+  async #observeAllowed(range: string): Promise<boolean> {
+    const check = await this.#runner.run(["iptables", "-w", "-C", ...allowRule(range)], { okCodes: [0, 1, 2] });
+    if (check.code === 0) return true;
+    if (await this.#hasEngineChain()) return false;
+    const { stdout } = await this.#runner.run(["iptables", "-w", "-S", "FORWARD"]);
+    return stdout.startsWith("-P FORWARD ACCEPT");
+  }
+
+  async #hasEngineChain(): Promise<boolean> {
+    return (await this.#runner.run(["iptables", "-w", "-S", ENGINE_CHAIN], { okCodes: [0, 1, 2] })).code === 0;
+  }
+
+  async #allowRange(range: string): Promise<void> {
+    if (!(await this.#hasEngineChain())) {
+      throw new AppError(
+        "unavailable",
+        `Cannot allow ${range} in the engine's filter: chain ${ENGINE_CHAIN} is not there`,
+        {
+          hint: "Start the container engine: systemctl start docker",
+        },
+      );
+    }
+    // First in the chain: whatever a user put there to drop comes after it only for the range itself.
+    await this.#runner.run(["iptables", "-w", "-I", ...allowRule(range)]);
+  }
+
+  async #putTunnelPeer(device: string, peer: TunnelPeer): Promise<void> {
+    const { mac, underlay } = peer;
+    await this.#runner.run(["bridge", "fdb", "replace", mac, "dev", device, "dst", underlay, "self", "permanent"]);
+    await this.#runner.run([
+      "ip",
+      "neighbour",
+      "replace",
+      peer.gateway,
+      "lladdr",
+      mac,
+      "dev",
+      device,
+      "nud",
+      "permanent",
+    ]);
+  }
+
+  async #deleteTunnelPeer(device: string, peer: TunnelPeer): Promise<void> {
+    if (peer.gateway !== NO_ADDRESS) {
+      await this.#runner.run(["ip", "neighbour", "del", peer.gateway, "dev", device]);
+    }
+    if (peer.underlay !== NO_ADDRESS) {
+      await this.#runner.run(["bridge", "fdb", "del", peer.mac, "dev", device, "dst", peer.underlay, "self"]);
+    }
+  }
+
+  async #askPaths(addresses: ReadonlySet<Ipv4>): Promise<ReadonlyMap<string, Path>> {
+    const stdin = ["link show", ...[...addresses].map((address) => `route get ${address}`), ""].join("\n");
+    // -force: an address without a route fails its line, exit code 1, and the others are answered.
+    const { stdout } = await this.#runner.run(["ip", "-j", "-force", "-batch", "-"], { stdin, okCodes: [0, 1] });
+    const [links = [], ...answers] = parseBatchOutput(stdout);
+    const mtus = new Map(parseLinks(links).map((link) => [link.name, link.mtu]));
+    return new Map(
+      answers.flat().flatMap((answer) => {
+        const path = parsePath(answer);
+        if (path === null) return [];
+        const { address, device, via, source } = path;
+        const mtu = path.mtu ?? mtus.get(device);
+        return mtu === undefined ? [] : [[address, { device, via, source, mtu }] as const];
+      }),
+    );
+  }
+}
+
+type IpAction = Exclude<
+  NetworkAction,
+  {
+    kind:
+      | "put-ruleset"
+      | "set-sysctl"
+      | "allow-range"
+      | "remove-allow-range"
+      | "put-tunnel-peer"
+      | "delete-tunnel-peer";
+  }
+>;
+
+/** Lines for `ip -batch`. Values are names and addresses that were parsed before, never free text with spaces. */
+function ipCommands(action: IpAction): readonly string[] {
+  switch (action.kind) {
+    case "add-bridge": {
+      const { name, address, prefix, mtu } = action;
+      return [
+        `link add name ${name} mtu ${mtu} type bridge`,
+        `address add ${address}/${prefix} dev ${name}`,
+        `link set dev ${name} up`,
+      ];
+    }
+    case "add-vxlan": {
+      const { name, vni, port, local, mac, mtu } = action;
+      return [
+        `link add name ${name} mtu ${mtu} address ${mac} type vxlan id ${vni} dstport ${port} local ${local} nolearning`,
+        `link set dev ${name} up`,
+      ];
+    }
+    case "delete-link":
+      return [`link delete dev ${action.name}`];
+    case "set-link-up":
+      return [`link set dev ${action.name} up`];
+    case "set-link-mtu":
+      return [`link set dev ${action.name} mtu ${action.mtu}`];
+    case "add-address":
+      return [`address add ${action.address}/${action.prefix} dev ${action.device}`];
+    case "delete-address":
+      return [`address delete ${action.address}/${action.prefix} dev ${action.device}`];
+    case "put-route":
+      return [`route replace ${routeText(action.route)}`];
+    case "delete-route":
+      return [`route delete ${action.destination} dev ${action.device} protocol ${ROUTE_PROTOCOL}`];
+    default:
+      return unreachable(action, "network action");
+  }
+}
+
+function routeText(route: Omit<NetworkRoute, "marked">): string {
+  return [
+    route.destination,
+    route.via === null ? "" : `via ${route.via}`,
+    `dev ${route.device}`,
+    `protocol ${ROUTE_PROTOCOL}`,
+    route.source === null ? "" : `src ${route.source}`,
+    route.mtu === null ? "" : `mtu ${route.mtu}`,
+    route.onlink ? "onlink" : "",
+  ]
+    .filter((part) => part !== "")
+    .join(" ");
+}
+
+function allowRule(range: string): readonly string[] {
+  return [ENGINE_CHAIN, "-s", range, "-d", range, "-j", "ACCEPT"];
+}

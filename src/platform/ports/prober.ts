@@ -1,0 +1,22 @@
+import type { Ipv4 } from "../../model/ip.ts";
+
+export interface HttpProbe {
+  readonly address: Ipv4;
+  readonly port: number;
+  /** With its query. */
+  readonly path: string;
+  /** Certificates are not verified: a check asks whether the instance lives, not who it is. */
+  readonly tls: boolean;
+  readonly timeoutMs: number;
+}
+
+/** `cause` is for people: "connection refused". */
+export type ProbeResult<Answer> = { readonly ok: true; readonly answer: Answer } | { readonly ok: false; readonly cause: string };
+
+/** Asks instances whether they live. Never rejects: that they do not is an answer. */
+export interface Prober {
+  /** The status of the first answer; redirects are not followed, and little of the body is read. */
+  http(probe: HttpProbe): Promise<ProbeResult<number>>;
+  /** Opens a connection and closes it. */
+  tcp(address: Ipv4, port: number, timeoutMs: number): Promise<ProbeResult<null>>;
+}

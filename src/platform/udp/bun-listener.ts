@@ -1,0 +1,178 @@
+import { AppError } from "../../model/error.ts";
+import type { Binding, DatagramHandler, Listener, MessageHandler } from "../ports/listener.ts";
+import { FrameReader, frame } from "./stream-frame.ts";
+
+/** Answers that wait for the socket; a client that sends faster than its answers go out loses the rest. */
+const QUEUED_ANSWERS_MAX = 8192;
+const CONNECTIONS_MAX = 1024;
+const IDLE_SECONDS = 10;
+/** Unsent answers of one connection: a client that asks and does not read is cut off. */
+const UNSENT_BYTES_MAX = 1024 * 1024;
+
+/** DNS sockets on Bun's own UDP and TCP. */
+export class BunListener implements Listener {
+  async bindUdp(address: string, port: number, handler: DatagramHandler): Promise<Binding> {
+    const batch = new ReplyBatch();
+    try {
+      // Bun throws some faults at the call and rejects with others.
+      const socket = await Bun.udpSocket({
+        hostname: address,
+        port,
+        socket: {
+          data: (_, datagram, peerPort, peerAddress) =>
+            handler(datagram, { address: peerAddress, port: peerPort }, (bytes) =>
+              batch.add(bytes, peerPort, peerAddress),
+            ),
+          drain: () => batch.flush(),
+          // A client that closed its port before the answer came: its loss.
+          error: () => undefined,
+        },
+      });
+      batch.attach(socket);
+      return { address, port: socket.port, close: () => batch.close() };
+    } catch (error) {
+      throw bindError(error, `UDP ${address}:${port}`);
+    }
+  }
+
+  async bindTcp(address: string, port: number, handler: MessageHandler): Promise<Binding> {
+    let connections = 0;
+    try {
+      const server = Bun.listen<Connection>({
+        hostname: address,
+        port,
+        socket: {
+          open: (socket) => {
+            connections += 1;
+            socket.data = { reader: new FrameReader(), unsent: [], unsentBytes: 0 };
+            socket.timeout(IDLE_SECONDS);
+            if (connections > CONNECTIONS_MAX) socket.terminate();
+          },
+          data: (socket, bytes) => receive(socket, bytes, handler),
+          drain: (socket) => send(socket),
+          timeout: (socket) => socket.terminate(),
+          close: () => {
+            connections -= 1;
+          },
+          error: (socket) => socket.terminate(),
+        },
+      });
+      return { address, port: server.port, close: () => server.stop(true) };
+    } catch (error) {
+      throw bindError(error, `TCP ${address}:${port}`);
+    }
+  }
+}
+
+interface Connection {
+  readonly reader: FrameReader;
+  unsent: Uint8Array[];
+  unsentBytes: number;
+}
+
+function receive(socket: Bun.Socket<Connection>, bytes: Uint8Array, handler: MessageHandler): void {
+  const messages = socket.data.reader.push(bytes);
+  // Only a whole message counts as a sign of life: a byte now and then does not hold a connection open.
+  if (messages.length > 0) socket.timeout(IDLE_SECONDS);
+  for (const message of messages) {
+    handler(message, (answer) => {
+      const { data } = socket;
+      const framed = frame(answer);
+      data.unsentBytes += framed.length;
+      if (data.unsentBytes > UNSENT_BYTES_MAX) {
+        socket.terminate();
+        return;
+      }
+      data.unsent.push(framed);
+      send(socket);
+    });
+  }
+}
+
+function send(socket: Bun.Socket<Connection>): void {
+  const { data } = socket;
+  for (let next = data.unsent.shift(); next !== undefined; next = data.unsent.shift()) {
+    const written = Math.max(0, socket.write(next));
+    data.unsentBytes -= written;
+    if (written === next.length) continue;
+    data.unsent.unshift(next.subarray(written));
+    return;
+  }
+}
+
+/**
+ * Answers of one turn of the event loop leave in one system call: measured at 77-88 thousand answers a second in place
+ * of 56-84 with a call for each.
+ */
+class ReplyBatch {
+  #socket: Bun.udp.Socket<"buffer"> | null = null;
+  /** Triples of bytes, port and address, as `sendMany` takes them. */
+  #queue: (Uint8Array | number | string)[] = [];
+  #scheduled = false;
+
+  attach(socket: Bun.udp.Socket<"buffer">): void {
+    this.#socket = socket;
+  }
+
+  add(bytes: Uint8Array, port: number, address: string): void {
+    if (this.#queue.length >= QUEUED_ANSWERS_MAX * 3) return;
+    this.#queue.push(bytes, port, address);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => this.flush());
+  }
+
+  flush(): void {
+    this.#scheduled = false;
+    const queue = this.#queue;
+    if (this.#socket === null || queue.length === 0) return;
+    this.#queue = [];
+    try {
+      const sent = this.#socket.sendMany(queue);
+      // The rest goes when the socket says that it has room again.
+      if (sent * 3 < queue.length) this.#queue = [...queue.slice(sent * 3), ...this.#queue];
+    } catch {
+      // One unreachable peer fails the whole batch: each answer then goes alone, and only its own is lost.
+      this.#sendEach(queue);
+    }
+  }
+
+  close(): void {
+    this.flush();
+    this.#socket?.close();
+    this.#socket = null;
+    this.#queue = [];
+  }
+
+  #sendEach(queue: readonly (Uint8Array | number | string)[]): void {
+    for (let index = 0; index + 2 < queue.length; index += 3) {
+      const [bytes, port, address] = queue.slice(index, index + 3);
+      if (!(bytes instanceof Uint8Array) || typeof port !== "number" || typeof address !== "string") continue;
+      try {
+        this.#socket?.send(bytes, port, address);
+      } catch {
+        // Lost like any datagram: the client asks again.
+      }
+    }
+  }
+}
+
+function bindError(error: unknown, what: string): AppError {
+  const code = error instanceof Error && "code" in error ? error.code : "";
+  switch (code) {
+    case "EADDRINUSE":
+      return new AppError("conflict", `Cannot listen on ${what}: another program does`, {
+        cause: error,
+        hint: `Stop what listens there ("ss -lnup" and "ss -lntp" name it)`,
+      });
+    case "EACCES":
+      return new AppError("denied", `Cannot listen on ${what}: not permitted`, { cause: error, hint: "Run as root" });
+    case "EADDRNOTAVAIL":
+      return new AppError("unavailable", `Cannot listen on ${what}: this host does not have that address`, {
+        cause: error,
+        hint: "It comes with the bridge of the container network",
+      });
+    default:
+      return new AppError("unavailable", `Cannot listen on ${what}: ${String(code)}`, { cause: error });
+  }
+}

@@ -1,0 +1,257 @@
+import type { Catalog } from "../discovery/catalog.ts";
+import { AppError } from "../model/error.ts";
+import type { Host, Peer } from "../model/host.ts";
+import type { HostId, InstanceId } from "../model/ids.ts";
+import type { Assignment, InstanceStatus } from "../model/instance.ts";
+import { isIpv4 } from "../model/ip.ts";
+import {
+  type AgentMessage,
+  type Condition,
+  chooseWireVersion,
+  parseAgentMessage,
+  WIRE_VERSION,
+  WIRE_VERSION_MIN,
+} from "../model/wire.ts";
+import type { Log } from "../platform/ports/log.ts";
+import { type AgentConnection, AgentSession } from "./agent-session.ts";
+import type { ChannelTable } from "./channel-table.ts";
+import { type ClusterState, keyOf } from "./cluster-state.ts";
+
+/** What a host last said about itself; in memory only. */
+export interface ObservedHost {
+  readonly agentVersion: string;
+  lastSeenMs: number;
+  appliedRevision: number;
+  conditions: readonly Condition[];
+}
+
+export interface AgentHubDeps {
+  readonly state: ClusterState;
+  readonly catalog: Catalog;
+  readonly channels: ChannelTable;
+  /** Names this run of the server, so that catalog revisions of another run are not compared with ours. */
+  readonly epoch: string;
+  readonly nowMs: () => number;
+  readonly isDown: (id: HostId) => boolean;
+  /** A sign of life from a host. */
+  readonly heard: (id: HostId) => void;
+  /** Observed state changed: the rollout should look. */
+  readonly wake: () => void;
+  readonly log: Log;
+}
+
+/** Every agent's stream: takes what hosts observe into memory, sends each what is its to know. */
+export class AgentHub {
+  readonly #deps: AgentHubDeps;
+  readonly #sessions = new Map<HostId, AgentSession>();
+  readonly observed = new Map<HostId, ObservedHost>();
+  /** By instance, over all hosts. */
+  readonly statuses = new Map<InstanceId, InstanceStatus>();
+  readonly #reportedBy = new Map<HostId, Set<InstanceId>>();
+  /** Hosts that said what they serve since this server started. */
+  readonly #endpointsOf = new Set<HostId>();
+  #catalogComplete = false;
+  #flushing = false;
+
+  constructor(deps: AgentHubDeps) {
+    this.#deps = deps;
+    deps.catalog.subscribe(() => this.flush());
+    deps.state.onCommit((writes) => {
+      if (writes.some((write) => write.key.startsWith("instance/"))) this.flush();
+      if (writes.some((write) => write.key.startsWith("host/"))) this.sendPeers();
+    });
+  }
+
+  /** Takes an authenticated connection of a member. An older one of the same host is closed: one host, one agent. */
+  open(hostId: HostId, connection: AgentConnection): AgentSession {
+    this.#sessions.get(hostId)?.connection.close("another agent joined as this host");
+    const session = new AgentSession(hostId, connection);
+    this.#sessions.set(hostId, session);
+    return session;
+  }
+
+  closed(session: AgentSession): void {
+    if (this.#sessions.get(session.hostId) !== session) return;
+    this.#sessions.delete(session.hostId);
+    this.#deps.channels.closeHost(session.hostId);
+  }
+
+  isConnected(hostId: HostId): boolean {
+    return this.#sessions.get(hostId)?.ready === true;
+  }
+
+  /** The stream to a host, for logs and exec. */
+  session(hostId: HostId): AgentSession | null {
+    const session = this.#sessions.get(hostId);
+    return session?.ready === true ? session : null;
+  }
+
+  /** @throws AppError `invalid` for a malformed frame: the caller closes the connection. */
+  async receive(session: AgentSession, frame: string): Promise<void> {
+    const message = parseAgentMessage(frame);
+    const host = this.#deps.state.hosts.get(session.hostId);
+    if (message === null || host === undefined || this.#sessions.get(session.hostId) !== session) return;
+    if (message.type === "hello") return this.#hello(session, host, message);
+    if (!session.ready)
+      throw new AppError("invalid", `Cannot take "${message.type}" from host "${host.name}": hello must come first`);
+    switch (message.type) {
+      case "heartbeat":
+        return this.#heartbeat(session, message);
+      case "instances":
+        return this.#instances(session, message);
+      case "endpoints":
+        this.#deps.catalog.applyEndpoints(host.name, message);
+        this.#endpointsOf.add(host.id);
+        this.flush();
+        return;
+      case "data":
+        return this.#deps.channels.data(session.hostId, message);
+      case "close":
+        return this.#deps.channels.close(session.hostId, message);
+    }
+  }
+
+  async #hello(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<void> {
+    const { state, epoch, nowMs, log } = this.#deps;
+    const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
+    if (wire === null) {
+      throw new AppError(
+        "invalid",
+        `Cannot talk to host "${host.name}": its agent speaks wire ${hello.wireMin}-${hello.wireMax}, this server ${WIRE_VERSION_MIN}-${WIRE_VERSION}`,
+        { hint: "Upgrade the older of the two" },
+      );
+    }
+    this.observed.set(host.id, {
+      agentVersion: hello.agentVersion,
+      lastSeenMs: nowMs(),
+      appliedRevision: 0,
+      conditions: [],
+    });
+    const address = isIpv4(hello.address) ? hello.address : host.address;
+    const next: Host = { ...host, address, resources: hello.resources, labels: hello.labels };
+    if (JSON.stringify(next) !== JSON.stringify(host))
+      await state.commit([{ kind: "put", key: keyOf.host(host.id), value: next }]);
+    session.connection.send({
+      type: "welcome",
+      wire,
+      hostId: host.id,
+      hostName: host.name,
+      settings: state.settings,
+      blocks: host.blocks,
+      epoch,
+    });
+    session.ready = true;
+    session.sendAssignments(this.#assignmentsOf(host.id), true);
+    session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
+    this.#deps.heard(host.id);
+    this.flush();
+    log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
+  }
+
+  #heartbeat(session: AgentSession, message: AgentMessage & { type: "heartbeat" }): void {
+    const observed = this.observed.get(session.hostId);
+    if (observed === undefined) return;
+    observed.lastSeenMs = this.#deps.nowMs();
+    observed.conditions = message.conditions;
+    const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
+    const moved = applied !== observed.appliedRevision;
+    observed.appliedRevision = applied;
+    this.#deps.heard(session.hostId);
+    if (moved) this.#deps.wake();
+  }
+
+  #instances(session: AgentSession, message: AgentMessage & { type: "instances" }): void {
+    const mine = this.#reportedBy.get(session.hostId) ?? new Set<InstanceId>();
+    this.#reportedBy.set(session.hostId, mine);
+    const drop = (id: InstanceId): void => {
+      mine.delete(id);
+      this.statuses.delete(id);
+    };
+    if (message.reset) for (const id of mine) drop(id);
+    for (const id of message.remove) if (mine.has(id)) drop(id);
+    for (const report of message.upsert) {
+      // A report about somebody else's instance would let one host speak for another.
+      if (this.#deps.state.instances.get(report.id)?.hostId !== session.hostId) continue;
+      mine.add(report.id);
+      this.statuses.set(report.id, report.status);
+    }
+    this.#deps.heard(session.hostId);
+    this.#deps.wake();
+  }
+
+  /** True when every connected host serves catalog `revision` or later. */
+  drainedBy(revision: number): boolean {
+    return [...this.#sessions.values()].every(
+      (session) => !session.ready || (this.observed.get(session.hostId)?.appliedRevision ?? 0) >= revision,
+    );
+  }
+
+  forgetStatus(id: InstanceId): void {
+    this.statuses.delete(id);
+    for (const mine of this.#reportedBy.values()) mine.delete(id);
+  }
+
+  /** Sends changed assignments and catalog entries; calls of one turn fold. Assignments go first, see AgentState.endpoints. */
+  flush(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    queueMicrotask(() => {
+      this.#flushing = false;
+      for (const session of this.#sessions.values()) {
+        if (!session.ready) continue;
+        session.sendAssignments(this.#assignmentsOf(session.hostId), false);
+        this.#sendCatalog(session);
+      }
+    });
+  }
+
+  #sendCatalog(session: AgentSession): void {
+    const { catalog } = this.#deps;
+    if (session.catalogRevision === catalog.revision || !this.#isCatalogComplete()) return;
+    const delta = catalog.changesSince(session.catalogRevision);
+    session.connection.send({ type: "catalog", reset: delta === null, ...(delta ?? catalog.snapshot()) });
+    session.catalogRevision = catalog.revision;
+  }
+
+  /**
+   * A server that has just started knows no endpoints, while every agent still answers with its last known ones: nothing is
+   * said about the catalog until each member has told its part or is known to be down.
+   */
+  #isCatalogComplete(): boolean {
+    this.#catalogComplete ||= [...this.#deps.state.hosts.keys()].every(
+      (id) => this.#endpointsOf.has(id) || this.#deps.isDown(id),
+    );
+    return this.#catalogComplete;
+  }
+
+  sendPeers(): void {
+    for (const session of this.#sessions.values()) {
+      if (session.ready) session.connection.send({ type: "peers", peers: this.#peersOf(session.hostId) });
+    }
+  }
+
+  /** A member was removed: its agent is told to go and its word no longer counts. */
+  dropHost(hostId: HostId): void {
+    this.#sessions.get(hostId)?.connection.close("this host was removed from the cluster");
+    this.#sessions.delete(hostId);
+    for (const id of this.#reportedBy.get(hostId) ?? []) this.statuses.delete(id);
+    this.#reportedBy.delete(hostId);
+    this.observed.delete(hostId);
+  }
+
+  #peersOf(hostId: HostId): readonly Peer[] {
+    return [...this.#deps.state.hosts.values()]
+      .filter((host) => host.id !== hostId)
+      .map(({ id, name, address, blocks }) => ({ id, name, address, blocks }))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  #assignmentsOf(hostId: HostId): ReadonlyMap<InstanceId, Assignment> {
+    const assignments = new Map<InstanceId, Assignment>();
+    for (const instance of this.#deps.state.instancesByHost.get(hostId)?.values() ?? []) {
+      const spec = this.#deps.state.specOf(instance);
+      if (spec !== null) assignments.set(instance.id, { instance, spec });
+    }
+    return assignments;
+  }
+}

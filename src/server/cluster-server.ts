@@ -1,0 +1,150 @@
+import { LIVENESS_TICK_MS, Liveness, type PresenceChange } from "../cluster/liveness.ts";
+import { Catalog } from "../discovery/catalog.ts";
+import type { ClusterSettings } from "../model/cluster.ts";
+import type { HostId } from "../model/ids.ts";
+import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { Random } from "../platform/ports/random.ts";
+import type { Store } from "../platform/ports/store.ts";
+import type { RolloutInput } from "../scheduling/plan-rollout.ts";
+import type { RolloutAction } from "../scheduling/rollout-pass.ts";
+import { AgentHub } from "./agent-hub.ts";
+import { ChannelTable } from "./channel-table.ts";
+import { ClusterState } from "./cluster-state.ts";
+import { RolloutSubject } from "./rollout-subject.ts";
+import { ServerApps } from "./server-apps.ts";
+
+export interface ClusterServerDeps {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** Of a new cluster; an existing one keeps its own. */
+  readonly initial: ClusterSettings;
+}
+
+/** The scheduler looks again after this even if nothing called it. */
+const RESYNC_MS = 10_000;
+
+/** The server without its sockets: what the programs and the simulator run alike. */
+export class ClusterServer {
+  readonly state: ClusterState;
+  readonly catalog = new Catalog();
+  readonly liveness = new Liveness();
+  readonly channels = new ChannelTable();
+  readonly hub: AgentHub;
+  readonly apps: ServerApps;
+  readonly rollout: RolloutSubject;
+  readonly startedAtMs: number;
+  readonly #deps: ClusterServerDeps;
+  readonly #loop: ReconcileLoop<RolloutInput, readonly RolloutAction[]>;
+  readonly #listeners = new Set<() => void>();
+
+  static async open(deps: ClusterServerDeps): Promise<ClusterServer> {
+    return new ClusterServer(deps, await ClusterState.load(deps.store, deps.initial));
+  }
+
+  private constructor(deps: ClusterServerDeps, state: ClusterState) {
+    const { clock, random, log } = deps;
+    this.#deps = deps;
+    this.state = state;
+    this.startedAtMs = clock.nowMs();
+    const presenceOf = (id: HostId) => this.liveness.presenceOf(id);
+    const wake = (): void => this.#changed();
+    this.hub = new AgentHub({
+      state,
+      catalog: this.catalog,
+      channels: this.channels,
+      epoch: random.uuid(),
+      nowMs: () => clock.nowMs(),
+      isDown: (id) => presenceOf(id).phase === "down",
+      heard: (id) => this.#presenceChanged(this.liveness.heard(id, clock.nowMs())),
+      wake,
+      log,
+    });
+    this.rollout = new RolloutSubject({ state, hub: this.hub, catalog: this.catalog, clock, random, presenceOf, log });
+    this.apps = new ServerApps({
+      state,
+      hub: this.hub,
+      clock,
+      random,
+      isUp: (instance) => presenceOf(instance.hostId).phase !== "down",
+      problems: () => this.rollout.problems,
+      applyRollout: (actions) => (actions.length === 0 ? Promise.resolve() : this.rollout.apply(actions)),
+      wake,
+    });
+    this.#loop = new ReconcileLoop(this.rollout, {
+      clock,
+      resyncMs: () => Math.max(0, Math.min(RESYNC_MS, (this.rollout.nextWakeMs ?? Infinity) - clock.nowMs())),
+      onFailure: (error) => log.error("rollout pass failed", { error: error.message, cause: error.cause }),
+      // What a pass stored shows in the next one; it is clean and plans nothing when all is as wanted.
+      onPass: (_clean, actions) => (actions.length > 0 ? this.#loop.poke() : undefined),
+    });
+    this.#syncHosts();
+    state.onCommit((writes) => {
+      if (writes.some((write) => write.key.startsWith("host/"))) this.#syncHosts();
+      this.#changed();
+    });
+    this.catalog.subscribe(() => this.#tell());
+  }
+
+  /** Calls whenever anything an API shows may have changed. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Runs the scheduler and the watch over hosts until aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#loop.run(signal), this.#watchHosts(signal)]);
+  }
+
+  async #watchHosts(signal: AbortSignal): Promise<void> {
+    const { clock } = this.#deps;
+    while (!signal.aborted) {
+      await clock.sleep(LIVENESS_TICK_MS, signal);
+      if (signal.aborted) return;
+      for (const change of this.liveness.tick(clock.nowMs())) this.#presenceChanged(change);
+    }
+  }
+
+  #presenceChanged(change: PresenceChange | null): void {
+    if (change === null) return;
+    const host = this.state.hosts.get(change.id);
+    if (host === undefined) return;
+    const { log } = this.#deps;
+    if (change.presence.phase === "down") log.warn("host is down", { host: host.name });
+    else log.info("host is up", { host: host.name });
+    this.#putHost(change.id);
+    this.hub.flush();
+    this.#changed();
+  }
+
+  /** Members come and go by the store alone; the rest of the server follows it. */
+  #syncHosts(): void {
+    const members = new Set([...this.state.hosts.values()].map((host) => host.name));
+    for (const id of this.state.hosts.keys()) {
+      this.liveness.add(id);
+      this.#putHost(id);
+    }
+    for (const host of this.catalog.hosts()) if (!members.has(host.name)) this.catalog.removeHost(host.name);
+  }
+
+  /** A host that was not heard of yet is not taken out: its endpoints are the ones that agents still serve. */
+  #putHost(id: HostId): void {
+    const host = this.state.hosts.get(id);
+    if (host === undefined) return;
+    const up = this.liveness.presenceOf(id).phase !== "down";
+    this.catalog.putHost({ name: host.name, address: host.address, up });
+  }
+
+  #changed(): void {
+    this.#loop.poke();
+    this.#tell();
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

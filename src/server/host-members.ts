@@ -1,0 +1,84 @@
+import {
+  type ChooseBlock,
+  type CheckRangeClash,
+  joinHost,
+  type JoinGrant,
+  type JoinRequest,
+  removalOf,
+} from "../cluster/join.ts";
+import { AppError } from "../model/error.ts";
+import type { Host } from "../model/host.ts";
+import { parseHostName } from "../model/ids.ts";
+import { parseIpv4 } from "../model/ip.ts";
+import type { Digest } from "../platform/ports/digest.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Random } from "../platform/ports/random.ts";
+import type { ClusterServer } from "./cluster-server.ts";
+import { keyOf } from "./cluster-state.ts";
+
+export interface HostMembersDeps {
+  readonly server: ClusterServer;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly digest: Digest;
+  readonly chooseBlock: ChooseBlock;
+  readonly checkRangeClash: CheckRangeClash;
+}
+
+/** What is done to the list of members: join, cordon, remove. */
+export class HostMembers {
+  readonly #deps: HostMembersDeps;
+
+  constructor(deps: HostMembersDeps) {
+    this.#deps = deps;
+  }
+
+  async join(
+    request: Omit<JoinRequest, "address" | "name"> & { readonly name: string; readonly address: string },
+  ): Promise<JoinGrant> {
+    const { server, clock, ...rest } = this.#deps;
+    return joinHost(
+      {
+        ...rest,
+        store: server.state.store,
+        nowMs: clock.nowMs(),
+        settings: server.state.settings,
+        phaseOf: (id) => server.liveness.presenceOf(id).phase,
+      },
+      { ...request, name: parseHostName(request.name), address: parseIpv4(request.address) },
+    );
+  }
+
+  async setCordoned(name: string, cordoned: boolean): Promise<Host> {
+    const { state } = this.#deps.server;
+    const host = { ...this.byName(name), cordoned };
+    await state.commit([{ kind: "put", key: keyOf.host(host.id), value: host }]);
+    return host;
+  }
+
+  /** Ends a membership: its instances are forgotten and replaced elsewhere, its block is free again. */
+  async remove(name: string, force: boolean): Promise<void> {
+    const { state, hub, liveness } = this.#deps.server;
+    const host = this.byName(name);
+    const instances = [...(state.instancesByHost.get(host.id)?.values() ?? [])];
+    if (!force && liveness.presenceOf(host.id).phase !== "down") {
+      throw new AppError("conflict", `Cannot remove host "${name}": it is up, with ${instances.length} instances`, {
+        hint: `Run "apollo host cordon ${name}" and stop its agent first, or remove it with --force`,
+      });
+    }
+    const forget = instances.map((instance) => ({ kind: "delete", key: keyOf.instance(instance.id) }) as const);
+    await state.commit([...removalOf(host), ...forget]);
+    liveness.remove(host.id);
+    hub.dropHost(host.id);
+  }
+
+  byName(name: string): Host {
+    const { state } = this.#deps.server;
+    const host = state.hostByName(name);
+    if (host !== null) return host;
+    const names = [...state.hosts.values()].map((each) => each.name).toSorted();
+    throw new AppError("not-found", `Cannot find host "${name}"`, {
+      hint: names.length === 0 ? "No host has joined yet" : `Hosts are ${names.slice(0, 10).join(", ")}`,
+    });
+  }
+}

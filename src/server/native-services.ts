@@ -1,0 +1,118 @@
+import { renderAppJson, renderDeploymentJson, renderInstanceJson } from "../api/native/render-app.ts";
+import type { NativeServices, NativeSockets } from "../api/native/services.ts";
+import type { FeedState } from "../api/native/shapes.ts";
+import type { AccessControl } from "../cluster/access.ts";
+import { explainName } from "../discovery/explain-name.ts";
+import type { AppSpec } from "../model/app.ts";
+import { AppError } from "../model/error.ts";
+import { defaultServiceName, type HostId, type InstanceId } from "../model/ids.ts";
+import type { ChannelRequest } from "../model/wire.ts";
+import type { HttpUpgrade } from "../platform/ports/http.ts";
+import type { Log } from "../platform/ports/log.ts";
+import { agentSocket } from "./agent-socket.ts";
+import type { ClusterServer } from "./cluster-server.ts";
+import type { ConsoleFeed } from "./console-feed.ts";
+import { containerSocket } from "./container-socket.ts";
+import type { HostMembers } from "./host-members.ts";
+import type { ServerViews } from "./server-views.ts";
+
+export interface NativeServicesDeps {
+  readonly server: ClusterServer;
+  readonly views: ServerViews;
+  readonly members: HostMembers;
+  readonly feed: ConsoleFeed;
+  readonly access: AccessControl;
+  readonly version: string;
+  readonly ca: string;
+  readonly joinToken: string;
+  readonly log: Log;
+}
+
+/** Types that the hosts' DNS knows; the others are answered with "no such data". */
+const DNS_TYPES: ReadonlySet<string> = new Set(["A", "AAAA", "SRV", "TXT", "PTR", "SOA", "NS", "ANY"]);
+
+/** What the native API asks of a server. */
+export function nativeServices(deps: NativeServicesDeps): NativeServices {
+  const { server, views, members, access } = deps;
+  return {
+    version: deps.version,
+    ca: deps.ca,
+    hosts: () => views.hosts(),
+    setCordoned: async (name, cordoned) => views.host(await members.setCordoned(name, cordoned)),
+    removeHost: (name, { force }) => members.remove(name, force),
+    status: () => views.status(),
+    services: () => views.services(),
+    serviceOf,
+    dns: async (name, type) => {
+      if (!DNS_TYPES.has(type)) {
+        throw new AppError("invalid", `Cannot ask DNS for type "${type}"`, {
+          hint: `Types are ${[...DNS_TYPES].join(", ")}`,
+        });
+      }
+      const { catalog, state } = server;
+      const { dnsDomain: domain, datacenter } = state.settings;
+      const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
+      return explainName({ endpoints, withheld, hosts, domain, datacenter }, name, type);
+    },
+    joinToken: () => deps.joinToken,
+    join: async (request) => {
+      const { host, credential, block } = await members.join(request);
+      deps.log.info("host joined", { host: host.name, address: host.address, block });
+      return { hostId: host.id, credential, block };
+    },
+    openSession: (token) => access.openSession(token),
+    sockets: nativeSockets(deps),
+  };
+}
+
+/** The console's state: the same objects as the native API's lists. */
+export function feedState(server: ClusterServer, views: ServerViews): FeedState {
+  const apps = server.apps.list();
+  const instances = [...server.state.instances.values()].flatMap((instance) => {
+    const spec = server.state.specOf(instance);
+    return spec === null ? [] : renderInstanceJson(server.apps.instance(instance), spec);
+  });
+  return {
+    hosts: views.hosts(),
+    apps: apps.map((view) => renderAppJson(view, serviceOf(view.current.spec))),
+    instances: instances.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+    services: views.services(),
+    deployments: server.apps.deployments().map(renderDeploymentJson),
+  };
+}
+
+/** The name that instances of an app are registered under, as the agents derive it. */
+function serviceOf(spec: AppSpec): string | null {
+  const named = spec.env["SERVICE_NAME"] ?? spec.labels["SERVICE_NAME"];
+  return named ?? (spec.ports.length > 0 ? defaultServiceName(spec.id) : null);
+}
+
+function nativeSockets({ server, feed, log }: NativeServicesDeps): NativeSockets {
+  const openChannel = (instanceId: InstanceId, request: ChannelRequest): HttpUpgrade => {
+    const session = server.hub.session(hostOf(server, instanceId));
+    if (session === null) {
+      throw new AppError("unavailable", `Cannot reach instance "${instanceId}": its host's agent is not connected`, {
+        hint: "apollo host list",
+      });
+    }
+    return { upgrade: containerSocket(server.channels, session, request) };
+  };
+  return {
+    feed: () => ({
+      upgrade: (socket) => {
+        const client = { send: (message: unknown) => void socket.send(JSON.stringify(message)) };
+        feed.join(client);
+        return { message: () => undefined, closed: () => feed.leave(client) };
+      },
+    }),
+    agent: (_request, hostId) => ({ upgrade: agentSocket(server.hub, hostId, log) }),
+    logs: (instanceId, options) => openChannel(instanceId, { kind: "logs", instanceId, sinceMs: null, ...options }),
+    exec: (instanceId, options) => openChannel(instanceId, { kind: "exec", instanceId, ...options }),
+  };
+}
+
+function hostOf(server: ClusterServer, instanceId: InstanceId): HostId {
+  const instance = server.state.instances.get(instanceId);
+  if (instance !== undefined) return instance.hostId;
+  throw new AppError("not-found", `Cannot find instance "${instanceId}"`, { hint: "apollo ps" });
+}

@@ -1,0 +1,42 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { AppError } from "../model/error.ts";
+import { makeServerConfig, parseServerFile, readServerEnvironment, SERVER_FILE_KEYS } from "./server-config.ts";
+
+const EXAMPLE = new URL("../../deploy/server.example.toml", import.meta.url).pathname;
+const machine = { version: "1.2.3", ownAddress: "192.0.2.7" };
+
+test("the commented example file loads, covers every key and states the defaults", () => {
+  const value = Bun.TOML.parse(readFileSync(EXAMPLE, "utf8"));
+  const file = parseServerFile(value, EXAMPLE);
+  expect(Object.keys(value).toSorted()).toEqual(SERVER_FILE_KEYS.toSorted());
+  const plain = makeServerConfig([], machine);
+  expect(makeServerConfig([file], machine)).toEqual({ ...plain, advertise: ["192.0.2.10", "127.0.0.1"] });
+});
+
+test("makeServerConfig() lets flags win over environment over file", () => {
+  const env = readServerEnvironment({ APOLLO_RANGE: "10.7.0.0/16", APOLLO_DATACENTER: "east", OTHER: "x" });
+  const config = makeServerConfig([{ range: "10.6.0.0/16", dnsDomain: "mesh" }, env, { datacenter: "west" }], machine);
+  expect([config.initial.range, config.initial.datacenter, config.initial.dnsDomain]).toEqual(["10.7.0.0/16", "west", "mesh"]);
+  expect(config.advertise).toEqual(["192.0.2.7", "127.0.0.1"]);
+});
+
+test.each([
+  [{ range: "10.2.0.1/16" }, "bits after the prefix"],
+  [{ listen: "0.0.0.0:99999" }, "Cannot listen"],
+  [{ blockPrefix: "8" }, "it must be 16 to 29"],
+  [{ dnsDomain: "no spaces" }, 'dnsDomain "no spaces"'],
+])("makeServerConfig() refuses %p", (input, message) => {
+  expect(() => makeServerConfig([input], machine)).toThrow(message);
+});
+
+test("parseServerFile() refuses an unknown key and names those that there are", () => {
+  try {
+    parseServerFile({ rnage: "10.2.0.0/16" }, "server.toml");
+    throw new Error("accepted");
+  } catch (error) {
+    expect(error).toBeInstanceOf(AppError);
+    expect((error as AppError).hint).toContain("range");
+    expect((error as AppError).message).toContain("rnage");
+  }
+});

@@ -1,0 +1,150 @@
+import { z } from "zod";
+import { type ClusterSettings, DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { AppError } from "../model/error.ts";
+import { parseCidr, parseIpv4 } from "../model/ip.ts";
+
+/** Everything a server has to know to start; made once, from defaults, file, environment and flags. */
+export interface ServerConfig {
+  readonly version: string;
+  readonly dataDir: string;
+  /** Address and port of the HTTPS listener. */
+  readonly bind: string;
+  readonly port: number;
+  /** Addresses and names that others reach this server by; the first one goes into the admin file. */
+  readonly advertise: readonly string[];
+  /** Also listen in plain HTTP on 127.0.0.1, without a token. Null: no. */
+  readonly anonymousPort: number | null;
+  readonly resetAdminToken: boolean;
+  /** Settings of a new cluster; a cluster that exists keeps its own. */
+  readonly initial: ClusterSettings;
+}
+
+export const DEFAULT_DATA_DIR = "/var/lib/apollo";
+const DEFAULT_PORT = 8443;
+const ANONYMOUS_PORT = 8080;
+
+/** One source of settings. Flags, environment and file have the same names. */
+export interface ServerSettingsInput {
+  readonly dataDir?: string | undefined;
+  /** ADDRESS:PORT of the one HTTPS port. */
+  readonly listen?: string | undefined;
+  readonly advertise?: string | undefined;
+  readonly range?: string | undefined;
+  readonly blockPrefix?: string | number | undefined;
+  readonly datacenter?: string | undefined;
+  readonly dnsDomain?: string | undefined;
+  readonly ingressDomain?: string | undefined;
+  readonly dnsUpstreams?: readonly string[] | undefined;
+  readonly anonymous?: boolean | undefined;
+  readonly resetAdminToken?: boolean | undefined;
+}
+
+const text = z.string().min(1).max(255);
+const fileSchema = z
+  .strictObject({
+    dataDir: text,
+    listen: text,
+    advertise: text,
+    range: text,
+    blockPrefix: z.number().int(),
+    datacenter: text,
+    dnsDomain: text,
+    ingressDomain: text,
+    dnsUpstreams: z.array(text).max(8),
+    anonymous: z.boolean(),
+  })
+  .partial();
+
+/** Keys that a server's configuration file may have. */
+export const SERVER_FILE_KEYS: readonly string[] = Object.keys(fileSchema.shape);
+
+/** @throws AppError `invalid` that names the key and, for an unknown one, those that there are. */
+export function parseServerFile(value: unknown, path: string): ServerSettingsInput {
+  const result = fileSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new AppError("invalid", `Cannot use "${path}": ${issue?.path.join(".") ?? ""} ${issue?.message ?? ""}`.trim(), {
+    hint: `Keys are ${SERVER_FILE_KEYS.join(", ")}`,
+  });
+}
+
+const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
+  APOLLO_DATA_DIR: "dataDir",
+  APOLLO_LISTEN: "listen",
+  APOLLO_ADVERTISE: "advertise",
+  APOLLO_RANGE: "range",
+  APOLLO_BLOCK_PREFIX: "blockPrefix",
+  APOLLO_DATACENTER: "datacenter",
+  APOLLO_DNS_DOMAIN: "dnsDomain",
+  APOLLO_INGRESS_DOMAIN: "ingressDomain",
+};
+
+export function readServerEnvironment(env: Readonly<Record<string, string | undefined>>): ServerSettingsInput {
+  return Object.fromEntries(
+    Object.entries(ENVIRONMENT).flatMap(([name, key]) => (env[name] ? [[key, env[name]]] : [])),
+  );
+}
+
+const DOMAIN = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/;
+
+/**
+ * Puts the sources together; later ones win.
+ * @param ownAddress an address of this machine that others may reach it by, for when none is given
+ */
+export function makeServerConfig(
+  sources: readonly ServerSettingsInput[],
+  machine: { readonly version: string; readonly ownAddress: string },
+): ServerConfig {
+  const defined = sources.map((source) =>
+    Object.fromEntries(Object.entries(source).filter(([, value]) => value !== undefined)),
+  );
+  const merged: ServerSettingsInput = Object.assign({}, ...defined);
+  const { bind, port } = parseListen(merged.listen ?? `0.0.0.0:${DEFAULT_PORT}`);
+  const advertise = merged.advertise?.split(",").map((each) => each.trim()) ?? [machine.ownAddress];
+  return {
+    version: machine.version,
+    dataDir: merged.dataDir ?? DEFAULT_DATA_DIR,
+    bind,
+    port,
+    advertise: [...new Set([...advertise, "127.0.0.1"])],
+    anonymousPort: merged.anonymous === true ? ANONYMOUS_PORT : null,
+    resetAdminToken: merged.resetAdminToken === true,
+    initial: {
+      range: checked("range", merged.range ?? DEFAULT_SETTINGS.range, (value) => parseCidr(value) !== null),
+      blockPrefix: parseBlockPrefix(merged),
+      dnsDomain: domain("dnsDomain", merged.dnsDomain ?? DEFAULT_SETTINGS.dnsDomain),
+      datacenter: domain("datacenter", merged.datacenter ?? DEFAULT_SETTINGS.datacenter),
+      ingressDomain: domain("ingressDomain", merged.ingressDomain ?? DEFAULT_SETTINGS.ingressDomain),
+      dnsUpstreams: (merged.dnsUpstreams ?? DEFAULT_SETTINGS.dnsUpstreams).map(parseIpv4),
+    },
+  };
+}
+
+function parseListen(value: string): { bind: string; port: number } {
+  const [, bind = "0.0.0.0", digits = ""] = /^(?:(.+):)?(\d{1,5})$/.exec(value) ?? [];
+  const port = Number(digits);
+  if (digits === "" || port < 1 || port > 65_535) {
+    throw new AppError("invalid", `Cannot listen on "${value}": it must look like 0.0.0.0:${DEFAULT_PORT}`);
+  }
+  return { bind, port };
+}
+
+function parseBlockPrefix(merged: ServerSettingsInput): number {
+  const prefix = Number(merged.blockPrefix ?? DEFAULT_SETTINGS.blockPrefix);
+  const range = parseCidr(merged.range ?? DEFAULT_SETTINGS.range);
+  if (!Number.isInteger(prefix) || prefix < range.prefix || prefix > 29) {
+    throw new AppError("invalid", `Cannot use block prefix "${merged.blockPrefix}": it must be ${range.prefix} to 29`, {
+      hint: "A host's block has 2^(32 - prefix) addresses: 24 gives each host 253 containers",
+    });
+  }
+  return prefix;
+}
+
+function domain(name: string, value: string): string {
+  return checked(name, value.toLowerCase().replace(/^\.|\.$/g, ""), (each) => DOMAIN.test(each));
+}
+
+function checked(name: string, value: string, fits: (value: string) => boolean): string {
+  if (!fits(value)) throw new AppError("invalid", `Cannot use ${name} "${value}"`);
+  return value;
+}

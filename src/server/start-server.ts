@@ -1,0 +1,106 @@
+import { join } from "node:path";
+import { createMarathonHandler } from "../api/marathon/handler.ts";
+import { createNativeHandler } from "../api/native/handler.ts";
+import { AccessControl, authorizeWith } from "../cluster/access.ts";
+import type { HostId } from "../model/ids.ts";
+import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
+import { prefixRouter } from "../platform/http/prefix-router.ts";
+import { type RunningServer, serveHttps } from "../platform/http/serve-https.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Digest } from "../platform/ports/digest.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { Random } from "../platform/ports/random.ts";
+import type { Store } from "../platform/ports/store.ts";
+import { openIdentity } from "../platform/tls/identity.ts";
+import { ClusterServer } from "./cluster-server.ts";
+import { ConsoleAssets } from "./console-assets.ts";
+import { ConsoleFeed } from "./console-feed.ts";
+import { consoleHandler, toConsole } from "./console-handler.ts";
+import { HostMembers } from "./host-members.ts";
+import { feedState, nativeServices } from "./native-services.ts";
+import { openSecrets } from "./secrets.ts";
+import type { ServerConfig } from "./server-config.ts";
+import { ServerViews } from "./server-views.ts";
+
+export interface ServerAdapters {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly digest: Digest;
+  readonly log: Log;
+}
+
+export interface StartedServer {
+  readonly cluster: ClusterServer;
+  readonly http: RunningServer;
+  readonly url: string;
+  readonly adminFile: string;
+  readonly joinToken: string;
+  /** Loops; resolves when they ended after an abort. */
+  readonly done: Promise<void>;
+}
+
+/** Opens store and secrets, listens, and runs the loops until `signal` aborts. */
+export async function startServer(
+  config: ServerConfig,
+  adapters: ServerAdapters,
+  signal: AbortSignal,
+): Promise<StartedServer> {
+  const { store, clock, random, digest, log } = adapters;
+  const identity = await openIdentity(join(config.dataDir, "tls"), config.advertise, clock.nowMs());
+  const url = `https://${config.advertise[0] ?? "127.0.0.1"}:${config.port}`;
+  const { dataDir, resetAdminToken } = config;
+  const { ca, caFingerprint } = identity;
+  const secrets = await openSecrets({ store, random, digest, dataDir, url, ca, caFingerprint, resetAdminToken });
+  const cluster = await ClusterServer.open({ store, clock, random, log, initial: config.initial });
+  const views = new ServerViews(cluster, config.version, () => clock.nowMs());
+  const members = new HostMembers({ server: cluster, clock, random, digest, chooseBlock, checkRangeClash });
+  const feed = new ConsoleFeed(() => feedState(cluster, views), clock);
+  cluster.onChange(() => feed.poke());
+  const hostByCredential = (hash: string): HostId | null =>
+    [...cluster.state.hosts.values()].find((host) => host.credentialHash === hash)?.id ?? null;
+  const anonymous = config.anonymousPort !== null;
+  const access = new AccessControl({ ...secrets, anonymous, hostByCredential }, digest, () => clock.nowMs());
+  const authorize = authorizeWith(access);
+  const { version } = config;
+  const services = nativeServices({
+    server: cluster,
+    views,
+    members,
+    feed,
+    access,
+    version,
+    ca,
+    joinToken: secrets.joinToken,
+    log,
+  });
+  const native = createNativeHandler({ apps: cluster.apps, services, authorize });
+  const marathon = createMarathonHandler({
+    apps: cluster.apps,
+    authorize,
+    nowMs: () => clock.nowMs(),
+    version,
+    leader: url.slice("https://".length),
+    httpsPort: config.port,
+    plainPort: config.anonymousPort,
+  });
+  const handle = prefixRouter(
+    [
+      { prefix: "/api", handle: native },
+      { prefix: "/v2", handle: marathon },
+      { prefix: "/ping", handle: marathon },
+      { prefix: "/ui", handle: consoleHandler(await ConsoleAssets.open()) },
+    ],
+    toConsole,
+  );
+  const http = serveHttps({
+    hostname: config.bind,
+    port: config.port,
+    identity,
+    plainPort: config.anonymousPort,
+    handle,
+    clock,
+    onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
+  });
+  return { cluster, http, url, adminFile: secrets.adminFile, joinToken: secrets.joinToken, done: cluster.run(signal) };
+}

@@ -1,0 +1,33 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { type AgentFlags, runAgent } from "../agent/main.ts";
+import { loadServerConfig, openServer, type ServerFlags } from "../server/main.ts";
+
+export type UpFlags = ServerFlags & Pick<AgentFlags, "name" | "address" | "label">;
+
+/**
+ * `apollo up`: a server and an agent in one process. The agent joins and talks to the server as any other would, over TLS on
+ * loopback, so that one host and many behave alike.
+ */
+export async function runUp(flags: UpFlags, signal: AbortSignal, version: string): Promise<void> {
+  const { name, address, label, ...serverFlags } = flags;
+  const config = loadServerConfig(serverFlags, version);
+  // The agent ends first: what it says last still reaches the server.
+  const serverEnd = new AbortController();
+  const server = await openServer(config, serverEnd.signal);
+  console.error(`Apollo ${version}: console at ${server.url}/ui/, admin token in ${server.adminFile}`);
+  try {
+    const agentFlags: AgentFlags = {
+      server: `https://127.0.0.1:${config.port}`,
+      token: readFileSync(join(config.dataDir, "join-token"), "utf8").trim(),
+      dataDir: config.dataDir,
+      ...(name === undefined ? {} : { name }),
+      ...(address === undefined ? {} : { address }),
+      ...(label === undefined ? {} : { label }),
+    };
+    await runAgent(agentFlags, signal, version);
+  } finally {
+    serverEnd.abort();
+    await server.close();
+  }
+}

@@ -1,0 +1,114 @@
+/** Hosts and containers as network namespaces: what the network tests need of a machine park, and nothing of ours. */
+import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
+
+const WAIT_MS = 10_000;
+
+export interface Namespace {
+  readonly name: string;
+  readonly runner: ProcessRunner;
+}
+
+export class NetworkLab {
+  readonly #root = new ProcessRunner();
+  readonly #stop = new AbortController();
+  readonly #background: Promise<unknown>[] = [];
+  readonly #namespaces: string[] = [];
+  /** Unique on the machine: runs side by side share nothing. */
+  readonly #tag: string;
+  #nextLink = 0;
+
+  constructor(name: string) {
+    this.#tag = `apn-${name}-${process.pid}`;
+  }
+
+  async addNamespace(name: string): Promise<Namespace> {
+    const full = `${this.#tag}-${name}`;
+    await this.#root.run(["ip", "netns", "add", full]);
+    this.#namespaces.push(full);
+    const runner = new ProcessRunner({ prefix: ["ip", "netns", "exec", full] });
+    await runner.run(["ip", "link", "set", "lo", "up"]);
+    return { name: full, runner };
+  }
+
+  /** A wire between two namespaces; both ends are up. Made inside `a`, so the machine's own namespace sees nothing of it. */
+  async wire(
+    a: { readonly at: Namespace; readonly device: string; readonly address?: string },
+    b: { readonly at: Namespace; readonly device: string; readonly address?: string },
+  ): Promise<void> {
+    const ends = [a.device, b.device];
+    const far = `w${this.#nextLink++}`;
+    await a.at.runner.run(["ip", "link", "add", a.device, "type", "veth", "peer", "name", far]);
+    await a.at.runner.run(["ip", "link", "set", far, "name", b.device, "netns", b.at.name]);
+    for (const [index, { at, address }] of [a, b].entries()) {
+      const device = ends[index] ?? "";
+      if (address !== undefined) await at.runner.run(["ip", "address", "add", address, "dev", device]);
+      await at.runner.run(["ip", "link", "set", device, "up"]);
+    }
+  }
+
+  /** A container as Docker makes it: its own namespace on the host's bridge, the whole range on its wire. */
+  async addContainer(host: Namespace, name: string, address: string): Promise<Namespace> {
+    const container = await this.addNamespace(name);
+    const gateway = address.replace(/\.\d+$/, ".1");
+    await this.wire({ at: container, device: "eth0", address: `${address}/16` }, { at: host, device: `veth-${name}` });
+    await host.runner.run(["ip", "link", "set", `veth-${name}`, "master", "apollo0"]);
+    await container.runner.run(["ip", "route", "add", "default", "via", gateway]);
+    return container;
+  }
+
+  /** Runs until the lab ends. */
+  start(at: Namespace, argv: readonly string[]): void {
+    this.#background.push(at.runner.follow(argv, () => {}, this.#stop.signal));
+  }
+
+  /** A TCP server whose answer is what `argv` prints; resolves when it listens. */
+  async serve(at: Namespace, port: number, argv: string): Promise<void> {
+    this.start(at, ["socat", `TCP-LISTEN:${port},reuseaddr,fork`, `EXEC:${argv}`]);
+    await waitFor(`port ${port} in ${at.name}`, async () => {
+      const { stdout } = await at.runner.run(["ss", "-Hltn", `sport = :${port}`]);
+      return stdout.includes(`:${port}`);
+    });
+  }
+
+  /** Removes all that it made, whatever state that is in. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await Promise.allSettled(this.#background);
+    for (const name of this.#namespaces) {
+      await this.#root.run(["ip", "netns", "delete", name], { okCodes: [0, 1] });
+    }
+  }
+
+  async leftovers(): Promise<readonly string[]> {
+    const { stdout } = await this.#root.run(["ip", "netns", "list"]);
+    return stdout.split("\n").filter((line) => line.startsWith(this.#tag));
+  }
+}
+
+/** What a server at `address` sees as the client's address; null when it cannot be reached. */
+export async function clientSeenBy(from: Namespace, address: string, port: number): Promise<string | null> {
+  const argv = ["socat", "-T3", "-", `TCP:${address}:${port},connect-timeout=1`];
+  const { code, stdout } = await from.runner.run(argv, { okCodes: [0, 1] });
+  return code === 0 ? stdout.trim() : null;
+}
+
+export async function bytesFrom(from: Namespace, address: string, port: number): Promise<number> {
+  const { stdout } = await from.runner.run(["socat", "-u", `TCP:${address}:${port},connect-timeout=3`, "STDOUT"]);
+  return stdout.length;
+}
+
+/** Packets of a ping that came back; `size` bytes each with "do not fragment" when given. */
+export async function pings(from: Namespace, address: string, size?: number): Promise<number> {
+  const extra = size === undefined ? [] : ["-M", "do", "-s", String(size - 28)];
+  const argv = ["ping", "-n", "-c", "2", "-i", "0.2", "-W", "2", ...extra, address];
+  const { stdout } = await from.runner.run(argv, { okCodes: [0, 1] });
+  return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
+}
+
+async function waitFor(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + WAIT_MS;
+  while (!(await holds())) {
+    if (performance.now() > end) throw new Error(`${what} did not come within ${WAIT_MS} ms`);
+    await Bun.sleep(20);
+  }
+}
