@@ -1,9 +1,10 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type AgentFlags, runAgent } from "../agent/main.ts";
+import type { AgentFlags } from "../agent/agent-config.ts";
+import { runHostAgent } from "../agent/run-agent.ts";
 import { loadServerConfig, openServer, type ServerFlags } from "../server/main.ts";
 
-export type UpFlags = ServerFlags & Pick<AgentFlags, "name" | "address" | "label">;
+export type UpFlags = ServerFlags & { readonly name?: string; readonly address?: string; readonly label?: readonly string[] };
 
 /**
  * `apollo up`: a server and an agent in one process. The agent joins and talks to the server as any other would, over TLS on
@@ -25,7 +26,7 @@ export async function runUp(flags: UpFlags, signal: AbortSignal, version: string
       ...(address === undefined ? {} : { address }),
       ...(label === undefined ? {} : { label }),
     };
-    await runAgent(agentFlags, signal, version);
+    await runHostAgent(agentFlags, signal, version);
   } finally {
     serverEnd.abort();
     await server.close();
