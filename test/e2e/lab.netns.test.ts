@@ -15,6 +15,7 @@ import type { Lab } from "../../src/lab/lab.ts";
 import { listMarked } from "../../src/lab/process-table.ts";
 import { mustRun } from "../../src/lab/run-command.ts";
 import { waitFor } from "../../src/lab/wait-for.ts";
+import { LAB_UP_PROGRAM } from "./lab-up.fixture.ts";
 
 const LAB_TIMEOUT_MS = 120_000;
 const suffix = crypto.randomUUID().slice(0, 6);
@@ -166,8 +167,7 @@ test(
   async () => {
     for (const step of ["fabric", "engine", "up"]) {
       const name = `t4-${suffix}`;
-      const fixture = new URL("lab-up.fixture.ts", import.meta.url).pathname;
-      const child = spawn(process.execPath, [fixture, name], { stdio: ["ignore", "pipe", "inherit"] });
+      const child = spawn(process.execPath, [LAB_UP_PROGRAM, name], { stdio: ["ignore", "pipe", "inherit"] });
       await new Promise<void>((resolve) => {
         child.stdout.setEncoding("utf8").on("data", (text: string) => {
           if (text.split("\n").some((line) => line.includes(step))) child.kill("SIGKILL");
