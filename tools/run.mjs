@@ -16,7 +16,10 @@ const DEADLINE_MS = {
   unit: 5 * MINUTE_MS,
   netns: 6 * MINUTE_MS,
   e2e: 10 * MINUTE_MS,
+  sweep: MINUTE_MS,
 };
+/** Labs of this run's tests carry it. */
+const RUN = `test-${process.pid}`;
 
 const COMMANDS = {
   build: { about: "build dist/apollo", run: (bun) => runBuild(bun) },
@@ -138,7 +141,8 @@ async function bunTests(bun, suite) {
   // "./" makes it a path; without it Bun takes it for a pattern and runs more than that.
   const argv = [bun, "test", ...files.map((path) => `./${path}`)];
   const deadlineMs = DEADLINE_MS[suite];
-  const code = await run(argv, { deadlineMs, tee: (bytes) => output.push(bytes) });
+  const env = { ...process.env, APOLLO_LAB_RUN: RUN };
+  const code = await run(argv, { deadlineMs, env, tee: (bytes) => output.push(bytes) });
   const { passed, failed, complete } = parseBunSummary(Buffer.concat(output).toString("utf8"));
   // A crash, or a failure outside any test, leaves no failed test behind: it is one.
   const crashed = code !== 0 && failed === 0 ? 1 : 0;
@@ -147,14 +151,23 @@ async function bunTests(bun, suite) {
     : code === null
       ? `  (no end after ${deadlineMs / 1000} s)`
       : "  (ended without a summary)";
-  return [{ suite, passed, failed: failed + (crashed || (complete ? 0 : 1)), ms: Date.now() - startMs, note }];
+  const results = [{ suite, passed, failed: failed + (crashed || (complete ? 0 : 1)), ms: Date.now() - startMs, note }];
+  return suite === "unit" ? results : [...results, await sweep(bun, suite)];
+}
+
+/** Removes labs that the suite left behind, which is a failure of its own. */
+async function sweep(bun, suite) {
+  const startMs = Date.now();
+  const code = await run([bun, join(ROOT, "tools/sweep-labs.ts"), RUN], { deadlineMs: DEADLINE_MS.sweep });
+  const failed = code === 0 ? 0 : 1;
+  return { suite: `${suite} clean`, passed: 1 - failed, failed, ms: Date.now() - startMs, note: "" };
 }
 
 /** Runs a program in its own process group, handing signals on; null when the deadline came first. */
-function run([program, ...rest], { deadlineMs, tee, stdout = 1 } = {}) {
+function run([program, ...rest], { deadlineMs, tee, stdout = 1, env: given = process.env } = {}) {
   return new Promise((resolve) => {
     const piped = tee === undefined ? stdout : "pipe";
-    const env = { ...process.env, ...(tee !== undefined && process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
+    const env = { ...given, ...(tee !== undefined && process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
     // A group of its own only with a deadline: a program at the terminal must get Ctrl-C from the terminal.
     const detached = deadlineMs !== undefined;
     const child = spawn(program, rest, {

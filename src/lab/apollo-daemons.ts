@@ -4,7 +4,10 @@ import { AppError } from "../model/error.ts";
 import { labPaths } from "./lab-paths.ts";
 import { SERVER_NODE } from "./lab-plan.ts";
 import type { LabNode } from "./lab-plan.ts";
+import { processOf } from "./lab-state.ts";
+import { withLogTail } from "./log-tail.ts";
 import { execInHost, startDaemon } from "./node-command.ts";
+import { listInNamespace } from "./process-table.ts";
 import { waitFor } from "./wait-for.ts";
 import type { WaitOptions } from "./wait-for.ts";
 
@@ -14,6 +17,8 @@ export const SERVER_PORT = 8443;
 export const SERVER_TLS_NAME = "server.apollo.internal";
 
 const SERVER_TIMEOUT_MS = 30_000;
+/** A daemon that was just started may not be the program yet: only one that stays away has ended. */
+const MISSED_MAX = 3;
 const JOIN_TIMEOUT_MS = 60_000;
 
 export type WaitHooks = Pick<WaitOptions, "signal" | "onProgress">;
@@ -44,19 +49,36 @@ export function parseAdminConfig(text: string): AdminConfig {
 /** Starts the server on its node and waits until it answers there; returns its own admin.json. */
 export async function startServer(lab: string, node: LabNode, hooks: WaitHooks = {}): Promise<AdminConfig> {
   const argv = ["apollo", "server", "--data-dir", DATA_DIR, "--advertise", node.address];
-  await startDaemon(lab, node.name, { log: "apollo", argv });
   const disk = labPaths(lab).node(node.name).apollo;
   const url = `https://127.0.0.1:${SERVER_PORT}/api/info`;
-  await waitFor(
-    // Whether it is the right server is settled later, by its key; this only asks whether it is there.
-    async () => (await execInHost(lab, node.name, ["curl", "-skf", "-m", "2", url])).code === 0,
-    { what: `the server (log: ${labPaths(lab).logs}/${node.name}-apollo.log)`, timeoutMs: SERVER_TIMEOUT_MS, ...hooks },
+  return withLogTail(
+    lab,
+    () => [`${node.name}-apollo`],
+    async () => {
+      await startDaemon(lab, node.name, { log: "apollo", argv });
+      let missed = 0;
+      const state = await waitFor<"up" | "ended">(
+        async () => {
+          // Whether it is the right server is settled later, by its key; this only asks whether it is there.
+          if ((await execInHost(lab, node.name, ["curl", "-skf", "-m", "2", url])).code === 0) return "up";
+          missed = isRunning(lab, node.name) ? 0 : missed + 1;
+          return missed > MISSED_MAX ? "ended" : null;
+        },
+        { what: "the server", timeoutMs: SERVER_TIMEOUT_MS, ...hooks },
+      );
+      if (state === "ended") throw new AppError("unavailable", "Cannot start the server: it ended by itself");
+      return waitFor(() => Promise.resolve(parseAdminConfig(readDisk(`${disk}/admin.json`))), {
+        what: "the server's admin.json",
+        timeoutMs: SERVER_TIMEOUT_MS,
+        ...hooks,
+      });
+    },
   );
-  return waitFor(() => Promise.resolve(parseAdminConfig(readDisk(`${disk}/admin.json`))), {
-    what: "the server's admin.json",
-    timeoutMs: SERVER_TIMEOUT_MS,
-    ...hooks,
-  });
+}
+
+/** True while a server or agent runs on the node. */
+export function isRunning(lab: string, node: string): boolean {
+  return listInNamespace(processOf(lab, node)).some(({ argv }) => argv[0]?.split("/").at(-1) === "apollo");
 }
 
 export function readJoinToken(lab: string): string {
@@ -86,20 +108,28 @@ export async function awaitHosts(
   // The token goes in by standard input: the argv of a process is everyone's to read.
   const stdin = `header = "Authorization: Bearer ${admin.token}"\n`;
   const schema = z.array(z.object({ name: z.string(), phase: z.string() }));
-  await waitFor(
+  let missing = names;
+  let missed = 0;
+  await withLogTail(
+    lab,
+    () => missing.map((name) => `${name}-apollo`),
     async () => {
-      const { code, stdout } = await execInHost(lab, SERVER_NODE, argv, { stdin });
-      if (code !== 0) throw new AppError("unavailable", `the server does not list hosts (curl exit code ${code})`);
-      const up = schema.parse(JSON.parse(stdout)).flatMap((host) => (host.phase === "up" ? [host.name] : []));
-      const missing = names.filter((name) => !up.includes(name));
-      if (missing.length > 0) throw new AppError("unavailable", `${missing.join(", ")} not up`);
-      return true;
-    },
-    {
-      what: `${names.length} hosts to be up (logs: ${labPaths(lab).logs})`,
-      timeoutMs: JOIN_TIMEOUT_MS,
-      intervalMs: 200,
-      ...hooks,
+      const dead = await waitFor<readonly string[]>(
+        async () => {
+          const { code, stdout } = await execInHost(lab, SERVER_NODE, argv, { stdin });
+          if (code !== 0) throw new AppError("unavailable", `the server does not list hosts (curl exit code ${code})`);
+          const up = schema.parse(JSON.parse(stdout)).flatMap((host) => (host.phase === "up" ? [host.name] : []));
+          missing = names.filter((name) => !up.includes(name));
+          const ended = missing.filter((name) => !isRunning(lab, name));
+          missed = ended.length === 0 ? 0 : missed + 1;
+          if (missing.length === 0 || missed > MISSED_MAX) return ended;
+          throw new AppError("unavailable", `${missing.join(", ")} not up`);
+        },
+        { what: `${names.length} hosts to be up`, timeoutMs: JOIN_TIMEOUT_MS, intervalMs: 200, ...hooks },
+      );
+      missing = dead;
+      if (dead.length > 0)
+        throw new AppError("unavailable", `Cannot start the agent of ${dead.join(", ")}: it ended by itself`);
     },
   );
 }

@@ -1,5 +1,5 @@
-import { labPaths } from "./lab-paths.ts";
 import { REGISTRY, cgroupOf } from "./lab-plan.ts";
+import { withLogTail } from "./log-tail.ts";
 import { execInHost, startDaemon, writeInNode } from "./node-command.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -29,12 +29,18 @@ export async function startEngine(
   },
 ): Promise<void> {
   writeInNode(lab, node, "/etc/docker/daemon.json", renderEngineConfig(lab, node, options.config));
-  await startDaemon(lab, node, { log: "dockerd", argv: ["dockerd"] });
-  await waitFor(async () => (await execInHost(lab, node, ["docker", "version"], { timeoutMs: 5000 })).code === 0, {
-    what: `the engine of ${node} (log: ${labPaths(lab).logs}/${node}-dockerd.log)`,
-    timeoutMs: ENGINE_TIMEOUT_MS,
-    intervalMs: 200,
-    signal: options.signal,
-    onProgress: options.onProgress,
-  });
+  await withLogTail(
+    lab,
+    () => [`${node}-dockerd`],
+    async () => {
+      await startDaemon(lab, node, { log: "dockerd", argv: ["dockerd"] });
+      await waitFor(async () => (await execInHost(lab, node, ["docker", "version"], { timeoutMs: 5000 })).code === 0, {
+        what: `the engine of ${node}`,
+        timeoutMs: ENGINE_TIMEOUT_MS,
+        intervalMs: 200,
+        signal: options.signal,
+        onProgress: options.onProgress,
+      });
+    },
+  );
 }

@@ -5,7 +5,8 @@ import { describeLab } from "./demo.ts";
 import { downAllLabs, downLab, listLabTraces } from "./down-lab.ts";
 import { listLabs } from "./lab-status.ts";
 import type { LabStatus } from "./lab-status.ts";
-import { cutLink, healLink, openLab, startHost, stopHost, upLab } from "./lab.ts";
+import { cutLink, healLink, startHost, stopHost } from "./lab-control.ts";
+import { upLab } from "./lab.ts";
 import { argvInNode, nodeEnv } from "./node-command.ts";
 import { ownBinary } from "./own-binary.ts";
 

@@ -11,6 +11,7 @@ const STATE: LabState = {
   phase: "up",
   createdAtMs: 1,
   owner: { pid: 10, startTicks: 20 },
+  run: null,
   engineConfig: { bridge: "apollo0" },
   processes: { fabric: { pid: 11, startTicks: 21 } },
   forwards: [{ node: "s1", targetPort: 8443, localPort: 40000 }],

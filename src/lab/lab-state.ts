@@ -25,6 +25,8 @@ export interface LabState {
   readonly createdAtMs: number;
   /** The process that runs or ran `up`. */
   readonly owner: ProcessRef;
+  /** The test run that made it (environment APOLLO_LAB_RUN), so that what a crashed test leaves can be told from a user's labs. */
+  readonly run: string | null;
   /** Extra settings of every engine's daemon.json. */
   readonly engineConfig: Readonly<Record<string, unknown>>;
   /** Process 1 of `gate`, `fabric` and each node that is on; with start times, so that no stranger is taken for it. */
@@ -40,6 +42,7 @@ const labState = z.object({
   phase: z.enum(["starting", "up"]),
   createdAtMs: z.number(),
   owner: processRef,
+  run: z.string().nullable(),
   engineConfig: z.record(z.string(), z.unknown()),
   processes: z.record(z.string(), processRef),
   forwards: z.array(z.object({ node: z.string(), targetPort: z.number().int(), localPort: z.number().int() })),
@@ -99,13 +102,18 @@ export function listLabNames(): readonly string[] {
   }
 }
 
-/** @throws AppError `not-found` when there is no such lab, `unavailable` when the node is off. */
-export function processOf(lab: string, part: string): ProcessRef {
+/** @throws AppError `not-found` when there is no such lab. */
+export function requireLabState(lab: string): LabState {
   const state = readLabState(lab);
   if (state === null) {
     throw new AppError("not-found", `Cannot find lab "${lab}"`, { hint: "apollo lab up, or apollo lab status" });
   }
-  const found = state.processes[part];
+  return state;
+}
+
+/** @throws AppError `not-found` when there is no such lab, `unavailable` when the node is off. */
+export function processOf(lab: string, part: string): ProcessRef {
+  const found = requireLabState(lab).processes[part];
   if (found === undefined || !isAlive(found)) {
     throw new AppError("unavailable", `Cannot reach "${part}" of lab "${lab}": it is not running`, {
       hint: `apollo lab start ${part}`,

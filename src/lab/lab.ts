@@ -3,22 +3,21 @@ import { mkdirSync } from "node:fs";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { SERVER_PORT, awaitHosts, readJoinToken, startAgent, startServer, writeAdminConfig } from "./apollo-daemons.ts";
-import { bootNode, endHolder, placeBinary, startHolder } from "./boot-node.ts";
-import { downLab, removeNodeRemains } from "./down-lab.ts";
+import { bootNode, placeBinary, startHolder } from "./boot-node.ts";
+import { downLab } from "./down-lab.ts";
 import { startEngine } from "./engine.ts";
-import { cutOneWay, healOneWay, startFabric, startRegistry, startResolver } from "./fabric.ts";
+import { startFabric, startRegistry, startResolver } from "./fabric.ts";
 import { startForward } from "./forward.ts";
 import { labPaths } from "./lab-paths.ts";
 import { SERVER_NODE, labNameFrom, nodeOf, planLab } from "./lab-plan.ts";
 import type { LabNode, LabPlan } from "./lab-plan.ts";
-import { claimLabName, processOf, readLabState, writeLabState } from "./lab-state.ts";
+import { claimLabName, requireLabState, writeLabState } from "./lab-state.ts";
 import type { LabForward, LabParts, LabState } from "./lab-state.ts";
 import { execInHost, mustExec } from "./node-command.ts";
 import type { ExecOptions } from "./node-command.ts";
-import { listInNamespace, processRef, signalProcess } from "./process-table.ts";
+import { processRef } from "./process-table.ts";
 import type { ProcessRef } from "./process-table.ts";
 import type { CommandResult } from "./run-command.ts";
-import { waitFor } from "./wait-for.ts";
 
 export interface LabOptions {
   /** Default: a name of its own. */
@@ -82,7 +81,7 @@ export class Lab {
 
 /** @throws AppError `not-found`, or `unavailable` for a lab that did not come up. */
 export function openLab(name: string): Lab {
-  const state = requireState(name);
+  const state = requireLabState(name);
   if (state.phase !== "up") {
     throw new AppError("unavailable", `Cannot use lab "${name}": it did not come up`, {
       hint: `apollo lab down ${name}`,
@@ -130,6 +129,7 @@ class LabStart {
       phase: "starting",
       createdAtMs: systemClock.nowMs(),
       owner,
+      run: process.env["APOLLO_LAB_RUN"] ?? null,
       engineConfig: options.engineConfig ?? {},
       processes: {},
       forwards: [],
@@ -204,92 +204,8 @@ async function allOrFirstError(steps: readonly Promise<void>[]): Promise<void> {
   if (failed !== undefined) throw failed.reason;
 }
 
-/** Power off, without warning: RAM, kernel state and processes are gone, the disk is kept. */
-export async function stopHost(lab: string, host: string): Promise<void> {
-  const state = requireState(lab);
-  nodeOf(planLab(lab, state.hosts), host);
-  const { [host]: holder, ...processes } = state.processes;
-  if (holder === undefined)
-    throw new AppError("conflict", `Cannot stop ${host}: it is off`, { hint: `apollo lab start ${host}` });
-  await endHolder(host, holder);
-  await removeNodeRemains(lab, host);
-  writeLabState({ ...state, processes });
-}
-
-/** Power on: boots from its disk and starts what ran there. Does not wait for the cluster to notice. */
-export async function startHost(lab: string, host: string, onProgress?: (text: string) => void): Promise<void> {
-  const state = requireState(lab);
-  const plan = planLab(lab, state.hosts);
-  const node = nodeOf(plan, host);
-  if (state.processes[host] !== undefined) {
-    throw new AppError("conflict", `Cannot start ${host}: it is on`, { hint: `apollo lab stop ${host}` });
-  }
-  // After a crash of the machine's own making there may be a namespace without a process.
-  await removeNodeRemains(lab, host);
-  const holder = await bootNode(plan, node);
-  writeLabState({ ...state, processes: { ...state.processes, [host]: holder } });
-  if (node.role === "host") await startEngine(lab, host, { config: state.engineConfig, onProgress });
-  if (state.parts === "all") await startDaemonOf(lab, host);
-}
-
-/** Starts the server or agent of a node that is on; the counterpart of `endDaemonOf`. */
-export async function startDaemonOf(lab: string, host: string): Promise<void> {
-  const plan = planLab(lab, requireState(lab).hosts);
-  const node = nodeOf(plan, host);
-  if (node.role === "server") await startServer(lab, node);
-  else await startAgent(lab, node, { address: nodeOf(plan, SERVER_NODE).address, token: readJoinToken(lab) });
-}
-
-/**
- * Ends one of a node's own programs, waiting until it is gone: `apollo` (server or agent), `dockerd`, `haproxy`.
- * @returns how many processes got the signal.
- */
-export async function endDaemonOf(lab: string, host: string, program: string, signal: NodeJS.Signals): Promise<number> {
-  const init = processOf(lab, host);
-  const found = listInNamespace(init).filter(({ argv }) => argv[0]?.split("/").at(-1) === program);
-  const told = found.filter((process) => signalProcess(process, signal));
-  const gone = (): boolean => told.every((process) => processRef(process.pid)?.startTicks !== process.startTicks);
-  await waitFor(() => Promise.resolve(gone()), { what: `the end of ${program} on ${host}`, timeoutMs: 30_000 });
-  return told.length;
-}
-
-/** Cuts what goes from `from` to `to`, and unless `oneWay` also back. */
-export async function cutLink(
-  lab: string,
-  from: string,
-  to: string,
-  options: { readonly oneWay?: boolean } = {},
-): Promise<void> {
-  const [a, b] = linkEnds(lab, from, to);
-  await cutOneWay(lab, a, b);
-  if (options.oneWay !== true) await cutOneWay(lab, b, a);
-}
-
-export async function healLink(
-  lab: string,
-  from: string,
-  to: string,
-  options: { readonly oneWay?: boolean } = {},
-): Promise<void> {
-  const [a, b] = linkEnds(lab, from, to);
-  await healOneWay(lab, a, b);
-  if (options.oneWay !== true) await healOneWay(lab, b, a);
-}
-
-function linkEnds(lab: string, from: string, to: string): readonly [LabNode, LabNode] {
-  const plan = planLab(lab, requireState(lab).hosts);
-  if (from === to) throw new AppError("invalid", `Cannot cut ${from} from itself`);
-  return [nodeOf(plan, from), nodeOf(plan, to)];
-}
-
-function requireState(lab: string): LabState {
-  const state = readLabState(lab);
-  if (state === null) throw new AppError("not-found", `Cannot find lab "${lab}"`, { hint: "apollo lab status" });
-  return state;
-}
-
 function requireForward(lab: string, host: string, targetPort: number): LabForward {
-  const found = requireState(lab).forwards.find((item) => item.node === host && item.targetPort === targetPort);
+  const found = requireLabState(lab).forwards.find((item) => item.node === host && item.targetPort === targetPort);
   if (found === undefined) throw new AppError("not-found", `Cannot find a forwarder to ${host}:${targetPort}`);
   return found;
 }

@@ -19,6 +19,8 @@ export interface CommandResult {
 }
 
 const TIMEOUT_MS = 20_000;
+/** After the program's end, what is still in its pipes has this long to arrive. */
+const DRAIN_MS = 500;
 /** Output beyond this is a mistake of the caller: it would fill the memory. */
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -53,14 +55,19 @@ export function runCommand(argv: readonly string[], options: CommandOptions = {}
       clearTimeout(timer);
       reject(new AppError("unavailable", `Cannot run ${quote(argv)}: ${cause.message}`, { cause }));
     });
-    child.on("close", (code, signal) => {
+    const finish = (code: number | null, signal: NodeJS.Signals | null): void => {
       clearTimeout(timer);
+      clearTimeout(drain);
       if (timedOut) {
         reject(new AppError("unavailable", `Cannot finish ${quote(argv)}: not done after ${timeoutMs} ms`));
         return;
       }
       resolve({ code: code ?? (signal === null ? 1 : 128), stdout: stdout.text(), stderr: stderr.text() });
-    });
+    };
+    let drain: NodeJS.Timeout | undefined;
+    // A daemon that the program left behind may hold its pipes for ever: the output that came by then is the output.
+    child.on("exit", (code, signal) => (drain = setTimeout(() => finish(code, signal), DRAIN_MS)));
+    child.on("close", finish);
   });
 }
 

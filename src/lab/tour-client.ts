@@ -16,7 +16,8 @@ export interface ApiAnswer {
 /** Who a request says it is. `basic` is what Marathon's clients send. */
 export type ApiLogin = "bearer" | "basic" | "none";
 
-const CLI_TIMEOUT_MS = 60_000;
+/** Commands that change apps wait for the deployment. */
+const CLI_TIMEOUT_MS = 120_000;
 const API_TIMEOUT_S = 20;
 
 /** Talks to a lab's server from the machine, by a person's two ways: the CLI, and HTTP (with curl, not with our own client). */

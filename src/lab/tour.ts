@@ -1,11 +1,13 @@
 import type { Lab } from "./lab.ts";
-import { tourFailure, tourScale, tourVersions } from "./tour-change.ts";
+import { tourScale, tourVersions } from "./tour-change.ts";
 import type { WatchConsole } from "./tour-change.ts";
 import { TourClient } from "./tour-client.ts";
 import { tourDeploy } from "./tour-deploy.ts";
 import { tourDestroy } from "./tour-destroy.ts";
 import { tourHosts, tourImages } from "./tour-hosts.ts";
-import { tourDns, tourIngress, tourReach } from "./tour-reach.ts";
+import { tourFailure } from "./tour-failure.ts";
+import { tourDns } from "./tour-dns.ts";
+import { tourIngress, tourReach } from "./tour-reach.ts";
 import { TourEnded, TourReport } from "./tour-report.ts";
 import { TourWorld } from "./tour-world.ts";
 

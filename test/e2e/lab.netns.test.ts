@@ -3,15 +3,19 @@ import { spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { describeError } from "../../src/model/error.ts";
 import { downLab, listLabTraces } from "../../src/lab/down-lab.ts";
+import { startForward } from "../../src/lab/forward.ts";
 import { WEB_IMAGE, publishWebImage } from "../../src/lab/images.ts";
 import { labPaths } from "../../src/lab/lab-paths.ts";
 import { namespaceOf } from "../../src/lab/lab-plan.ts";
+import { processOf } from "../../src/lab/lab-state.ts";
 import { labStatus } from "../../src/lab/lab-status.ts";
-import { cutLink, endDaemonOf, healLink, openLab, startHost, stopHost, upLab } from "../../src/lab/lab.ts";
+import { cutLink, endDaemonOf, healLink, startHost, stopHost } from "../../src/lab/lab-control.ts";
+import { openLab, upLab } from "../../src/lab/lab.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import { listMarked } from "../../src/lab/process-table.ts";
 import { mustRun } from "../../src/lab/run-command.ts";
 import { waitFor } from "../../src/lab/wait-for.ts";
+import { LAB_UP_PROGRAM } from "./lab-up.fixture.ts";
 
 const LAB_TIMEOUT_MS = 120_000;
 const suffix = crypto.randomUUID().slice(0, 6);
@@ -77,6 +81,11 @@ test(
     const asked = ["docker", "exec", one, "nslookup", "outside.test"];
     expect((await lab.exec("h1", asked)).stdout).toContain("203.0.113.7");
     expect((await lab.exec("h1", ["docker", "exec", one, "ping", "-c1", "-W2", "203.0.113.7"])).code).toBe(0);
+
+    const [gate, fabric] = [processOf(first, "gate"), processOf(first, "fabric")];
+    const { localPort } = await startForward(first, { gate, fabric }, { node: lab.node("h3"), port: 8080 });
+    const response = await fetch(`http://127.0.0.1:${localPort}/`, { signal: AbortSignal.timeout(5000) });
+    expect(await response.text()).toBe("ok\n");
 
     await lab.mustExec("h1", ["touch", "/root/kept", "/tmp/lost"]);
     await stopHost(first, "h1");
@@ -158,8 +167,7 @@ test(
   async () => {
     for (const step of ["fabric", "engine", "up"]) {
       const name = `t4-${suffix}`;
-      const fixture = new URL("lab-up.fixture.ts", import.meta.url).pathname;
-      const child = spawn(process.execPath, [fixture, name], { stdio: ["ignore", "pipe", "inherit"] });
+      const child = spawn(process.execPath, [LAB_UP_PROGRAM, name], { stdio: ["ignore", "pipe", "inherit"] });
       await new Promise<void>((resolve) => {
         child.stdout.setEncoding("utf8").on("data", (text: string) => {
           if (text.split("\n").some((line) => line.includes(step))) child.kill("SIGKILL");
