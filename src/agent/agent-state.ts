@@ -44,6 +44,7 @@ export type Topic =
   | "local"
   | "reports"
   | "health"
+  | "applied"
   | "connection"
   | "conditions";
 
@@ -149,12 +150,21 @@ export class AgentState {
 
   /** "dns" and "ingress" say which catalog revision they serve. */
   setApplied(part: "dns" | "ingress", revision: number): void {
+    const before = this.appliedRevision();
     this.#applied.set(part, revision);
+    // A drain waits for the slowest host: the server is to hear of it at once.
+    if (this.appliedRevision() !== before) this.emit("applied");
   }
 
   /** The revision that everything on this host serves at least. */
   appliedRevision(): number {
-    return this.#applied.size === 0 ? this.catalogRevision : Math.min(...this.#applied.values());
+    return Math.min(this.catalogRevision, ...this.#applied.values());
+  }
+
+  /** Revisions of a former server do not compare with those of this one. */
+  #forgetRevisions(): void {
+    this.catalogRevision = 0;
+    for (const part of this.#applied.keys()) this.#applied.set(part, 0);
   }
 
   setConnected(connected: boolean): void {
@@ -167,6 +177,7 @@ export class AgentState {
     switch (message.type) {
       case "welcome": {
         const { hostId, hostName, settings, blocks, epoch } = message;
+        if (this.identity?.epoch !== epoch) this.#forgetRevisions();
         this.identity = { hostId, hostName, settings, blocks, epoch };
         this.emit("identity");
         return;

@@ -1,0 +1,104 @@
+import { AppError } from "../model/error.ts";
+import { parseHostName } from "../model/ids.ts";
+import { parseIpv4 } from "../model/ip.ts";
+import type { Ipv4 } from "../model/ip.ts";
+
+/** Everything an agent has to know to start; made once, from defaults, environment and flags. */
+export interface AgentConfig {
+  readonly name: string;
+  /** Address that other hosts reach this one by. */
+  readonly address: Ipv4;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly dataDir: string;
+  readonly dockerSocket: string;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+  /** Where and with what to join; null fields once the host has joined. */
+  readonly serverUrl: string | null;
+  readonly token: string | null;
+}
+
+/** What the command line gives. */
+export interface AgentFlags {
+  readonly dataDir?: string;
+  readonly server?: string;
+  readonly token?: string;
+  readonly name?: string;
+  readonly address?: string;
+  /** `key=value` each. */
+  readonly label?: readonly string[];
+}
+
+/** What this machine says of itself, where nothing else does. */
+export interface AgentDefaults {
+  readonly hostName: string;
+  /** Address of the default route's device; null when there is none. */
+  readonly address: Ipv4 | null;
+}
+
+/** The name in every server's certificate, whatever address is dialled. */
+export const SERVER_TLS_NAME = "server.apollo.internal";
+export const DEFAULT_AGENT_DATA_DIR = "/var/lib/apollo/agent";
+const DEFAULT_DOCKER_SOCKET = "/var/run/docker.sock";
+const DEFAULT_SERVER_PORT = "8443";
+const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+
+/** Later sources win: machine, environment (APOLLO_…), flags. @throws AppError `invalid` naming the setting. */
+export function parseAgentConfig(
+  flags: AgentFlags,
+  environment: Readonly<Record<string, string | undefined>>,
+  defaults: AgentDefaults,
+): AgentConfig {
+  const setting = (flag: string | undefined, variable: string): string | null => flag ?? (environment[variable] || null);
+  const address = setting(flags.address, "APOLLO_ADDRESS") ?? defaults.address;
+  if (address === null) {
+    throw new AppError("invalid", "Cannot start the agent: this machine has no default route to take its address from", {
+      hint: "Pass --address with the address that other hosts reach this one by",
+    });
+  }
+  const server = setting(flags.server, "APOLLO_SERVER");
+  return {
+    name: parseHostName(setting(flags.name, "APOLLO_NAME") ?? (defaults.hostName.split(".")[0] || "host")),
+    address: parseIpv4(address),
+    labels: parseLabels(flags.label ?? (environment["APOLLO_LABELS"] ?? "").split(",").filter((text) => text !== "")),
+    dataDir: setting(flags.dataDir, "APOLLO_DATA_DIR") ?? DEFAULT_AGENT_DATA_DIR,
+    dockerSocket: parseSocket(environment["APOLLO_DOCKER_SOCKET"] || DEFAULT_DOCKER_SOCKET),
+    logLevel: parseLogLevel(environment["APOLLO_LOG_LEVEL"] || "info"),
+    serverUrl: server === null ? null : parseServerUrl(server),
+    token: setting(flags.token, "APOLLO_TOKEN"),
+  };
+}
+
+/** Reads `https://host[:port]` or `host[:port]`; the port is 8443 by default. */
+export function parseServerUrl(text: string): string {
+  const withScheme = /^[a-z]+:\/\//i.test(text) ? text : `https://${text}`;
+  const url = URL.canParse(withScheme) ? new URL(withScheme) : null;
+  if (url === null || url.protocol !== "https:" || url.hostname === "" || (url.pathname !== "/" && url.pathname !== "")) {
+    throw new AppError("invalid", `Cannot use server "${text}": it must look like https://ADDRESS:PORT`, {
+      hint: `The port is ${DEFAULT_SERVER_PORT} unless the server was told otherwise`,
+    });
+  }
+  const given = /:\d+\/?$/.test(withScheme);
+  return `https://${url.hostname}:${given ? url.port || "443" : DEFAULT_SERVER_PORT}`;
+}
+
+function parseLabels(texts: readonly string[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf("=");
+      if (at < 1) throw new AppError("invalid", `Cannot use label "${text}": it must look like key=value`);
+      return [text.slice(0, at), text.slice(at + 1)];
+    }),
+  );
+}
+
+function parseSocket(text: string): string {
+  const path = text.replace(/^unix:\/\//, "");
+  if (!path.startsWith("/")) throw new AppError("invalid", `Cannot use Docker socket "${text}": it must be a path`);
+  return path;
+}
+
+function parseLogLevel(text: string): AgentConfig["logLevel"] {
+  const level = LOG_LEVELS.find((known) => known === text);
+  if (level === undefined) throw new AppError("invalid", `Cannot use log level "${text}": it must be one of ${LOG_LEVELS.join(", ")}`);
+  return level;
+}

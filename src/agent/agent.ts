@@ -1,0 +1,92 @@
+import type { HostResources } from "../model/host.ts";
+import type { Ipv4 } from "../model/ip.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Engine } from "../platform/ports/engine.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { Prober } from "../platform/ports/prober.ts";
+import type { Random } from "../platform/ports/random.ts";
+import type { StateFile } from "../platform/ports/state-file.ts";
+import type { Transport } from "../platform/ports/transport.ts";
+import { AgentState } from "./agent-state.ts";
+import type { AgentPart } from "./agent-state.ts";
+import { createContainersPart } from "./containers-part.ts";
+import type { ContainersPartOptions } from "./containers-part.ts";
+import { createHealthPart } from "./health-part.ts";
+import { createLastKnownPart, loadLastKnown } from "./last-known.ts";
+import { createLinkPart } from "./link-part.ts";
+
+/** What an agent is, whatever world it runs in. */
+export interface AgentSettings {
+  readonly serverUrls: readonly string[];
+  readonly agentVersion: string;
+  readonly address: Ipv4;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** The world: the real one, or the simulator's. */
+export interface AgentAdapters {
+  readonly engine: Engine;
+  readonly transport: Transport;
+  readonly prober: Prober;
+  readonly lastKnownFile: StateFile;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  resources(): Promise<HostResources>;
+}
+
+/** The parts that need more of the world than these adapters, made once the state is there. */
+export type MakeParts = (state: AgentState) => {
+  /** Also tells containers where to go. */
+  readonly network: AgentPart & ContainersPartOptions["network"];
+  /** Registration, DNS, ingress. */
+  readonly others: readonly AgentPart[];
+};
+
+export interface RunningAgent {
+  readonly state: AgentState;
+  /** Rejects when a part failed by a programmer's error: the process should end and be started again. */
+  readonly done: Promise<void>;
+  /** Ends all parts. Containers, DNS names in the kernel and HAProxy are left as they are. */
+  stop(): Promise<void>;
+}
+
+/** Starts the agent from what it knew last; a server is not needed. @throws AppError when its file cannot be read. */
+export async function startAgent(
+  settings: AgentSettings,
+  adapters: AgentAdapters,
+  makeParts: MakeParts,
+): Promise<RunningAgent> {
+  const { engine, transport, prober, lastKnownFile: file, clock, random, log, resources } = adapters;
+  const state = new AgentState();
+  const known = await loadLastKnown(file, log);
+  if (known !== null) state.restore(known);
+  const { network, others } = makeParts(state);
+  const parts: readonly AgentPart[] = [
+    createLastKnownPart({ state, file, clock, log }),
+    network,
+    createContainersPart({ state, engine, clock, log, hostAddress: settings.address, network }),
+    createHealthPart({ state, engine, prober, clock }),
+    ...others,
+    // Last: what it brings is seen by all the others.
+    createLinkPart({ ...settings, state, engine, transport, clock, random, log, resources }),
+  ];
+  const abort = new AbortController();
+  const done = Promise.all(
+    parts.map((part) =>
+      part.run(abort.signal).catch((error: unknown) => {
+        log.error(`The agent's part "${part.name}" failed`, { error });
+        abort.abort();
+        throw error;
+      }),
+    ),
+  ).then(() => undefined);
+  return {
+    state,
+    done,
+    stop: async () => {
+      abort.abort();
+      await done;
+    },
+  };
+}
