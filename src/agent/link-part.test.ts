@@ -67,13 +67,24 @@ function last(transport: FakeTransport): FakeServerEnd {
   return end;
 }
 
-function messages<Type extends AgentMessage["type"]>(end: FakeServerEnd, type: Type): readonly (AgentMessage & { type: Type })[] {
+function messages<Type extends AgentMessage["type"]>(
+  end: FakeServerEnd,
+  type: Type,
+): readonly (AgentMessage & { type: Type })[] {
   return end.received.filter((message): message is AgentMessage & { type: Type } => message.type === type);
 }
 
 function endpoint(id: string): Endpoint {
   return {
-    ...{ id, service: "web" as ServiceName, address: parseIpv4("10.2.1.5"), port: 80, protocol: "tcp", tags: [], meta: {} },
+    ...{
+      id,
+      service: "web" as ServiceName,
+      address: parseIpv4("10.2.1.5"),
+      port: 80,
+      protocol: "tcp",
+      tags: [],
+      meta: {},
+    },
     ...{ host: "alpha", container: "c", instanceId: null, appId: null, health: "passing" },
   };
 }
@@ -82,7 +93,11 @@ test("says hello, takes the welcome, counts as connected with the first whole li
   const { clock, state, transport, stop } = openWorld();
   transport.onMessage = () => undefined;
   await clock.advance(5);
-  expect(messages(last(transport), "hello")[0]).toMatchObject({ wireMin: 1, address: "192.168.0.7", labels: { disk: "ssd" } });
+  expect(messages(last(transport), "hello")[0]).toMatchObject({
+    wireMin: 1,
+    address: "192.168.0.7",
+    labels: { disk: "ssd" },
+  });
   last(transport).send(WELCOME);
   await clock.advance(5);
   expect(state.identity?.hostName).toBe("alpha");
@@ -220,29 +235,73 @@ test("logs and exec come as channels; input may come before the program runs", a
   let containerId = "";
   void engine
     .createContainer({
-      ...{ name: instance.id, image: "web", argv: ["sh", "-c", "echo hi; sleep 9"], entrypoint: null, env: {}, labels: {}, user: null },
-      ...{ tty: false, privileged: false, cpus: 0, memoryBytes: 0, hostname: null, network: "host", address: null, dns: [] },
+      ...{
+        name: instance.id,
+        image: "web",
+        argv: ["sh", "-c", "echo hi; sleep 9"],
+        entrypoint: null,
+        env: {},
+        labels: {},
+        user: null,
+      },
+      ...{
+        tty: false,
+        privileged: false,
+        cpus: 0,
+        memoryBytes: 0,
+        hostname: null,
+        network: "host",
+        address: null,
+        dns: [],
+      },
       ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
     })
     .then((id) => engine.startContainer((containerId = id)));
   await clock.advance(50);
   state.setReport(instance.id, {
-    ...{ phase: "running", containerId, address: parseIpv4("10.2.1.5"), startedAtMs: 0, health: "none", checks: [], condemned: false },
+    ...{
+      phase: "running",
+      containerId,
+      address: parseIpv4("10.2.1.5"),
+      startedAtMs: 0,
+      health: "none",
+      checks: [],
+      condemned: false,
+    },
   });
   const end = last(transport);
-  end.send({ type: "open", channel: 1, request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null } });
-  end.send({ type: "open", channel: 2, request: { kind: "exec", instanceId: instance.id, argv: ["cat"], tty: false, stdin: true } });
+  end.send({
+    type: "open",
+    channel: 1,
+    request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null },
+  });
+  end.send({
+    type: "open",
+    channel: 2,
+    request: { kind: "exec", instanceId: instance.id, argv: ["cat"], tty: false, stdin: true },
+  });
   end.send({ type: "data", channel: 2, bytes: Buffer.from("typed").toString("base64") });
   end.send({ type: "data", channel: 2, bytes: "" });
   const unknown = assignmentOf("zz").instance.id;
-  end.send({ type: "open", channel: 3, request: { kind: "logs", instanceId: unknown, follow: true, tail: 5, sinceMs: null } });
+  end.send({
+    type: "open",
+    channel: 3,
+    request: { kind: "logs", instanceId: unknown, follow: true, tail: 5, sinceMs: null },
+  });
   await clock.advance(100);
   const said = (channel: number): string =>
-    messages(end, "data").filter((message) => message.channel === channel).map(({ bytes }) => Buffer.from(bytes, "base64").toString()).join("");
+    messages(end, "data")
+      .filter((message) => message.channel === channel)
+      .map(({ bytes }) => Buffer.from(bytes, "base64").toString())
+      .join("");
   expect(said(1)).toBe("hi\n");
   expect(said(2)).toBe("typed");
   const closes = messages(end, "close").toSorted((x, y) => x.channel - y.channel);
-  expect(closes.map(({ channel, exitCode }) => [channel, exitCode])).toEqual([[1, null], [2, 0], [3, null]]);
+  expect(closes.map(({ channel, exitCode }) => [channel, exitCode])).toEqual([
+    [1, null],
+    [2, 0],
+    [3, null],
+  ]);
   expect(closes[2]?.error).toContain("does not run on this host");
   await stop();
 });
@@ -252,15 +311,36 @@ test("output waits while the connection is full", async () => {
   const { instance } = assignmentOf("a");
   void engine
     .createContainer({
-      ...{ name: instance.id, image: "web", argv: ["sh", "-c", "echo hi; sleep 9"], entrypoint: null, env: {}, labels: {}, user: null },
-      ...{ tty: false, privileged: false, cpus: 0, memoryBytes: 0, hostname: null, network: "host", address: null, dns: [] },
+      ...{
+        name: instance.id,
+        image: "web",
+        argv: ["sh", "-c", "echo hi; sleep 9"],
+        entrypoint: null,
+        env: {},
+        labels: {},
+        user: null,
+      },
+      ...{
+        tty: false,
+        privileged: false,
+        cpus: 0,
+        memoryBytes: 0,
+        hostname: null,
+        network: "host",
+        address: null,
+        dns: [],
+      },
       ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
     })
     .then((id) => engine.startContainer(id));
   await clock.advance(50);
   expect(state.connected).toBe(true);
   transport.bufferedBytes = 1024 * 1024;
-  last(transport).send({ type: "open", channel: 1, request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null } });
+  last(transport).send({
+    type: "open",
+    channel: 1,
+    request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null },
+  });
   await clock.advance(500);
   expect(messages(last(transport), "data")).toEqual([]);
   transport.bufferedBytes = 0;

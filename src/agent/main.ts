@@ -10,6 +10,7 @@ import { DockerEngine } from "../platform/docker/docker-engine.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { pinoLog } from "../platform/log/pino-log.ts";
 import type { Engine } from "../platform/ports/engine.ts";
+import type { Log } from "../platform/ports/log.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
@@ -27,7 +28,7 @@ export interface AgentSurroundings {
   readonly address: Ipv4 | null;
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
-  makeParts(config: AgentConfig, engine: Engine): MakeParts;
+  makeParts(config: AgentConfig, engine: Engine, log: Log): MakeParts;
 }
 
 /** Runs the agent of this host until the signal aborts; the first time it joins. @throws AppError when it cannot. */
@@ -50,14 +51,18 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
       log,
       resources,
     },
-    around.makeParts(config, engine),
+    around.makeParts(config, engine, log),
   );
   signal.addEventListener("abort", () => void agent.stop());
   if (signal.aborted) await agent.stop();
   await agent.done;
 }
 
-async function findMembership(config: AgentConfig, around: AgentSurroundings, resources: () => Promise<HostResources>): Promise<Membership> {
+async function findMembership(
+  config: AgentConfig,
+  around: AgentSurroundings,
+  resources: () => Promise<HostResources>,
+): Promise<Membership> {
   const file = diskFile(join(config.dataDir, "agent.json"));
   const membership = await readMembership(file);
   if (membership !== null) return membership;

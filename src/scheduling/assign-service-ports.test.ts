@@ -14,7 +14,9 @@ const withPorts = (...ports: number[]): AppSpec => ({ ports: ports.map(port) }) 
 const portsOf = (spec: AppSpec): number[] => spec.ports.map((each) => each.servicePort);
 
 test("assignServicePorts() gives the lowest free numbers and keeps chosen ones", () => {
-  expect(portsOf(assignServicePorts(withPorts(0, 10_001, 0), null, new Set([10_000])))).toEqual([10_002, 10_001, 10_003]);
+  expect(portsOf(assignServicePorts(withPorts(0, 10_001, 0), null, new Set([10_000])))).toEqual([
+    10_002, 10_001, 10_003,
+  ]);
 });
 
 test("assignServicePorts() keeps the number of the same index over an update", () => {
@@ -22,6 +24,8 @@ test("assignServicePorts() keeps the number of the same index over an update", (
 });
 
 test("assignServicePorts() says when the range is used up", () => {
-  const all = new Set(Array.from({ length: SERVICE_PORT_END - SERVICE_PORT_MIN }, (_, index) => SERVICE_PORT_MIN + index));
+  const all = new Set(
+    Array.from({ length: SERVICE_PORT_END - SERVICE_PORT_MIN }, (_, index) => SERVICE_PORT_MIN + index),
+  );
   expect(() => assignServicePorts(withPorts(0), null, all)).toThrow("already in use");
 });

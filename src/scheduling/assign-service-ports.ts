@@ -17,7 +17,10 @@ export function assignServicePorts(spec: AppSpec, before: AppSpec | null, used: 
   const lowestFree = (): number => {
     while (taken.has(next)) next += 1;
     if (next >= SERVICE_PORT_END) {
-      throw new AppError("unavailable", `All ports in the range [${SERVICE_PORT_MIN}-${SERVICE_PORT_END}) are already in use`);
+      throw new AppError(
+        "unavailable",
+        `All ports in the range [${SERVICE_PORT_MIN}-${SERVICE_PORT_END}) are already in use`,
+      );
     }
     taken.add(next);
     return next;

@@ -14,6 +14,7 @@ import { ChannelTable } from "./channel-table.ts";
 import { ClusterState } from "./cluster-state.ts";
 import { RolloutSubject } from "./rollout-subject.ts";
 import { ServerApps } from "./server-apps.ts";
+import { Turns } from "./turns.ts";
 
 export interface ClusterServerDeps {
   readonly store: Store;
@@ -64,8 +65,10 @@ export class ClusterServer {
       log,
     });
     this.rollout = new RolloutSubject({ state, hub: this.hub, catalog: this.catalog, clock, random, presenceOf, log });
+    const turns = new Turns();
     this.apps = new ServerApps({
       state,
+      turns,
       hub: this.hub,
       clock,
       random,
@@ -77,6 +80,7 @@ export class ClusterServer {
     this.#loop = new ReconcileLoop(this.rollout, {
       clock,
       resyncMs: () => Math.max(0, Math.min(RESYNC_MS, (this.rollout.nextWakeMs ?? Infinity) - clock.nowMs())),
+      within: (pass) => turns.take(pass),
       onFailure: (error) => log.error("rollout pass failed", { error: error.message, cause: error.cause }),
       // What a pass stored shows in the next one; it is clean and plans nothing when all is as wanted.
       onPass: (_clean, actions) => (actions.length > 0 ? this.#loop.poke() : undefined),

@@ -20,6 +20,7 @@ import { planKill } from "../scheduling/plan-kill.ts";
 import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import type { AgentHub } from "./agent-hub.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
+import type { Turns } from "./turns.ts";
 
 /** Versions of an app kept for rollback, as Marathon's zk_max_versions. */
 const VERSIONS_MAX = 50;
@@ -33,6 +34,8 @@ export interface ServerAppsDeps {
   readonly problems: () => readonly Problem[];
   /** Stores what a plan decided about instances. */
   readonly applyRollout: (actions: readonly RolloutAction[]) => Promise<void>;
+  /** Shared with the scheduler's passes: neither plans on what the other is about to store. */
+  readonly turns: Turns;
   /** The rollout should look. */
   readonly wake: () => void;
 }
@@ -40,8 +43,6 @@ export interface ServerAppsDeps {
 /** `AppService` over the store: every change is planned, then stored in one commit, one change after another. */
 export class ServerApps implements AppService {
   readonly #deps: ServerAppsDeps;
-  /** Changes queue here: each is planned on the state that the one before it left. */
-  #turn: Promise<unknown> = Promise.resolve();
 
   constructor(deps: ServerAppsDeps) {
     this.#deps = deps;
@@ -87,11 +88,11 @@ export class ServerApps implements AppService {
   }
 
   change(changes: readonly AppChange[], options: ChangeOptions): Promise<DeploymentRef> {
-    return this.#inTurn(() => this.#store(this.#plan(changes, options)));
+    return this.#deps.turns.take(() => this.#store(this.#plan(changes, options)));
   }
 
   cancelDeployment(id: DeploymentId, options: ChangeOptions): Promise<DeploymentRef | null> {
-    return this.#inTurn(async () => {
+    return this.#deps.turns.take(async () => {
       const { state } = this.#deps;
       const deployment = state.deployments.get(id);
       if (deployment === undefined) throw new AppError("not-found", `DeploymentPlan ${id} does not exist`);
@@ -107,7 +108,7 @@ export class ServerApps implements AppService {
     ids: readonly InstanceId[],
     options: ChangeOptions & { readonly scale: boolean },
   ): Promise<{ readonly killed: readonly InstanceView[]; readonly deployment: DeploymentRef | null }> {
-    return this.#inTurn(async () => {
+    return this.#deps.turns.take(async () => {
       const { state } = this.#deps;
       const { killed, actions, scaling } = planKill({ ...state, ids, statuses: this.#deps.hub.statuses });
       const views = killed.map((instance) => this.#instanceView(instance, state.apps.get(instance.appId)));
@@ -120,19 +121,12 @@ export class ServerApps implements AppService {
   }
 
   resetBackoff(id: AppId): Promise<boolean> {
-    return this.#inTurn(async () => {
+    return this.#deps.turns.take(async () => {
       if (!this.#deps.state.backoffs.has(id)) return false;
       await this.#deps.state.commit([{ kind: "delete", key: keyOf.backoff(id) }]);
       this.#deps.wake();
       return true;
     });
-  }
-
-  /** A failed change must not keep the next one from running. */
-  #inTurn<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(task);
-    this.#turn = result.catch(() => undefined);
-    return result;
   }
 
   #plan(changes: readonly AppChange[], options: ChangeOptions): PlannedChange {

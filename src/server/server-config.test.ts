@@ -17,7 +17,11 @@ test("the commented example file loads, covers every key and states the defaults
 test("makeServerConfig() lets flags win over environment over file", () => {
   const env = readServerEnvironment({ APOLLO_RANGE: "10.7.0.0/16", APOLLO_DATACENTER: "east", OTHER: "x" });
   const config = makeServerConfig([{ range: "10.6.0.0/16", dnsDomain: "mesh" }, env, { datacenter: "west" }], machine);
-  expect([config.initial.range, config.initial.datacenter, config.initial.dnsDomain]).toEqual(["10.7.0.0/16", "west", "mesh"]);
+  expect([config.initial.range, config.initial.datacenter, config.initial.dnsDomain]).toEqual([
+    "10.7.0.0/16",
+    "west",
+    "mesh",
+  ]);
   expect(config.advertise).toEqual(["192.0.2.7", "127.0.0.1"]);
 });
 

@@ -18,7 +18,22 @@ export interface ScratchEngine {
 }
 
 const START_DEADLINE_MS = 60_000;
-const APPLETS = ["sh", "sleep", "cat", "echo", "httpd", "nc", "true", "false", "ip", "env", "stty", "yes", "head", "kill"];
+const APPLETS = [
+  "sh",
+  "sleep",
+  "cat",
+  "echo",
+  "httpd",
+  "nc",
+  "true",
+  "false",
+  "ip",
+  "env",
+  "stty",
+  "yes",
+  "head",
+  "kill",
+];
 
 /**
  * Starts Docker's daemon in namespaces of its own. A process that sleeps holds them: when it is killed, the kernel ends

@@ -4,7 +4,11 @@ import type { AgentFlags } from "../agent/agent-config.ts";
 import { runHostAgent } from "../agent/run-agent.ts";
 import { loadServerConfig, openServer, type ServerFlags } from "../server/main.ts";
 
-export type UpFlags = ServerFlags & { readonly name?: string; readonly address?: string; readonly label?: readonly string[] };
+export type UpFlags = ServerFlags & {
+  readonly name?: string;
+  readonly address?: string;
+  readonly label?: readonly string[];
+};
 
 /**
  * `apollo up`: a server and an agent in one process. The agent joins and talks to the server as any other would, over TLS on

@@ -71,9 +71,15 @@ function startAgent(name: string) {
   const proxy = new HaproxyProxy({ paths, runner, clock: systemClock });
   const state = new AgentState();
   const log: string[] = [];
-  const note = (fields: object, text: string): void => void log.push(`${text} ${JSON.stringify(fields)}`);
+  const note = (text: string, fields?: object): void => void log.push(`${text} ${JSON.stringify(fields ?? {})}`);
   const settings = defaultProxySettings(paths);
-  const part = createIngressPart({ state, proxy, clock: systemClock, log: { info: note, warn: note }, settings });
+  const part = createIngressPart({
+    state,
+    proxy,
+    clock: systemClock,
+    log: { debug: note, info: note, warn: note, error: note },
+    settings,
+  });
   const end = new AbortController();
   const running = part.run(end.signal);
   let revision = 0;

@@ -18,6 +18,8 @@ export interface LoopOptions<Action> {
   readonly retryMs?: number;
   /** Records an operating error; `action` is missing when observing failed. */
   readonly onFailure: (error: AppError, action?: Action) => void;
+  /** Runs each pass inside, as for a loop that must not plan on what another is about to change. */
+  readonly within?: (pass: () => Promise<boolean>) => Promise<boolean>;
   /** Called after each pass; `clean` when nothing failed. */
   readonly onPass?: (clean: boolean, actions: readonly Action[]) => void;
 }
@@ -66,7 +68,12 @@ export class ReconcileLoop<State, Action> {
   }
 
   /** One pass; true when nothing failed. */
-  async pass(): Promise<boolean> {
+  pass(): Promise<boolean> {
+    const { within = (run) => run() } = this.#options;
+    return within(() => this.#pass());
+  }
+
+  async #pass(): Promise<boolean> {
     let clean = true;
     const fail = (error: unknown, action?: Action): void => {
       // A programmer error ends the process: only what an operator can act on is retried.
