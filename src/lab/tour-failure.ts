@@ -31,12 +31,17 @@ export async function tourFailure(world: TourWorld, report: TourReport): Promise
     return `out of DNS on every host in ${out.ms} ms, ${hellos.length} requests answered without it, replaced ${replaced.ms} ms later`;
   });
   await report.check("instance-sick", async () => {
-    try {
-      return await tourSick(world);
-    } finally {
-      await world.client.cli(["app", "destroy", SICK_APP]);
-      await world.wait(`${SICK_APP} to be gone`, 60_000, async () => (await world.instances(SICK_APP)).length === 0);
-    }
+    const { figure, failure } = await tourSick(world).then(
+      (text) => ({ figure: text, failure: null }),
+      (error: unknown) => ({ figure: "", failure: error }),
+    );
+    // In any case: what is left of it would fail the checks of the last step as well. The first failure is the one to tell.
+    await world.client.cli(["app", "destroy", SICK_APP]).catch((error: unknown) => {
+      throw failure ?? error;
+    });
+    if (failure !== null) throw failure;
+    await world.wait(`${SICK_APP} to be gone`, 60_000, async () => (await world.instances(SICK_APP)).length === 0);
+    return figure;
   });
 }
 
