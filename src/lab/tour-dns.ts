@@ -48,7 +48,7 @@ export async function tourDns(world: TourWorld, report: TourReport): Promise<voi
   );
   await report.check("dns-in-programs", async () => {
     await world.onEveryHost(async (host) => {
-      readHello(await world.inProbe(host, ["wget", "-q", "-T", "5", "-O", "-", `http://${NAME}:${APP_PORT}/`]));
+      readHello(await world.inProbe(host, ["wget", "-q", "-O", "-", `http://${NAME}:${APP_PORT}/`]));
       readHello(await world.lab.mustExec(host, ["curl", "-s", "-m", "5", `http://${NAME}:${APP_PORT}/`]));
     });
     return "wget in containers and curl on hosts find it by name";

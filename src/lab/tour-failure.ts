@@ -31,13 +31,18 @@ export async function tourFailure(world: TourWorld, report: TourReport): Promise
     return `out of DNS on every host in ${out.ms} ms, ${hellos.length} requests answered without it, replaced ${replaced.ms} ms later`;
   });
   await report.check("instance-sick", async () => {
-    try {
-      return await tourSick(world);
-    } finally {
-      await world.client.cli(["app", "destroy", SICK_APP]);
-      await world.wait(`${SICK_APP} to be gone`, 60_000, async () => (await world.instances(SICK_APP)).length === 0);
-    }
+    const done = await Promise.allSettled([tourSick(world)]);
+    // In any case: what is left of it would fail the checks of the last step as well. Its own failure is the one to tell.
+    const removed = await Promise.allSettled([removeSick(world)]);
+    const failed = [...done, ...removed].find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+    return done[0].status === "fulfilled" ? done[0].value : "";
   });
+}
+
+async function removeSick(world: TourWorld): Promise<void> {
+  await world.client.cli(["app", "destroy", SICK_APP]);
+  await world.wait(`${SICK_APP} to be gone`, 60_000, async () => (await world.instances(SICK_APP)).length === 0);
 }
 
 /** The container an instance runs in now: a restart in place keeps the container and changes its start. */

@@ -17,7 +17,7 @@ export async function tourReach(world: TourWorld, report: TourReport): Promise<v
   await report.check("reach-from-containers", async () => {
     const from = async (host: string): Promise<void> => {
       for (const instance of instances) {
-        demandAnswerOf(instance, await world.inProbe(host, ["wget", "-q", "-T", "5", "-O", "-", urlOf(instance)]));
+        demandAnswerOf(instance, await world.inProbe(host, ["wget", "-q", "-O", "-", urlOf(instance)]));
       }
     };
     const { ms } = await timed(() => world.onEveryHost(from));

@@ -141,12 +141,14 @@ export class TourWorld {
       "-H",
       `Host: ${name}`,
       "-w",
-      "\n%{http_code}",
+      "\n%{http_code} %{errormsg}",
       `http://${this.lab.node(host).address}/`,
     ];
     const { stdout } = await this.lab.exec(host, argv);
     const at = stdout.lastIndexOf("\n");
-    return { status: Number(stdout.slice(at + 1)), body: stdout.slice(0, at) };
+    const [status = "", ...message] = stdout.slice(at + 1).split(" ");
+    const body = stdout.slice(0, Math.max(at, 0));
+    return { status: Number(status), body: body === "" ? message.join(" ") : body };
   }
 
   /** Who answers behind a host's HAProxy in `count` requests. @throws AppError when one is not answered with 200. */
