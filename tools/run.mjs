@@ -18,6 +18,10 @@ const DEADLINE_MS = {
   e2e: 10 * MINUTE_MS,
   sweep: MINUTE_MS,
 };
+/** What a suite has to remove its namespaces after its deadline. */
+const CLEAN_UP_MS = 20_000;
+/** Two signals within this are one press of Ctrl-C that came by two ways. */
+const SAME_KEY_MS = 500;
 /** Labs of this run's tests carry it. */
 const RUN = `test-${process.pid}`;
 
@@ -51,7 +55,7 @@ try {
 
 async function demo(bun, rest) {
   const built = await runBuild(bun);
-  return built === 0 ? run([join(ROOT, "dist/apollo"), "demo", ...rest]) : built;
+  return built === 0 ? run([join(ROOT, "dist/apollo"), "demo", ...rest], { group: true }) : built;
 }
 
 async function bench(bun, rest) {
@@ -163,62 +167,77 @@ async function sweep(bun, suite) {
   return { suite: `${suite} clean`, passed: 1 - failed, failed, ms: Date.now() - startMs, note: "" };
 }
 
-/** Runs a program in its own process group, handing signals on; null when the deadline came first. */
-function run([program, ...rest], { deadlineMs, tee, stdout = 1, env: given = process.env } = {}) {
+/**
+ * Runs a program and returns its exit code, null when the deadline came first. With `group` it gets a process group of its
+ * own, so that one Ctrl-C reaches it once, from us: npm hands on what the terminal has already sent to everyone, and a second
+ * Ctrl-C means "do not clean up". Without, it has the terminal to itself.
+ */
+function run(
+  [program, ...rest],
+  { deadlineMs, group = deadlineMs !== undefined, tee, stdout = 1, env = process.env } = {},
+) {
   return new Promise((resolve) => {
-    const piped = tee === undefined ? stdout : "pipe";
-    const env = { ...given, ...(tee !== undefined && process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
-    // A group of its own only with a deadline: a program at the terminal must get Ctrl-C from the terminal.
-    const detached = deadlineMs !== undefined;
-    const child = spawn(program, rest, {
-      cwd: ROOT,
-      env,
-      detached,
-      stdio: ["inherit", piped, tee === undefined ? 2 : "pipe"],
-    });
-    let late = false;
-    const signal = (kind) => {
-      try {
-        process.kill(detached ? -child.pid : child.pid, kind);
-      } catch {
-        // It has ended meanwhile.
-      }
-    };
-    // First a signal that lets it clean up its namespaces, then one that does not ask.
-    const timers =
-      deadlineMs === undefined
-        ? []
-        : [
-            setTimeout(() => {
-              late = true;
-              signal("SIGTERM");
-            }, deadlineMs),
-            setTimeout(() => signal("SIGKILL"), deadlineMs + 20_000),
-          ];
-    const handOn = (kind) => signal(kind);
-    const kinds = detached ? ["SIGINT", "SIGTERM"] : ["SIGTERM"];
-    for (const kind of kinds) process.on(kind, handOn);
-    // At a terminal the child gets Ctrl-C itself; we only must not end before it.
-    const stay = () => undefined;
-    if (!detached) process.on("SIGINT", stay);
+    const output = tee === undefined ? ["inherit", stdout, 2] : ["inherit", "pipe", "pipe"];
+    const colors = tee !== undefined && process.stdout.isTTY ? { FORCE_COLOR: "1" } : {};
+    const child = spawn(program, rest, { cwd: ROOT, env: { ...env, ...colors }, detached: group, stdio: output });
+    const deadline = setDeadline(child, { deadlineMs, group });
+    const ignore = handSignalsOn(child, group);
     for (const stream of ["stdout", "stderr"]) {
       child[stream]?.on("data", (bytes) => {
         tee?.(bytes);
         process[stream].write(bytes);
       });
     }
-    const end = (code) => {
-      for (const timer of timers) clearTimeout(timer);
-      for (const kind of kinds) process.off(kind, handOn);
-      process.off("SIGINT", stay);
-      resolve(late ? null : code);
+    const finish = (code) => {
+      deadline.clear();
+      ignore();
+      resolve(deadline.late ? null : code);
     };
     child.on("error", (error) => {
       console.error(`Cannot run ${program}: ${error.message}`);
-      end(127);
+      finish(127);
     });
-    child.on("close", (code, kind) => end(code ?? (kind === null ? 1 : 128)));
+    child.on("close", (code, kind) => finish(code ?? (kind === null ? 1 : 128)));
   });
+}
+
+/** First a signal that lets the program clean up, then one that does not ask, to all it started. */
+function setDeadline(child, { deadlineMs, group }) {
+  const state = { late: false, clear: () => undefined };
+  if (deadlineMs === undefined) return state;
+  const ask = () => {
+    state.late = true;
+    child.kill("SIGTERM");
+  };
+  const timers = [setTimeout(ask, deadlineMs), setTimeout(() => end(child, group), deadlineMs + CLEAN_UP_MS)];
+  state.clear = () => timers.forEach((timer) => clearTimeout(timer));
+  return state;
+}
+
+function end(child, group) {
+  try {
+    process.kill(group ? -child.pid : child.pid, "SIGKILL");
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
+/** Returns the function that stops it. */
+function handSignalsOn(child, group) {
+  let lastMs = 0;
+  const handOn = (kind) => {
+    const nowMs = Date.now();
+    if (nowMs - lastMs > SAME_KEY_MS) child.kill(kind);
+    lastMs = nowMs;
+  };
+  // Without a group of its own it has had the terminal's Ctrl-C already; we only must not end before it.
+  const onInterrupt = group ? handOn : () => undefined;
+  process.on("SIGINT", onInterrupt);
+  process.on("SIGTERM", handOn);
+  return () => {
+    process.off("SIGINT", onInterrupt);
+    process.off("SIGTERM", handOn);
+  };
 }
 
 function hasFiles(folder) {
