@@ -10,6 +10,8 @@ export interface InstanceView {
   readonly hostAddress: string;
   readonly hostUp: boolean;
   readonly status: InstanceStatus | null;
+  /** The definition it runs, which may not be the wanted one any more. */
+  readonly spec: AppSpec;
   /** Runs the definition that is wanted now. */
   readonly current: boolean;
 }
@@ -47,6 +49,8 @@ export interface AppService {
   list(): readonly AppView[];
   /** Null when there is none. */
   get(id: AppId): AppView | null;
+  /** Every instance there is, also of apps that were destroyed and are still being stopped; sorted by app, creation, id. */
+  instances(): readonly InstanceView[];
   /** Newest first. */
   versions(id: AppId): Promise<readonly AppVersion[]>;
   deployments(): readonly Deployment[];

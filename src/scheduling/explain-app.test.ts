@@ -42,6 +42,7 @@ const copy = (status: InstanceStatus | null, change: Partial<InstanceView> = {})
   hostName: "h1",
   hostAddress: "192.0.2.1",
   hostUp: true,
+  spec: current.spec,
   status,
   current: true,
   ...change,

@@ -68,14 +68,10 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
 /** The console's state: the same objects as the native API's lists. */
 export function feedState(server: ClusterServer, views: ServerViews): FeedState {
   const apps = server.apps.list();
-  const instances = [...server.state.instances.values()].flatMap((instance) => {
-    const spec = server.state.specOf(instance);
-    return spec === null ? [] : renderInstanceJson(server.apps.instance(instance), spec);
-  });
   return {
     hosts: views.hosts(),
     apps: apps.map((view) => renderAppJson(view, serviceOf(view.current.spec))),
-    instances: instances.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+    instances: server.apps.instances().map(renderInstanceJson),
     services: views.services(),
     deployments: server.apps.deployments().map(renderDeploymentJson),
   };

@@ -70,9 +70,11 @@ export class ServerApps implements AppService {
     return this.#view(current, instances, { deployments: this.#deploymentsByApp(), problems });
   }
 
-  /** One stored instance, as the APIs show it. */
-  instance(instance: Instance): InstanceView {
-    return this.#instanceView(instance, this.#deps.state.apps.get(instance.appId));
+  instances(): readonly InstanceView[] {
+    const { apps, instances } = this.#deps.state;
+    return [...instances.values()]
+      .toSorted((a, b) => byText(a.appId, b.appId) || a.createdAtMs - b.createdAtMs || byText(a.id, b.id))
+      .flatMap((instance) => this.#instanceView(instance, apps.get(instance.appId)) ?? []);
   }
 
   async versions(id: AppId): Promise<readonly AppVersion[]> {
@@ -111,7 +113,7 @@ export class ServerApps implements AppService {
     return this.#deps.turns.take(async () => {
       const { state } = this.#deps;
       const { killed, actions, scaling } = planKill({ ...state, ids, statuses: this.#deps.hub.statuses });
-      const views = killed.map((instance) => this.#instanceView(instance, state.apps.get(instance.appId)));
+      const views = killed.flatMap((instance) => this.#instanceView(instance, state.apps.get(instance.appId)) ?? []);
       const plan = options.scale && scaling.length > 0 ? this.#plan(scaling, options) : null;
       await this.#deps.applyRollout(actions);
       const deployment = plan === null ? null : await this.#store(plan);
@@ -216,14 +218,17 @@ export class ServerApps implements AppService {
       current,
       instances: instances
         .toSorted((a, b) => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1))
-        .map((instance) => this.#instanceView(instance, current)),
+        .flatMap((instance) => this.#instanceView(instance, current) ?? []),
       deployments: by.deployments.get(id) ?? [],
       lastFailure: this.#deps.state.failures.get(id) ?? null,
       problem: by.problems.get(id) ?? null,
     };
   }
 
-  #instanceView(instance: Instance, app: AppVersion | undefined): InstanceView {
+  /** Null when the definition that it runs is no longer kept: there is nothing to show then. */
+  #instanceView(instance: Instance, app: AppVersion | undefined): InstanceView | null {
+    const spec = this.#deps.state.specOf(instance);
+    if (spec === null) return null;
     const host = this.#deps.state.hosts.get(instance.hostId);
     return {
       instance,
@@ -231,7 +236,12 @@ export class ServerApps implements AppService {
       hostAddress: host?.address ?? "",
       hostUp: this.#deps.isUp(instance),
       status: this.#deps.hub.statuses.get(instance.id) ?? null,
+      spec,
       current: instance.version === app?.lastConfigChangeAt,
     };
   }
+}
+
+function byText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }

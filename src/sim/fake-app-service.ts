@@ -58,6 +58,10 @@ export class FakeAppService implements AppService {
     return { current, instances: app.instances, deployments, lastFailure, problem: this.waiting.get(id) ?? null };
   }
 
+  instances(): readonly InstanceView[] {
+    return this.list().flatMap((view) => view.instances);
+  }
+
   async versions(id: AppId): Promise<readonly AppVersion[]> {
     return this.#apps.get(id)?.versions ?? [];
   }
@@ -223,6 +227,7 @@ export class FakeAppService implements AppService {
       hostName: HOSTS[host] ?? "h1",
       hostAddress: `192.0.2.${host + 1}`,
       hostUp: true,
+      spec: current.spec,
       status: {
         phase: "running",
         containerId: `c${this.#uuids}`,

@@ -377,7 +377,6 @@ test.each<[string, string, unknown, number, object]>([
   ],
   ["POST", "/api/apps/web/rollback", { version: "2000-01-01T00:00:00.000Z" }, 404, { code: "not-found" }],
   ["POST", "/api/apps/web/rollback", { version: "soon" }, 422, { code: "invalid" }],
-  ["GET", "/api/instances?app=nope", undefined, 404, { code: "not-found" }],
   ["GET", "/api/nothing", undefined, 404, { code: "not-found" }],
   ["GET", "/api", undefined, 404, { code: "not-found" }],
   ["GET", "/api/status/x", undefined, 404, { code: "not-found" }],
@@ -441,7 +440,7 @@ test.each<[object, object]>([
   const view = client.apps.get(parseAppId("/web"));
   const [instance] = view?.instances ?? [];
   if (view === null || instance === undefined) throw new Error("the app was just made");
-  expect(renderInstanceJson({ ...instance, ...change }, view.current.spec)).toMatchObject(expected);
+  expect(renderInstanceJson({ ...instance, ...change })).toMatchObject(expected);
 });
 
 test("parseJoin() gives a value or an AppError for any JSON", () => {

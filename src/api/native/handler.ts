@@ -1,7 +1,7 @@
 import type { Action, Authorize, Principal } from "../../cluster/access.ts";
 import { SESSION_COOKIE } from "../../cluster/credentials.ts";
 import { AppError } from "../../model/error.ts";
-import type { DeploymentId, InstanceId } from "../../model/ids.ts";
+import { type DeploymentId, type InstanceId, parseAppId } from "../../model/ids.ts";
 import type { HttpHandler, HttpRequest, HttpResponse, HttpUpgrade } from "../../platform/ports/http.ts";
 import type { AppService, AppView, InstanceView } from "../../scheduling/app-service.ts";
 import { expectObject, Issues, JsonObject, parseJsonBody } from "../read-json.ts";
@@ -174,31 +174,27 @@ async function routeInstances(context: Context, rest: readonly string[]): Promis
   const [id, action, ...more] = rest;
   if (more.length > 0) throw notFound(`Cannot find "${request.path}"`);
   if (id === undefined) return request.method === "GET" ? listInstances(context) : methodNotAllowed(["GET"]);
-  const [view, app] = findInstance(apps, id);
+  const view = findInstance(apps, id);
   if (action !== undefined) return openStream(context, view.instance.id, action);
-  if (request.method === "GET") return json(200, renderInstanceJson(view, app.current.spec));
+  if (request.method === "GET") return json(200, renderInstanceJson(view));
   if (request.method !== "DELETE") return methodNotAllowed(["GET", "DELETE"]);
   await apps.killInstances([view.instance.id], { scale: false, force: isForced(request) });
   return empty(204);
 }
 
+/** An app that is being destroyed is still listed by its instances; one that has neither does not exist. */
 function listInstances({ apps, request }: Context): HttpResponse {
   const wanted = request.query.get("app");
-  const found = wanted === null ? null : findApp(apps, wanted);
-  if (wanted !== null && found === null) throw appNotFound(wanted);
-  const views = found === null ? apps.list() : [found];
-  return json(
-    200,
-    views.flatMap(({ current, instances }) => instances.map((one) => renderInstanceJson(one, current.spec))),
-  );
+  const all = apps.instances();
+  if (wanted === null) return json(200, all.map(renderInstanceJson));
+  const id = parseAppId(wanted);
+  return json(200, all.filter((view) => view.instance.appId === id).map(renderInstanceJson));
 }
 
-function findInstance(apps: AppService, id: string): readonly [InstanceView, AppView] {
-  for (const app of apps.list()) {
-    const view = app.instances.find(({ instance }) => instance.id === id);
-    if (view !== undefined) return [view, app];
-  }
-  throw notFound(`Cannot find instance "${id}"`, 'See the instances with "apollo ps"');
+function findInstance(apps: AppService, id: string): InstanceView {
+  const view = apps.instances().find(({ instance }) => instance.id === id);
+  if (view === undefined) throw notFound(`Cannot find instance "${id}"`, 'See the instances with "apollo ps"');
+  return view;
 }
 
 function openStream({ request, services }: Context, id: InstanceId, action: string): HttpResponse | HttpUpgrade {

@@ -38,8 +38,8 @@ function statusOf(view: AppView, running: number): AppJson["status"] {
   return view.problem.code === "backoff" ? "delayed" : "waiting";
 }
 
-export function renderInstanceJson(view: InstanceView, spec: AppSpec): InstanceJson {
-  const { instance, status } = view;
+export function renderInstanceJson(view: InstanceView): InstanceJson {
+  const { instance, status, spec } = view;
   const running = status?.phase === "running" ? status : null;
   return {
     id: instance.id,
