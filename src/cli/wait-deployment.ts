@@ -73,7 +73,8 @@ async function observe({ app, ref }: WaitTarget, { client }: WaitOptions): Promi
     const deployment = deployments.find((one) => one.id === ref.deploymentId) ?? null;
     const [found, instances] = await Promise.all([
       client.find<AppJson>(appPath(app)),
-      client.get<readonly InstanceJson[]>(`/api/instances?app=${encodeURIComponent(app)}`),
+      // An app that is gone has none: the server then knows nothing of that name.
+      client.find<readonly InstanceJson[]>(`/api/instances?app=${encodeURIComponent(app)}`).then((list) => list ?? []),
     ]);
     return { deployment, app: found, instances };
   } catch (error) {
