@@ -209,13 +209,22 @@ type IpAction = Exclude<
   }
 >;
 
+/**
+ * A bridge without a MAC of its own takes the lowest of its ports': it would change as containers come and go, and those that
+ * stay would send to the old one until their neighbour entries expire, up to a minute later.
+ */
+function bridgeMac(address: Ipv4): string {
+  const bytes = address.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
+  return ["0a", "71", ...bytes].join(":");
+}
+
 /** Lines for `ip -batch`. Values are names and addresses that were parsed before, never free text with spaces. */
 function ipCommands(action: IpAction): readonly string[] {
   switch (action.kind) {
     case "add-bridge": {
       const { name, address, prefix, mtu } = action;
       return [
-        `link add name ${name} mtu ${mtu} type bridge`,
+        `link add name ${name} mtu ${mtu} address ${bridgeMac(address)} type bridge`,
         `address add ${address}/${prefix} dev ${name}`,
         `link set dev ${name} up`,
       ];
