@@ -17,7 +17,13 @@ test("parseAgentConfig() takes flags over environment over the machine", () => {
     serverUrl: null,
     token: null,
   });
-  const environment = { APOLLO_NAME: "env", APOLLO_SERVER: "s1", APOLLO_TOKEN: "t", APOLLO_LABELS: "a=1,b=2", APOLLO_DOCKER_SOCKET: "unix:///d.sock" };
+  const environment = {
+    APOLLO_NAME: "env",
+    APOLLO_SERVER: "s1",
+    APOLLO_TOKEN: "t",
+    APOLLO_LABELS: "a=1,b=2",
+    APOLLO_DOCKER_SOCKET: "unix:///d.sock",
+  };
   const config = parseAgentConfig({ name: "flag", label: ["disk=ssd=fast"] }, environment, MACHINE);
   expect(config).toMatchObject({ name: "flag", serverUrl: "https://s1:8443", token: "t", dockerSocket: "/d.sock" });
   expect(config.labels).toEqual({ disk: "ssd=fast" });
@@ -41,7 +47,12 @@ test("parseAgentConfig() refuses what cannot be, naming it", () => {
 });
 
 test("parseServerUrl() fills in scheme and port", () => {
-  const table = { "10.0.0.1": "https://10.0.0.1:8443", "https://s:443": "https://s:443", "s:9000": "https://s:9000", "https://s/": "https://s:8443" };
+  const table = {
+    "10.0.0.1": "https://10.0.0.1:8443",
+    "https://s:443": "https://s:443",
+    "s:9000": "https://s:9000",
+    "https://s/": "https://s:8443",
+  };
   for (const [text, expected] of Object.entries(table)) expect(parseServerUrl(text)).toBe(expected);
   for (const text of ["", "https://", "https://s/path", "s:port"]) expect(() => parseServerUrl(text)).toThrow(AppError);
 });

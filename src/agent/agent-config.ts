@@ -48,12 +48,17 @@ export function parseAgentConfig(
   environment: Readonly<Record<string, string | undefined>>,
   defaults: AgentDefaults,
 ): AgentConfig {
-  const setting = (flag: string | undefined, variable: string): string | null => flag ?? (environment[variable] || null);
+  const setting = (flag: string | undefined, variable: string): string | null =>
+    flag ?? (environment[variable] || null);
   const address = setting(flags.address, "APOLLO_ADDRESS") ?? defaults.address;
   if (address === null) {
-    throw new AppError("invalid", "Cannot start the agent: this machine has no default route to take its address from", {
-      hint: "Pass --address with the address that other hosts reach this one by",
-    });
+    throw new AppError(
+      "invalid",
+      "Cannot start the agent: this machine has no default route to take its address from",
+      {
+        hint: "Pass --address with the address that other hosts reach this one by",
+      },
+    );
   }
   const server = setting(flags.server, "APOLLO_SERVER");
   return {
@@ -72,7 +77,12 @@ export function parseAgentConfig(
 export function parseServerUrl(text: string): string {
   const withScheme = /^[a-z]+:\/\//i.test(text) ? text : `https://${text}`;
   const url = URL.canParse(withScheme) ? new URL(withScheme) : null;
-  if (url === null || url.protocol !== "https:" || url.hostname === "" || (url.pathname !== "/" && url.pathname !== "")) {
+  if (
+    url === null ||
+    url.protocol !== "https:" ||
+    url.hostname === "" ||
+    (url.pathname !== "/" && url.pathname !== "")
+  ) {
     throw new AppError("invalid", `Cannot use server "${text}": it must look like https://ADDRESS:PORT`, {
       hint: `The port is ${DEFAULT_SERVER_PORT} unless the server was told otherwise`,
     });
@@ -99,6 +109,7 @@ function parseSocket(text: string): string {
 
 function parseLogLevel(text: string): AgentConfig["logLevel"] {
   const level = LOG_LEVELS.find((known) => known === text);
-  if (level === undefined) throw new AppError("invalid", `Cannot use log level "${text}": it must be one of ${LOG_LEVELS.join(", ")}`);
+  if (level === undefined)
+    throw new AppError("invalid", `Cannot use log level "${text}": it must be one of ${LOG_LEVELS.join(", ")}`);
   return level;
 }

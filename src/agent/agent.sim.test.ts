@@ -15,7 +15,17 @@ import type { RunningAgent } from "./agent.ts";
 
 const URL = "https://server:8443";
 const PORT = { containerPort: 8080, hostPort: null, servicePort: 0, protocol: "tcp", name: null, labels: {} } as const;
-const CHECK = { kind: "http", path: "/", portIndex: 0, port: null, ignoreHttp1xx: false, gracePeriodMs: 60_000, intervalMs: 5000, timeoutMs: 1000, maxConsecutiveFailures: 3 } as const;
+const CHECK = {
+  kind: "http",
+  path: "/",
+  portIndex: 0,
+  port: null,
+  ignoreHttp1xx: false,
+  gracePeriodMs: 60_000,
+  intervalMs: 5000,
+  timeoutMs: 1000,
+  maxConsecutiveFailures: 3,
+} as const;
 
 /** A host with its engine, disk and a server that wants `assignments`; agents come and go. */
 class SimulatedHost {
@@ -28,7 +38,11 @@ class SimulatedHost {
   wanted: readonly Assignment[] = [];
 
   constructor() {
-    this.engine = new FakeEngine({ clock: this.clock, images: { "web:1": FAKE_IMAGE }, latencyMs: { create: 20, start: 300 } });
+    this.engine = new FakeEngine({
+      clock: this.clock,
+      images: { "web:1": FAKE_IMAGE },
+      latencyMs: { create: 20, start: 300 },
+    });
     this.transport = new FakeTransport(this.clock);
     this.prober = new FakeProber(this.clock);
     this.file = new MemoryFile("/data/last-known.json", this.clock);
@@ -44,7 +58,12 @@ class SimulatedHost {
       for (const id of message.remove) this.statuses.delete(id);
     };
     void this.engine.createNetwork({
-      ...{ name: "apollo", subnet: "10.2.0.0/16", ipRange: "10.2.1.0/24", gateway: parseIpv4("10.2.1.1"), reserved: {}, options: {} },
+      name: "apollo",
+      subnet: "10.2.0.0/16",
+      ipRange: "10.2.1.0/24",
+      gateway: parseIpv4("10.2.1.1"),
+      reserved: {},
+      options: {},
     });
   }
 
@@ -53,13 +72,29 @@ class SimulatedHost {
     const starting = startAgent(
       { serverUrls: [URL], agentVersion: "1.0", address: parseIpv4("192.168.0.7"), labels: {} },
       {
-        ...{ clock, engine, transport, prober, lastKnownFile: file, random: systemRandom, log: recordingLog() },
-        resources: () => Promise.resolve({ cpus: 2, memoryMiB: 1000, diskMiB: 1000 }),
+        clock,
+        engine,
+        transport,
+        prober,
+        lastKnownFile: file,
+        random: systemRandom,
+        log: recordingLog(),
+        resources: () =>
+          Promise.resolve({
+            cpus: 2,
+            memoryMiB: 1e3,
+            diskMiB: 1e3,
+          }),
       },
       () => ({
         network: {
-          ...{ name: "network", run: () => Promise.resolve(), gateway: () => parseIpv4("10.2.1.1") },
-          engineNetwork: () => ({ name: "apollo", fixedAddresses: true }),
+          name: "network",
+          run: () => Promise.resolve(),
+          gateway: () => parseIpv4("10.2.1.1"),
+          engineNetwork: () => ({
+            name: "apollo",
+            fixedAddresses: true,
+          }),
         },
         others: [],
       }),
@@ -104,7 +139,10 @@ test("agent and server go and come back: nothing is restarted, and health is nev
   const second = await host.startAgent();
   await host.clock.advance(30_000);
   expect(second.state.connected).toBe(false);
-  expect(second.state.reports.get(assignmentOf("a").instance.id)).toMatchObject({ phase: "running", health: "healthy" });
+  expect(second.state.reports.get(assignmentOf("a").instance.id)).toMatchObject({
+    phase: "running",
+    health: "healthy",
+  });
   host.statuses.clear();
   const seen = new Set<string>();
   const report = host.transport.onMessage;
@@ -124,7 +162,10 @@ test("with the server gone, a host that reboots has its instances back at their 
   const host = new SimulatedHost();
   host.wanted = [assignmentOf("a"), assignmentOf("b")];
   const first = await host.startAgent();
-  await host.clock.advanceUntil("both", () => host.health("a") === "none" && host.statuses.size === 2 && host.health("b") === "none");
+  await host.clock.advanceUntil(
+    "both",
+    () => host.health("a") === "none" && host.statuses.size === 2 && host.health("b") === "none",
+  );
   const before = String(host.engine);
   await host.clock.advance(1000);
   host.transport.reachable.clear();

@@ -94,7 +94,10 @@ async function createAndStart(spec: ContainerSpec, context: JobContext): Promise
   const fault = await start(containerId, context);
   if (fault !== null) return fault;
   // The address is the one we asked for, so nothing need be inspected; where the engine chose, it must be asked.
-  const known = spec.address !== null || spec.network === "host" ? startedContainer(containerId, spec, context.clock.nowMs()) : null;
+  const known =
+    spec.address !== null || spec.network === "host"
+      ? startedContainer(containerId, spec, context.clock.nowMs())
+      : null;
   return present(known ?? (await context.engine.inspectContainer(containerId)));
 }
 
@@ -110,7 +113,9 @@ async function startExisting(action: ContainerAction & { kind: "start" }, contex
   if (!isWanted(context.assignment(), context)) return AGAIN;
   context.progress({ phase: "staging", step: "creating", sinceMs: context.clock.nowMs() });
   try {
-    return (await start(action.containerId, context)) ?? present(await context.engine.inspectContainer(action.containerId));
+    return (
+      (await start(action.containerId, context)) ?? present(await context.engine.inspectContainer(action.containerId))
+    );
   } catch (error) {
     return failure(error, context);
   }

@@ -5,7 +5,7 @@ import type { InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceGoal } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Engine } from "../platform/ports/engine.ts";
-import { assign, assignmentOf, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
+import { assign, assignmentOf, containerSpec, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import type { AgentState } from "./agent-state.ts";
@@ -19,12 +19,15 @@ interface World {
   readonly state: AgentState;
   readonly logged: readonly string[];
   /** Starts the part over this engine; the function kills it as `kill -9` would. */
-  start(): () => Promise<void>;
+  readonly start: () => () => Promise<void>;
 }
 
 function openWorld(): World {
   const clock = new VirtualClock();
-  const images = { "web:1": FAKE_IMAGE, "job:1": { ...FAKE_IMAGE, argv: ["sh", "-c", "echo no database >&2; exit 3"] } };
+  const images = {
+    "web:1": FAKE_IMAGE,
+    "job:1": { ...FAKE_IMAGE, argv: ["sh", "-c", "echo no database >&2; exit 3"] },
+  };
   const engine = new FakeEngine({ clock, latencyMs: LATENCY_MS, images, registry: { "far:1": FAKE_IMAGE } });
   const log = recordingLog();
   const world = { clock, engine, state: joinedState(), logged: log.lines };
@@ -47,7 +50,10 @@ function openWorld(): World {
         clock,
         log,
         hostAddress: parseIpv4("192.168.0.7"),
-        network: { gateway: () => parseIpv4("10.2.1.1"), engineNetwork: () => ({ name: "apollo", fixedAddresses: true }) },
+        network: {
+          gateway: () => parseIpv4("10.2.1.1"),
+          engineNetwork: () => ({ name: "apollo", fixedAddresses: true }),
+        },
       });
       void part.run(abort.signal);
       return async () => {
@@ -101,7 +107,12 @@ test("an assigned instance is created, started and reported with its address", a
   await clock.advance(50);
   expect(state.reports.get(idOf("a"))).toMatchObject({ phase: "staging", step: "creating" });
   await clock.advanceUntil("running", () => phase(state, "a") === "running");
-  expect(state.reports.get(idOf("a"))).toMatchObject({ address: "10.2.1.2", health: "none", checks: [], condemned: false });
+  expect(state.reports.get(idOf("a"))).toMatchObject({
+    address: "10.2.1.2",
+    health: "none",
+    checks: [],
+    condemned: false,
+  });
   expect(String(engine)).toBe("web.instance-a web:1 running 10.2.1.2");
   const container = await engineView(engine, clock, "web.instance-a");
   expect(container?.env).toMatchObject({ MARATHON_APP_ID: "/web", MESOS_TASK_ID: idOf("a"), HOST: "alpha" });
@@ -113,12 +124,20 @@ test("thirty instances take little more than the engine's own time, and few ques
   state.setConnected(true);
   const stop = start();
   await clock.advance(100);
-  assign(state, Array.from({ length: 30 }, (_, index) => assignmentOf(`n${index}`)));
+  assign(
+    state,
+    Array.from({ length: 30 }, (_, index) => assignmentOf(`n${index}`)),
+  );
   const startMs = clock.nowMs();
-  await clock.advanceUntil("30 running", () => [...state.reports.values()].filter((r) => r.phase === "running").length === 30);
+  await clock.advanceUntil(
+    "30 running",
+    () => [...state.reports.values()].filter((r) => r.phase === "running").length === 30,
+  );
   // Four at a time, 320 ms each: eight rounds.
   expect(clock.nowMs() - startMs).toBeLessThanOrEqual(8 * 320 + 50);
-  expect(new Set([...state.reports.values()].map((report) => report.phase === "running" && report.address)).size).toBe(30);
+  expect(new Set([...state.reports.values()].map((report) => report.phase === "running" && report.address)).size).toBe(
+    30,
+  );
   await clock.advance(1000);
   expect(engine.calls.get("list")).toBeLessThanOrEqual(2);
   expect(engine.calls.get("inspect") ?? 0).toBeLessThanOrEqual(2);
@@ -240,7 +259,10 @@ test("what the server does not know of goes, but not while no server is connecte
   const stop = start();
   assign(state, [assignmentOf("a")]);
   await clock.advanceUntil("running", () => phase(state, "a") === "running");
-  const foreign = await engineCall(clock, engine.createContainer({ ...(await specOf(engine, clock)), name: "mine" }));
+  // A copy made by `docker commit` carries our labels, but not the name.
+  const labels = (await engineView(engine, clock, "web.instance-a"))?.labels ?? {};
+  const copy = containerSpec({ name: "mine", labels, network: "apollo", address: parseIpv4("10.2.1.99") });
+  const foreign = await engineCall(clock, engine.createContainer(copy));
   await engineCall(clock, engine.startContainer(foreign));
   state.setConnected(false);
   state.receive({ type: "assignments", reset: true, upsert: [], remove: [] });
@@ -297,7 +319,15 @@ test("an engine that is down is a condition, not a failure of instances; its res
 });
 
 test("the health part's word is in the report at once", async () => {
-  const check = { kind: "tcp", portIndex: null, port: 80, gracePeriodMs: 1, intervalMs: 1, timeoutMs: 1, maxConsecutiveFailures: 1 } as const;
+  const check = {
+    kind: "tcp",
+    portIndex: null,
+    port: 80,
+    gracePeriodMs: 1,
+    intervalMs: 1,
+    timeoutMs: 1,
+    maxConsecutiveFailures: 1,
+  } as const;
   const { clock, state, start } = openWorld();
   state.setConnected(true);
   const stop = start();
@@ -331,13 +361,23 @@ test("killed at any moment, the next agent converges: no double container, no re
         state.reports.clear();
       }
       const stop = start();
-      await clock.advanceUntil("all running", () => wanted.every(({ instance }) => state.reports.get(instance.id)?.phase === "running"));
-      await clock.advance(1000);
-      expect(String(engine).split("\n").map((line) => line.split(" ").slice(0, 3).join(" "))).toEqual(
-        wanted.map(({ instance }) => `${instance.id} web:1 running`),
+      await clock.advanceUntil("all running", () =>
+        wanted.every(({ instance }) => state.reports.get(instance.id)?.phase === "running"),
       );
+      await clock.advance(1000);
+      expect(
+        String(engine)
+          .split("\n")
+          .map((line) => line.split(" ").slice(0, 3).join(" ")),
+      ).toEqual(wanted.map(({ instance }) => `${instance.id} web:1 running`));
       expect(engine.starts.toSorted()).toEqual(wanted.map(({ instance }) => instance.id as string));
-      expect(new Set(String(engine).split("\n").map((line) => line.split(" ")[3])).size).toBe(wanted.length);
+      expect(
+        new Set(
+          String(engine)
+            .split("\n")
+            .map((line) => line.split(" ")[3]),
+        ).size,
+      ).toBe(wanted.length);
       await stop();
     }),
     { numRuns: 25 },
@@ -366,17 +406,27 @@ test("whatever the server wants in whatever order, the engine ends with exactly 
           last.set(uuid, assignment);
           assign(state, [assignment]);
         }
-        if (crash && String(engine).includes(`web.instance-${uuid} web:1 running`)) engine.crash(`web.instance-${uuid}`, 1);
+        if (crash && String(engine).includes(`web.instance-${uuid} web:1 running`))
+          engine.crash(`web.instance-${uuid}`, 1);
         await clock.advance(waitMs);
       }
       await clock.advance(5000);
       for (const [uuid, assignment] of last) {
         const expected = assignment.instance.goal === "stopped" ? ["gone"] : ["running", "failed", "gone"];
         expect(expected).toContain(phase(state, uuid));
-        const line = String(engine).split("\n").find((text) => text.startsWith(`web.instance-${uuid} `));
-        expect({ uuid, running: line?.includes(" running ") ?? false }).toEqual({ uuid, running: phase(state, uuid) === "running" });
+        const line = String(engine)
+          .split("\n")
+          .find((text) => text.startsWith(`web.instance-${uuid} `));
+        expect({ uuid, running: line?.includes(" running ") ?? false }).toEqual({
+          uuid,
+          running: phase(state, uuid) === "running",
+        });
       }
-      expect(String(engine).split("\n").filter((line) => line !== "").length).toBeLessThanOrEqual(last.size);
+      expect(
+        String(engine)
+          .split("\n")
+          .filter((line) => line !== "").length,
+      ).toBeLessThanOrEqual(last.size);
       const calls = JSON.stringify([...engine.calls]);
       await clock.advance(5000);
       expect(JSON.stringify([...engine.calls])).toBe(calls);
@@ -395,32 +445,4 @@ async function engineCall<Result>(clock: VirtualClock, call: Promise<Result>): P
 
 function engineView(engine: FakeEngine, clock: VirtualClock, name: string): ReturnType<Engine["inspectContainer"]> {
   return engineCall(clock, engine.inspectContainer(name));
-}
-
-async function specOf(engine: FakeEngine, clock: VirtualClock): Promise<Parameters<Engine["createContainer"]>[0]> {
-  const container = await engineView(engine, clock, "web.instance-a");
-  return {
-    name: "",
-    image: "web:1",
-    argv: null,
-    entrypoint: null,
-    env: {},
-    // A copy made by `docker commit` carries our labels, but not the name.
-    labels: container?.labels ?? {},
-    user: null,
-    tty: false,
-    privileged: false,
-    cpus: 0,
-    memoryBytes: 0,
-    hostname: null,
-    network: "apollo",
-    address: parseIpv4("10.2.1.99"),
-    dns: [],
-    dnsSearch: [],
-    exposedPorts: [],
-    publish: [],
-    mounts: [],
-    stopGraceMs: 0,
-    restart: "no",
-  };
 }

@@ -10,6 +10,7 @@ import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
 import { runContainerJob } from "./container-job.ts";
 import type { FailedStatus, JobContext, JobResult } from "./container-job.ts";
 import { ContainerTable } from "./container-table.ts";
+import { describeExit } from "./describe-exit.ts";
 import { ImagePuller } from "./image-puller.ts";
 import { Limiter } from "./limiter.ts";
 import { planContainers } from "./plan-containers.ts";
@@ -174,7 +175,7 @@ class ContainersPart {
     const sinceMs = this.#options.clock.nowMs();
     if (action.kind === "stop") return { phase: "stopping", sinceMs };
     const before = this.#options.state.reports.get(action.id);
-    if (action.kind === "condemn" && before !== undefined) return before;
+    if (action.kind === "condemn") return before ?? endedStatus(action.exitCode, sinceMs);
     return { phase: "staging", step: "waiting", sinceMs };
   }
 
@@ -277,6 +278,11 @@ class ContainersPart {
 /** The world was not as planned; another look a moment later finds it settled, and a plan that never fits costs little. */
 const AGAIN_AFTER_MS = 200;
 const RETRY_MS = 1000;
+
+/** For an end that another agent saw: the rest of the story follows in a moment. */
+function endedStatus(exitCode: number | null, atMs: number): InstanceStatus {
+  return { phase: "failed", reason: describeExit({ exitCode, oomKilled: false, output: "" }), exitCode, atMs };
+}
 
 /** Equal but for the time since when it is so: waiting goes on, it does not begin anew with each pass. */
 function sameStatus(a: InstanceStatus, b: InstanceStatus): boolean {

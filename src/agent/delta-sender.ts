@@ -31,7 +31,9 @@ export class DeltaSender {
     const now = this.#state.reports;
     const before = this.#reports ?? new Map<InstanceId, InstanceStatus>();
     // A status is replaced, never changed, so the same object says the same.
-    const upsert = [...now].filter(([id, status]) => before.get(id) !== status).map(([id, status]): InstanceReport => ({ id, status }));
+    const upsert = [...now]
+      .filter(([id, status]) => before.get(id) !== status)
+      .map(([id, status]): InstanceReport => ({ id, status }));
     const remove = [...before.keys()].filter((id) => !now.has(id));
     const reset = this.#reports === null;
     this.#reports = new Map(now);
@@ -42,7 +44,8 @@ export class DeltaSender {
     const now = new Map([...this.#state.localEndpoints()].map(([id, endpoint]) => [id, JSON.stringify(endpoint)]));
     const before = this.#endpoints ?? new Map<string, string>();
     const upsert: Endpoint[] = [];
-    for (const [id, endpoint] of this.#state.localEndpoints()) if (before.get(id) !== now.get(id)) upsert.push(endpoint);
+    for (const [id, endpoint] of this.#state.localEndpoints())
+      if (before.get(id) !== now.get(id)) upsert.push(endpoint);
     const remove = [...before.keys()].filter((id) => !now.has(id));
     const reset = this.#endpoints === null;
     this.#endpoints = now;

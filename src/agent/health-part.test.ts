@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { HealthCheck } from "../model/app.ts";
 import type { InstanceStatus } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
-import { assign, assignmentOf, joinedState } from "../sim/agent-fixtures.ts";
+import { assign, assignmentOf, containerSpec, joinedState } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeProber } from "../sim/fake-prober.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
@@ -11,7 +11,9 @@ import { createHealthPart } from "./health-part.ts";
 
 const timing = { gracePeriodMs: 60_000, intervalMs: 5000, timeoutMs: 1000, maxConsecutiveFailures: 3 };
 const HTTP: HealthCheck = { ...timing, kind: "http", path: "/", portIndex: 0, port: null, ignoreHttp1xx: false };
-const PORTS = [{ containerPort: 8080, hostPort: null, servicePort: 0, protocol: "tcp", name: null, labels: {} }] as const;
+const PORTS = [
+  { containerPort: 8080, hostPort: null, servicePort: 0, protocol: "tcp", name: null, labels: {} },
+] as const;
 const ADDRESS = parseIpv4("10.2.1.5");
 const TARGET = "10.2.1.5:8080";
 
@@ -20,7 +22,7 @@ interface World {
   readonly state: AgentState;
   readonly prober: FakeProber;
   readonly engine: FakeEngine;
-  run(): () => Promise<void>;
+  readonly run: () => () => Promise<void>;
 }
 
 function openWorld(checks: readonly HealthCheck[]): World {
@@ -152,11 +154,7 @@ test("commands run in the container: exit code 0 passes, others and a hang fail"
     const { clock, state, engine, run } = openWorld([check]);
     let containerId = "";
     void engine
-      .createContainer({
-        ...{ name: "a", image: "web", argv: null, entrypoint: null, env: {}, labels: {}, user: null, tty: false },
-        ...{ privileged: false, cpus: 0, memoryBytes: 0, hostname: null, network: "host", address: null, dns: [] },
-        ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
-      })
+      .createContainer(containerSpec({ name: "a", image: "web" }))
       .then((id) => engine.startContainer((containerId = id)));
     await clock.advance(100);
     const stop = run();

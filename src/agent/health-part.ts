@@ -97,10 +97,14 @@ class HealthPart {
     const { instanceId, containerId, spec } = target;
     const known = this.#options.state.health.get(instanceId);
     const kept = known?.containerId === containerId && known.checks.length === spec.healthChecks.length;
-    const results: CheckResult[] = spec.healthChecks.map((_, index) => (kept ? known.checks[index] : undefined) ?? UNTRIED);
+    const results: CheckResult[] = spec.healthChecks.map(
+      (_, index) => (kept ? known.checks[index] : undefined) ?? UNTRIED,
+    );
     if (!kept) this.#publish(target, results);
     for (const [index, check] of spec.healthChecks.entries()) {
-      const running = this.#repeat({ target, check, index, results, signal }).finally(() => this.#running.delete(running));
+      const running = this.#repeat({ target, check, index, results, signal }).finally(() =>
+        this.#running.delete(running),
+      );
       this.#running.add(running);
     }
   }
@@ -132,7 +136,9 @@ class HealthPart {
 
   #publish({ instanceId, containerId, spec }: Target, results: readonly CheckResult[]): void {
     const checks = [...results];
-    const summary = summarizeHealth(spec.healthChecks.map((timing, index) => ({ timing, result: checks[index] ?? UNTRIED })));
+    const summary = summarizeHealth(
+      spec.healthChecks.map((timing, index) => ({ timing, result: checks[index] ?? UNTRIED })),
+    );
     this.#options.state.setHealth(instanceId, { instanceId, containerId, checks, ...summary });
   }
 
@@ -140,12 +146,22 @@ class HealthPart {
     const { prober, clock } = this.#options;
     if (check.kind === "command") return this.#command(target, check);
     const port = check.port ?? target.spec.ports[check.portIndex ?? 0]?.containerPort;
-    if (port === undefined) return { kind: "failed", atMs: clock.nowMs(), cause: "the app declares no port of that index" };
+    if (port === undefined)
+      return { kind: "failed", atMs: clock.nowMs(), cause: "the app declares no port of that index" };
     if (check.kind === "tcp") {
-      return this.#judge(await prober.tcp(target.address, port, check.timeoutMs), (_, atMs) => ({ kind: "passed", atMs }));
+      return this.#judge(await prober.tcp(target.address, port, check.timeoutMs), (_, atMs) => ({
+        kind: "passed",
+        atMs,
+      }));
     }
     const tls = check.kind === "https";
-    const result = await prober.http({ address: target.address, port, path: check.path, tls, timeoutMs: check.timeoutMs });
+    const result = await prober.http({
+      address: target.address,
+      port,
+      path: check.path,
+      tls,
+      timeoutMs: check.timeoutMs,
+    });
     return this.#judge(result, (status, atMs) => judgeHttpStatus(status, check.ignoreHttp1xx, atMs));
   }
 
@@ -158,12 +174,20 @@ class HealthPart {
     const { engine, clock } = this.#options;
     const deadline = new AbortController();
     try {
-      const session = await engine.exec(target.containerId, { argv: check.argv, tty: false, stdin: false }, () => undefined);
+      const session = await engine.exec(
+        target.containerId,
+        { argv: check.argv, tty: false, stdin: false },
+        () => undefined,
+      );
       const expired = clock.sleep(check.timeoutMs, deadline.signal).then(() => "expired" as const);
       const code = await Promise.race([session.done, expired]);
       if (code === "expired") {
         session.close();
-        return { kind: "failed", atMs: clock.nowMs(), cause: `the command did not end within ${check.timeoutMs / 1000} s` };
+        return {
+          kind: "failed",
+          atMs: clock.nowMs(),
+          cause: `the command did not end within ${check.timeoutMs / 1000} s`,
+        };
       }
       if (code === 0) return { kind: "passed", atMs: clock.nowMs() };
       return { kind: "failed", atMs: clock.nowMs(), cause: `the command ended with exit code ${code}` };

@@ -18,7 +18,9 @@ export class ImagePuller {
   pull(image: string, signal: AbortSignal): Promise<void> {
     const current = this.#underWay.get(image);
     if (current !== undefined) return current;
-    const pull = this.#limiter.run(() => this.#engine.pullImage(image, signal)).finally(() => this.#underWay.delete(image));
+    const pull = this.#limiter
+      .run(() => this.#engine.pullImage(image, signal))
+      .finally(() => this.#underWay.delete(image));
     this.#underWay.set(image, pull);
     return pull;
   }

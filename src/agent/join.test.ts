@@ -38,9 +38,17 @@ test("a join over the right server is kept, and the next start finds it", async 
   const kept = file();
   const server = client(FINGERPRINT, { hostId: "h1", credential: "c1", block: "10.2.1.0/24" });
   const membership = await joinCluster(WISH, server, kept);
-  expect(membership).toEqual({ hostId: "h1", name: "alpha", credential: "c1", caPem: "PEM", serverUrls: ["https://10.0.0.1:8443"] });
+  expect(membership).toEqual({
+    hostId: "h1",
+    name: "alpha",
+    credential: "c1",
+    caPem: "PEM",
+    serverUrls: ["https://10.0.0.1:8443"],
+  });
   expect(await readMembership(kept)).toEqual(membership);
-  expect(server.posts).toMatchObject([{ path: "/api/join", bearer: "s".repeat(32), caPem: "PEM", body: { name: "alpha", credential: null } }]);
+  expect(server.posts).toMatchObject([
+    { path: "/api/join", bearer: "s".repeat(32), caPem: "PEM", body: { name: "alpha", credential: null } },
+  ]);
   const again = client(FINGERPRINT, { hostId: "h1", credential: "c2", block: "10.2.1.0/24" });
   await joinCluster(WISH, again, kept);
   expect(again.posts).toMatchObject([{ body: { credential: "c1" } }]);
@@ -61,7 +69,9 @@ test("a refusal is passed on and leaves nothing behind", async () => {
   expect(await joinCluster(WISH, client(FINGERPRINT, clash), kept).catch((thrown: unknown) => thrown)).toBe(clash);
   const odd = await joinCluster(WISH, client(FINGERPRINT, { nothing: true }), kept).catch((thrown: unknown) => thrown);
   expect((odd as AppError).code).toBe("unavailable");
-  const bad = await joinCluster({ ...WISH, token: "apollo1.x" }, client(FINGERPRINT, {}), kept).catch((thrown: unknown) => thrown);
+  const bad = await joinCluster({ ...WISH, token: "apollo1.x" }, client(FINGERPRINT, {}), kept).catch(
+    (thrown: unknown) => thrown,
+  );
   expect((bad as AppError).code).toBe("invalid");
   expect(kept.text).toBeNull();
 });

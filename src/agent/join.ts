@@ -49,9 +49,13 @@ export async function joinCluster(wish: JoinWish, client: JoinClient, file: Stat
   const token = parseJoinToken(wish.token);
   const ca = await client.fetchCa(wish.serverUrl);
   if (ca.fingerprint !== token.caFingerprint) {
-    throw new AppError("denied", `Cannot join over ${wish.serverUrl}: the server is not the one that the token is for`, {
-      hint: "Check the address; if the cluster was made anew, get a new token: apollo host token",
-    });
+    throw new AppError(
+      "denied",
+      `Cannot join over ${wish.serverUrl}: the server is not the one that the token is for`,
+      {
+        hint: "Check the address; if the cluster was made anew, get a new token: apollo host token",
+      },
+    );
   }
   const { name, address, labels, resources, hostRanges } = wish;
   // A machine that joins again proves by its old credential that the name is its own.
@@ -63,7 +67,8 @@ export async function joinCluster(wish: JoinWish, client: JoinClient, file: Stat
     caPem: ca.pem,
     body: { name, address, labels, resources, hostRanges, credential },
   });
-  if (!isGrant(answer)) throw new AppError("unavailable", `Cannot join over ${wish.serverUrl}: the server's answer is not a grant`);
+  if (!isGrant(answer))
+    throw new AppError("unavailable", `Cannot join over ${wish.serverUrl}: the server's answer is not a grant`);
   const membership = {
     hostId: answer.hostId,
     name,

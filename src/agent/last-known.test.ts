@@ -6,7 +6,13 @@ import { VirtualClock } from "../sim/virtual-clock.ts";
 import { AgentState } from "./agent-state.ts";
 import { createLastKnownPart, loadLastKnown, parseLastKnown, renderLastKnown } from "./last-known.ts";
 
-function open(): { clock: VirtualClock; file: MemoryFile; state: AgentState; log: ReturnType<typeof recordingLog>; stop(): Promise<void> } {
+function open(): {
+  clock: VirtualClock;
+  file: MemoryFile;
+  state: AgentState;
+  log: ReturnType<typeof recordingLog>;
+  stop: () => Promise<void>;
+} {
   const clock = new VirtualClock();
   const file = new MemoryFile("/data/last-known.json", clock);
   const state = joinedState();
@@ -22,7 +28,11 @@ function open(): { clock: VirtualClock; file: MemoryFile; state: AgentState; log
   return { clock, file, state, log, stop };
 }
 
-async function load(file: MemoryFile, clock: VirtualClock, log = recordingLog()): Promise<Awaited<ReturnType<typeof loadLastKnown>>> {
+async function load(
+  file: MemoryFile,
+  clock: VirtualClock,
+  log = recordingLog(),
+): Promise<Awaited<ReturnType<typeof loadLastKnown>>> {
   const loading = loadLastKnown(file, log);
   await clock.advance(10);
   return loading;
@@ -36,7 +46,11 @@ test("a burst of changes is written once, and a new agent starts from it", async
     await clock.advance(30);
   }
   state.setHealth(assignmentOf("a").instance.id, {
-    ...{ instanceId: assignmentOf("a").instance.id, containerId: "c1", health: "healthy", checks: [], condemned: false },
+    instanceId: assignmentOf("a").instance.id,
+    containerId: "c1",
+    health: "healthy",
+    checks: [],
+    condemned: false,
   });
   await clock.advance(300);
   expect(file.writes).toBe(1);
@@ -76,7 +90,14 @@ test("a full disk is a condition until it has room again", async () => {
 });
 
 test("a corrupt file is as good as none, with a warning", async () => {
-  for (const text of ["", "{", "null", "[]", '{"form":2}', '{"form":1,"identity":null,"assignments":[{}],"endpoints":[],"hosts":[],"peers":[],"revision":0}']) {
+  for (const text of [
+    "",
+    "{",
+    "null",
+    "[]",
+    '{"form":2}',
+    '{"form":1,"identity":null,"assignments":[{}],"endpoints":[],"hosts":[],"peers":[],"revision":0}',
+  ]) {
     const clock = new VirtualClock();
     const file = new MemoryFile("/data/last-known.json", clock);
     file.text = text;

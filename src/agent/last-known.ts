@@ -36,10 +36,14 @@ export function parseLastKnown(text: string): LastKnown {
   const { identity, assignments, endpoints, hosts, peers, revision, health } = json;
   if (identity === undefined || typeof revision !== "number") throw new Error("it is not complete");
   const lists = [assignments, endpoints, hosts, peers, health ?? []];
-  if (!lists.every((list) => Array.isArray(list) && list.every((entry) => typeof entry === "object" && entry !== null))) {
+  if (
+    !lists.every((list) => Array.isArray(list) && list.every((entry) => typeof entry === "object" && entry !== null))
+  ) {
     throw new Error("it is not complete");
   }
-  if (!(assignments ?? []).every(({ instance, spec }) => typeof instance?.id === "string" && typeof spec?.id === "string")) {
+  if (
+    !(assignments ?? []).every(({ instance, spec }) => typeof instance?.id === "string" && typeof spec?.id === "string")
+  ) {
     throw new Error("it has an assignment without an id");
   }
   return {
@@ -64,7 +68,12 @@ export function createLastKnownPart(options: {
 }
 
 async function keep(
-  { state, file, clock, log }: { readonly state: AgentState; readonly file: StateFile; readonly clock: Clock; readonly log: Log },
+  {
+    state,
+    file,
+    clock,
+    log,
+  }: { readonly state: AgentState; readonly file: StateFile; readonly clock: Clock; readonly log: Log },
   signal: AbortSignal,
 ): Promise<void> {
   let dirty = false;

@@ -4,7 +4,7 @@ import type { InstanceId, ServiceName } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
-import { assignmentOf, IDENTITY, recordingLog } from "../sim/agent-fixtures.ts";
+import { assignmentOf, containerSpec, IDENTITY, recordingLog } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeTransport } from "../sim/fake-transport.ts";
 import type { FakeServerEnd } from "../sim/fake-transport.ts";
@@ -23,8 +23,8 @@ interface World {
   readonly transport: FakeTransport;
   readonly engine: FakeEngine;
   readonly logged: readonly string[];
-  setCpus(cpus: number): void;
-  stop(): Promise<void>;
+  readonly setCpus: (cpus: number) => void;
+  readonly stop: () => Promise<void>;
 }
 
 function openWorld(serverUrls: readonly string[] = [A]): World {
@@ -42,13 +42,33 @@ function openWorld(serverUrls: readonly string[] = [A]): World {
   };
   const abort = new AbortController();
   const part = createLinkPart({
-    ...{ state, engine, transport, clock, log, serverUrls, labels: { disk: "ssd" } },
-    ...{ agentVersion: "1.0", address: parseIpv4("192.168.0.7"), random: { ...systemRandom, next: () => 0.5 } },
-    resources: () => Promise.resolve({ cpus, memoryMiB: 100, diskMiB: 10 }),
+    state,
+    engine,
+    transport,
+    clock,
+    log,
+    serverUrls,
+    labels: { disk: "ssd" },
+    agentVersion: "1.0",
+    address: parseIpv4("192.168.0.7"),
+    random: {
+      ...systemRandom,
+      next: () => 0.5,
+    },
+    resources: () =>
+      Promise.resolve({
+        cpus,
+        memoryMiB: 100,
+        diskMiB: 10,
+      }),
   });
   const running = part.run(abort.signal);
   return {
-    ...{ clock, state, transport, engine, logged: log.lines },
+    clock,
+    state,
+    transport,
+    engine,
+    logged: log.lines,
     setCpus: (value) => {
       cpus = value;
     },
@@ -67,14 +87,27 @@ function last(transport: FakeTransport): FakeServerEnd {
   return end;
 }
 
-function messages<Type extends AgentMessage["type"]>(end: FakeServerEnd, type: Type): readonly (AgentMessage & { type: Type })[] {
+function messages<Type extends AgentMessage["type"]>(
+  end: FakeServerEnd,
+  type: Type,
+): readonly (AgentMessage & { type: Type })[] {
   return end.received.filter((message): message is AgentMessage & { type: Type } => message.type === type);
 }
 
 function endpoint(id: string): Endpoint {
   return {
-    ...{ id, service: "web" as ServiceName, address: parseIpv4("10.2.1.5"), port: 80, protocol: "tcp", tags: [], meta: {} },
-    ...{ host: "alpha", container: "c", instanceId: null, appId: null, health: "passing" },
+    id,
+    service: "web" as ServiceName,
+    address: parseIpv4("10.2.1.5"),
+    port: 80,
+    protocol: "tcp",
+    tags: [],
+    meta: {},
+    host: "alpha",
+    container: "c",
+    instanceId: null,
+    appId: null,
+    health: "passing",
   };
 }
 
@@ -82,7 +115,11 @@ test("says hello, takes the welcome, counts as connected with the first whole li
   const { clock, state, transport, stop } = openWorld();
   transport.onMessage = () => undefined;
   await clock.advance(5);
-  expect(messages(last(transport), "hello")[0]).toMatchObject({ wireMin: 1, address: "192.168.0.7", labels: { disk: "ssd" } });
+  expect(messages(last(transport), "hello")[0]).toMatchObject({
+    wireMin: 1,
+    address: "192.168.0.7",
+    labels: { disk: "ssd" },
+  });
   last(transport).send(WELCOME);
   await clock.advance(5);
   expect(state.identity?.hostName).toBe("alpha");
@@ -219,30 +256,51 @@ test("logs and exec come as channels; input may come before the program runs", a
   const { instance } = assignmentOf("a");
   let containerId = "";
   void engine
-    .createContainer({
-      ...{ name: instance.id, image: "web", argv: ["sh", "-c", "echo hi; sleep 9"], entrypoint: null, env: {}, labels: {}, user: null },
-      ...{ tty: false, privileged: false, cpus: 0, memoryBytes: 0, hostname: null, network: "host", address: null, dns: [] },
-      ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
-    })
+    .createContainer(containerSpec({ name: instance.id, image: "web", argv: ["sh", "-c", "echo hi; sleep 9"] }))
     .then((id) => engine.startContainer((containerId = id)));
   await clock.advance(50);
   state.setReport(instance.id, {
-    ...{ phase: "running", containerId, address: parseIpv4("10.2.1.5"), startedAtMs: 0, health: "none", checks: [], condemned: false },
+    phase: "running",
+    containerId,
+    address: parseIpv4("10.2.1.5"),
+    startedAtMs: 0,
+    health: "none",
+    checks: [],
+    condemned: false,
   });
   const end = last(transport);
-  end.send({ type: "open", channel: 1, request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null } });
-  end.send({ type: "open", channel: 2, request: { kind: "exec", instanceId: instance.id, argv: ["cat"], tty: false, stdin: true } });
+  end.send({
+    type: "open",
+    channel: 1,
+    request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null },
+  });
+  end.send({
+    type: "open",
+    channel: 2,
+    request: { kind: "exec", instanceId: instance.id, argv: ["cat"], tty: false, stdin: true },
+  });
   end.send({ type: "data", channel: 2, bytes: Buffer.from("typed").toString("base64") });
   end.send({ type: "data", channel: 2, bytes: "" });
   const unknown = assignmentOf("zz").instance.id;
-  end.send({ type: "open", channel: 3, request: { kind: "logs", instanceId: unknown, follow: true, tail: 5, sinceMs: null } });
+  end.send({
+    type: "open",
+    channel: 3,
+    request: { kind: "logs", instanceId: unknown, follow: true, tail: 5, sinceMs: null },
+  });
   await clock.advance(100);
   const said = (channel: number): string =>
-    messages(end, "data").filter((message) => message.channel === channel).map(({ bytes }) => Buffer.from(bytes, "base64").toString()).join("");
+    messages(end, "data")
+      .filter((message) => message.channel === channel)
+      .map(({ bytes }) => Buffer.from(bytes, "base64").toString())
+      .join("");
   expect(said(1)).toBe("hi\n");
   expect(said(2)).toBe("typed");
   const closes = messages(end, "close").toSorted((x, y) => x.channel - y.channel);
-  expect(closes.map(({ channel, exitCode }) => [channel, exitCode])).toEqual([[1, null], [2, 0], [3, null]]);
+  expect(closes.map(({ channel, exitCode }) => [channel, exitCode])).toEqual([
+    [1, null],
+    [2, 0],
+    [3, null],
+  ]);
   expect(closes[2]?.error).toContain("does not run on this host");
   await stop();
 });
@@ -251,16 +309,16 @@ test("output waits while the connection is full", async () => {
   const { clock, state, transport, engine, stop } = openWorld();
   const { instance } = assignmentOf("a");
   void engine
-    .createContainer({
-      ...{ name: instance.id, image: "web", argv: ["sh", "-c", "echo hi; sleep 9"], entrypoint: null, env: {}, labels: {}, user: null },
-      ...{ tty: false, privileged: false, cpus: 0, memoryBytes: 0, hostname: null, network: "host", address: null, dns: [] },
-      ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
-    })
+    .createContainer(containerSpec({ name: instance.id, image: "web", argv: ["sh", "-c", "echo hi; sleep 9"] }))
     .then((id) => engine.startContainer(id));
   await clock.advance(50);
   expect(state.connected).toBe(true);
   transport.bufferedBytes = 1024 * 1024;
-  last(transport).send({ type: "open", channel: 1, request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null } });
+  last(transport).send({
+    type: "open",
+    channel: 1,
+    request: { kind: "logs", instanceId: instance.id, follow: false, tail: null, sinceMs: null },
+  });
   await clock.advance(500);
   expect(messages(last(transport), "data")).toEqual([]);
   transport.bufferedBytes = 0;

@@ -25,7 +25,7 @@ export interface LinkPartOptions {
   readonly address: Ipv4;
   readonly labels: Readonly<Record<string, string>>;
   /** What this host has to give; asked anew for each connection. */
-  resources(): Promise<HostResources>;
+  readonly resources: () => Promise<HostResources>;
 }
 
 const CONNECT_TIMEOUT_MS = 5000;
@@ -126,7 +126,15 @@ class Session {
 
   #hello(resources: HostResources): AgentMessage {
     const { agentVersion, address, labels } = this.#options;
-    return { type: "hello", wireMin: WIRE_VERSION_MIN, wireMax: WIRE_VERSION, agentVersion, address, labels, resources };
+    return {
+      type: "hello",
+      wireMin: WIRE_VERSION_MIN,
+      wireMax: WIRE_VERSION,
+      agentVersion,
+      address,
+      labels,
+      resources,
+    };
   }
 
   /** Resources are told in the hello alone: when the engine is back, a new connection tells them. */
@@ -134,7 +142,8 @@ class Session {
     while (!this.#ended.signal.aborted) {
       await this.#options.clock.sleep(RESOURCES_AGAIN_MS, this.#ended.signal);
       if (this.#ended.signal.aborted) return;
-      if ((await this.#options.resources()).cpus > 0) this.#end("the container engine is back: connecting anew to say so");
+      if ((await this.#options.resources()).cpus > 0)
+        this.#end("the container engine is back: connecting anew to say so");
     }
   }
 

@@ -57,7 +57,11 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
   await agent.done;
 }
 
-async function findMembership(config: AgentConfig, around: AgentSurroundings, resources: () => Promise<HostResources>): Promise<Membership> {
+async function findMembership(
+  config: AgentConfig,
+  around: AgentSurroundings,
+  resources: () => Promise<HostResources>,
+): Promise<Membership> {
   const file = diskFile(join(config.dataDir, "agent.json"));
   const membership = await readMembership(file);
   if (membership !== null) return membership;

@@ -57,7 +57,12 @@ export type ContainerAction =
   | { readonly kind: "start"; readonly id: InstanceId; readonly containerId: string }
   /** Recorded as failed without a try. */
   | { readonly kind: "refuse"; readonly id: InstanceId; readonly reason: string }
-  | { readonly kind: "condemn"; readonly id: InstanceId; readonly containerId: string; readonly exitCode: number | null }
+  | {
+      readonly kind: "condemn";
+      readonly id: InstanceId;
+      readonly containerId: string;
+      readonly exitCode: number | null;
+    }
   | { readonly kind: "stop"; readonly id: InstanceId; readonly containerId: string; readonly graceMs: number };
 
 export interface ContainersPlan {
@@ -101,7 +106,10 @@ export function planContainers(wanted: WantedContainers, observed: ObservedConta
       }
       continue;
     }
-    const step = container === undefined ? planMissing(assignment, wanted, observed) : planPresent({ id, container }, wanted, observed);
+    const step =
+      container === undefined
+        ? planMissing(assignment, wanted, observed)
+        : planPresent({ id, container }, wanted, observed);
     if (step.report !== null) reports.set(id, step.report);
     if (step.action === "create") {
       const place = choosePlace(assignment, observed, used);
@@ -145,7 +153,10 @@ function planPresent(
         return { action: { kind: "condemn", id, containerId: container.id, exitCode: death.exitCode }, report: null };
       }
       if (container.state === "restarting" && wanted.connected) {
-        return { action: { kind: "condemn", id, containerId: container.id, exitCode: container.exitCode }, report: null };
+        return {
+          action: { kind: "condemn", id, containerId: container.id, exitCode: container.exitCode },
+          report: null,
+        };
       }
       return { action: null, report: runningStatus(id, container, { wanted, observed }) };
     }

@@ -3,7 +3,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AppError } from "../model/error.ts";
-import { makeServerCertificate, makeCertificateAuthority, fingerprint, SERVER_NAME } from "../platform/tls/certificates.ts";
+import {
+  makeServerCertificate,
+  makeCertificateAuthority,
+  fingerprint,
+  SERVER_NAME,
+} from "../platform/tls/certificates.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
 
@@ -32,7 +37,10 @@ beforeAll(async () => {
       if (request.headers.get("authorization") !== `Bearer ${CREDENTIAL}`) return new Response("no", { status: 401 });
       if (pathname === "/api/join") return Response.json({ got: await request.json() });
       if (pathname === "/api/taken") {
-        return Response.json({ error: { code: "conflict", message: "Cannot join: taken", hint: "Pass --name" } }, { status: 409 });
+        return Response.json(
+          { error: { code: "conflict", message: "Cannot join: taken", hint: "Pass --name" } },
+          { status: 409 },
+        );
       }
       return self.upgrade(request) ? undefined : new Response(null, { status: 404 });
     },
@@ -52,7 +60,10 @@ afterAll(async () => {
 });
 
 async function refusal(attempt: Promise<unknown>): Promise<AppError> {
-  const error = await attempt.then(() => null, (thrown: unknown) => thrown);
+  const error = await attempt.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
   expect(error).toBeInstanceOf(AppError);
   return error as AppError;
 }
@@ -79,7 +90,9 @@ test("a wrong credential, CA or name and a silent port are refused, each with it
   const otherServer = await refusal(webSocketTransport({ ...good, caPem: otherCa }).connect(url, quiet, 5000));
   expect(otherServer.code).toBe("unavailable");
   expect(otherServer.hint).toContain("join again");
-  const otherName = await refusal(webSocketTransport({ ...good, serverName: "other.internal" }).connect(url, quiet, 5000));
+  const otherName = await refusal(
+    webSocketTransport({ ...good, serverName: "other.internal" }).connect(url, quiet, 5000),
+  );
   expect(otherName.hint).toContain("join again");
   const nobody = await refusal(webSocketTransport(good).connect("https://127.0.0.1:1", quiet, 5000));
   expect(nobody.code).toBe("unavailable");

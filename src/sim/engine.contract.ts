@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { ContainerSpec, Engine, EngineEvent } from "../platform/ports/engine.ts";
+import { containerSpec } from "./agent-fixtures.ts";
 
 /** An engine to try, with what the suite needs to know of its world. */
 export interface EngineUnderTest {
@@ -29,7 +30,10 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
     let world: EngineUnderTest;
     let engine: Engine;
     let count = 0;
-    const spec = (change: Partial<ContainerSpec> = {}): ContainerSpec => ({ ...baseSpec(world.image, `c${count++}`), ...change });
+    const spec = (change: Partial<ContainerSpec> = {}): ContainerSpec => ({
+      ...containerSpec({ image: world.image, name: `c${count++}`, network: NETWORK }),
+      ...change,
+    });
     const startNew = async (change: Partial<ContainerSpec> = {}): Promise<string> => {
       const id = await engine.createContainer(spec(change));
       await engine.startContainer(id);
@@ -65,19 +69,33 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
         spec({ name: "whole", address, env: { COLOUR: "a=b c" }, labels: { "apollo.instance": "i1" } }),
       );
       const created = await engine.inspectContainer("whole");
-      expect(created).toMatchObject({ id, name: "whole", state: "created", startedAtMs: null, exitCode: null, pid: null });
+      expect(created).toMatchObject({
+        id,
+        name: "whole",
+        state: "created",
+        startedAtMs: null,
+        exitCode: null,
+        pid: null,
+      });
       expect(created?.fixedAddress).toBe(address);
       expect(created?.addresses).toEqual({});
       await engine.startContainer(id);
       await engine.startContainer(id);
       const listed = (await engine.listContainers()).find((container) => container.id === id);
-      expect(listed).toMatchObject({ state: "running", image: world.image, addresses: { [NETWORK]: address }, oomKilled: false });
+      expect(listed).toMatchObject({
+        state: "running",
+        image: world.image,
+        addresses: { [NETWORK]: address },
+        oomKilled: false,
+      });
       expect(listed?.env).toMatchObject({ COLOUR: "a=b c", FROM_IMAGE: "yes" });
       expect(listed?.labels).toMatchObject({ "apollo.instance": "i1" });
       expect(listed?.exposedPorts).toContainEqual({ port: 8080, protocol: "tcp" });
       expect(listed?.startedAtMs).toBeGreaterThan(0);
       expect(listed?.pid).toBeGreaterThan(0);
-      expect(Object.values((await engine.listNetworks()).find(({ name }) => name === NETWORK)?.containers ?? {})).toEqual([address]);
+      expect(
+        Object.values((await engine.listNetworks()).find(({ name }) => name === NETWORK)?.containers ?? {}),
+      ).toEqual([address]);
       await engine.stopContainer(id, 0);
       await engine.stopContainer(id, 0);
       const stopped = (await engine.listContainers()).find((container) => container.id === id);
@@ -91,12 +109,18 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
 
     test("a name, a fixed address and a host port can be held once", async () => {
       const address = parseIpv4("10.2.1.30");
-      const first = await startNew({ name: "taken", address, publish: [{ port: 8080, protocol: "tcp", hostPort: 18_080 }] });
+      const first = await startNew({
+        name: "taken",
+        address,
+        publish: [{ port: 8080, protocol: "tcp", hostPort: 18_080 }],
+      });
       await expectCode(engine.createContainer(spec({ name: "taken" })), "conflict", "name");
       const second = await engine.createContainer(spec({ address }));
       await expectCode(engine.startContainer(second), "conflict", "address");
       expect((await engine.inspectContainer(second))?.state).toBe("created");
-      const third = await engine.createContainer(spec({ publish: [{ port: 8080, protocol: "tcp", hostPort: 18_080 }] }));
+      const third = await engine.createContainer(
+        spec({ publish: [{ port: 8080, protocol: "tcp", hostPort: 18_080 }] }),
+      );
       await expectCode(engine.startContainer(third), "conflict", "port");
       await engine.removeContainer(first);
       await engine.startContainer(second);
@@ -115,7 +139,9 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
 
     test("what cannot be made says which thing is missing", async () => {
       await expectCode(engine.createContainer(spec({ image: world.missingImage })), "not-found", "image");
-      const lost = engine.createContainer(spec({ name: "no-net", network: "nowhere" })).then((id) => engine.startContainer(id));
+      const lost = engine
+        .createContainer(spec({ name: "no-net", network: "nowhere" }))
+        .then((id) => engine.startContainer(id));
       await expectCode(lost, "not-found", "network");
       const leftOver = await engine.inspectContainer("no-net");
       if (leftOver !== null) await engine.removeContainer(leftOver.id);
@@ -140,7 +166,9 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       const watched = watchEvents(engine);
       await watched.until("the first lost", (events) => events.some(({ kind }) => kind === "lost"));
       const id = await startNew({ argv: ["sh", "-c", "exit 3"] });
-      await watched.until("die", (events) => events.some((event) => event.kind === "container" && event.action === "die"));
+      await watched.until("die", (events) =>
+        events.some((event) => event.kind === "container" && event.action === "die"),
+      );
       const own = watched.events.filter((event) => event.kind === "container" && event.id === id);
       expect(own.map((event) => event.kind === "container" && event.action)).toEqual(["create", "start", "die"]);
       expect(own.at(-1)).toMatchObject({ exitCode: 3 });
@@ -210,13 +238,20 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       following.abort();
       await followed;
       await engine.removeContainer(id);
-      await expectCode(engine.logs(id, { follow: false, tail: 1, sinceMs: null }, out.sink, following.signal), "not-found");
+      await expectCode(
+        engine.logs(id, { follow: false, tail: 1, sinceMs: null }, out.sink, following.signal),
+        "not-found",
+      );
     }, 30_000);
 
     test("exec() runs a program to its exit code, with input and without", async () => {
       const id = await startNew();
       const out = output();
-      const plain = await engine.exec(id, { argv: ["sh", "-c", "echo hi; echo bad >&2; exit 4"], tty: false, stdin: false }, out.sink);
+      const plain = await engine.exec(
+        id,
+        { argv: ["sh", "-c", "echo hi; echo bad >&2; exit 4"], tty: false, stdin: false },
+        out.sink,
+      );
       expect(await plain.done).toBe(4);
       expect([out.text("stdout"), out.text("stderr")]).toEqual(["hi\n", "bad\n"]);
       out.clear();
@@ -229,11 +264,22 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       hanging.close();
       expect(await hanging.done).toBeNull();
       await engine.removeContainer(id);
-      await expectCode(engine.exec(id, { argv: ["true"], tty: false, stdin: false }, out.sink), "not-found", "container");
+      await expectCode(
+        engine.exec(id, { argv: ["true"], tty: false, stdin: false }, out.sink),
+        "not-found",
+        "container",
+      );
     }, 30_000);
 
     test("networks: double, busy and missing", async () => {
-      const other = { name: "other", subnet: "10.9.0.0/24", ipRange: "10.9.0.0/24", gateway: parseIpv4("10.9.0.1"), reserved: {}, options: {} };
+      const other = {
+        name: "other",
+        subnet: "10.9.0.0/24",
+        ipRange: "10.9.0.0/24",
+        gateway: parseIpv4("10.9.0.1"),
+        reserved: {},
+        options: {},
+      };
       await engine.createNetwork(other);
       await expectCode(engine.createNetwork(other), "conflict", "network");
       const found = (await engine.listNetworks()).find(({ name: label }) => label === "other");
@@ -248,32 +294,6 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
   });
 }
 
-function baseSpec(image: string, name: string): ContainerSpec {
-  return {
-    name,
-    image,
-    argv: null,
-    entrypoint: null,
-    env: {},
-    labels: {},
-    user: null,
-    tty: false,
-    privileged: false,
-    cpus: 0.1,
-    memoryBytes: 32 * 1024 * 1024,
-    hostname: null,
-    network: NETWORK,
-    address: null,
-    dns: [],
-    dnsSearch: [],
-    exposedPorts: [],
-    publish: [],
-    mounts: [],
-    stopGraceMs: 0,
-    restart: "no",
-  };
-}
-
 async function expectCode(attempt: Promise<unknown>, code: AppError["code"], object?: string): Promise<AppError> {
   const error = await attempt.then(
     () => null,
@@ -282,7 +302,8 @@ async function expectCode(attempt: Promise<unknown>, code: AppError["code"], obj
   expect(error).toBeInstanceOf(AppError);
   const found = error as AppError;
   expect({ code: found.code, message: found.message }).toEqual({ code, message: found.message });
-  if (object !== undefined) expect({ object: found.details["object"], message: found.message }).toEqual({ object, message: found.message });
+  if (object !== undefined)
+    expect({ object: found.details["object"], message: found.message }).toEqual({ object, message: found.message });
   return found;
 }
 
@@ -296,7 +317,11 @@ function output(): Output {
   let pieces: { stream: string; text: string }[] = [];
   return {
     sink: (stream, bytes) => void pieces.push({ stream, text: new TextDecoder().decode(bytes) }),
-    text: (stream) => pieces.filter((piece) => piece.stream === stream).map((piece) => piece.text).join(""),
+    text: (stream) =>
+      pieces
+        .filter((piece) => piece.stream === stream)
+        .map((piece) => piece.text)
+        .join(""),
     clear: () => {
       pieces = [];
     },

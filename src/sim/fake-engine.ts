@@ -23,7 +23,18 @@ export interface FakeImage {
   readonly exposedPorts: readonly { readonly port: number; readonly protocol: "tcp" | "udp" }[];
 }
 
-export type FakeOperation = "list" | "inspect" | "create" | "start" | "stop" | "remove" | "image" | "pull" | "network" | "exec" | "logs";
+export type FakeOperation =
+  | "list"
+  | "inspect"
+  | "create"
+  | "start"
+  | "stop"
+  | "remove"
+  | "image"
+  | "pull"
+  | "network"
+  | "exec"
+  | "logs";
 
 export interface FakeEngineOptions {
   readonly clock: Clock;
@@ -146,7 +157,8 @@ export class FakeEngine implements Engine {
   async createContainer(spec: ContainerSpec): Promise<string> {
     await this.#take("create", `create container "${spec.name}"`);
     const image = this.images.get(spec.image);
-    if (image === undefined) throw missing("image", `Cannot create container "${spec.name}": No such image: ${spec.image}`);
+    if (image === undefined)
+      throw missing("image", `Cannot create container "${spec.name}": No such image: ${spec.image}`);
     if (this.#find(spec.name) !== undefined) throw conflict("name", `the name "${spec.name}" is in use`);
     const id = `${(++this.#count).toString(16).padStart(4, "0")}${"f".repeat(60)}`;
     this.#containers.set(id, {
@@ -236,7 +248,9 @@ export class FakeEngine implements Engine {
     await this.#take("pull", `pull image "${image}"`, signal);
     if (signal?.aborted === true) throw new AppError("unavailable", `Cannot pull image "${image}": it was given up`);
     if (/[A-Z ]/.test(image)) {
-      throw new AppError("invalid", `Cannot pull image "${image}": invalid reference format`, { details: { object: "image" } });
+      throw new AppError("invalid", `Cannot pull image "${image}": invalid reference format`, {
+        details: { object: "image" },
+      });
     }
     if (image.startsWith("127.0.0.1:1/")) {
       const details = { object: "image" };
@@ -258,7 +272,9 @@ export class FakeEngine implements Engine {
       gateway: network.gateway,
       options: network.options,
       containers: Object.fromEntries(
-        this.#attached(network.name).map(({ id, address }) => [id, address] as const).filter((pair): pair is [string, Ipv4] => pair[1] !== null),
+        this.#attached(network.name)
+          .map(({ id, address }) => [id, address] as const)
+          .filter((pair): pair is [string, Ipv4] => pair[1] !== null),
       ),
     }));
   }
@@ -302,7 +318,8 @@ export class FakeEngine implements Engine {
   ): Promise<void> {
     await this.#take("logs", `read the output of container "${id}"`);
     const container = this.#find(id);
-    if (container === undefined) throw missing("container", `Cannot read the output of container "${id}": No such container`);
+    if (container === undefined)
+      throw missing("container", `Cannot read the output of container "${id}": No such container`);
     const pieces = options.tail === null ? container.output : container.output.slice(-options.tail);
     for (const { stream, text } of pieces) await sink(stream, new TextEncoder().encode(text));
     while (options.follow && !signal.aborted && isUp(container)) await this.#clock.sleep(RESTART_DELAY_MS, signal);
@@ -315,8 +332,10 @@ export class FakeEngine implements Engine {
   ): Promise<ExecSession> {
     await this.#take("exec", `run a program in container "${id}"`);
     const container = this.#find(id);
-    if (container === undefined) throw missing("container", `Cannot run a program in container "${id}": No such container`);
-    if (container.state !== "running") throw new AppError("conflict", `Cannot run a program: container ${id} is not running`);
+    if (container === undefined)
+      throw missing("container", `Cannot run a program in container "${id}": No such container`);
+    if (container.state !== "running")
+      throw new AppError("conflict", `Cannot run a program: container ${id} is not running`);
     const program = fakeProgram(options.argv) ?? { output: [], exitAfterMs: 0, exitCode: 127, echo: false };
     const { promise: done, resolve } = Promise.withResolvers<number | null>();
     for (const { stream, text } of program.output) await sink(stream, new TextEncoder().encode(text));
@@ -327,7 +346,7 @@ export class FakeEngine implements Engine {
     return {
       done,
       write: (bytes) => void (program.echo ? sink("stdout", bytes) : undefined),
-      endInput: () => void (program.echo ? resolve(program.exitCode) : undefined),
+      endInput: () => (program.echo ? resolve(program.exitCode) : undefined),
       resize: () => Promise.resolve(),
       close: () => {
         resolve(null);
@@ -340,7 +359,9 @@ export class FakeEngine implements Engine {
     this.calls.set(operation, (this.calls.get(operation) ?? 0) + 1);
     await this.#clock.sleep(this.#latencyMs[operation] ?? DEFAULT_LATENCY_MS, signal);
     if (!this.#reachable) {
-      throw new AppError("unavailable", `Cannot ${what}: the container engine does not answer`, { details: { object: "engine" } });
+      throw new AppError("unavailable", `Cannot ${what}: the container engine does not answer`, {
+        details: { object: "engine" },
+      });
     }
     const failure = this.#failures.get(operation)?.shift();
     if (failure !== undefined) throw failure;
@@ -362,7 +383,8 @@ export class FakeEngine implements Engine {
     container.exitCode = null;
     container.oomKilled = false;
     container.startedAtMs = this.#clock.nowMs();
-    container.address = container.spec.network === "host" ? null : (container.spec.address ?? this.#freeAddress(container.spec.network));
+    container.address =
+      container.spec.network === "host" ? null : (container.spec.address ?? this.#freeAddress(container.spec.network));
     container.pid = 1000 + ++this.#count;
     container.life += 1;
     container.output.push(...program.output);

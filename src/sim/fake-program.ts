@@ -40,7 +40,10 @@ function script(text: string): FakeProgram {
     if (verb === "sleep") return { ...program, exitAfterMs: null };
     if (verb !== "echo") return { ...program, exitCode: 127 };
     const toError = rest.at(-1) === ">&2";
-    const line = { stream: toError ? "stderr" : "stdout", text: `${rest.slice(0, toError ? -1 : undefined).join(" ")}\n` } as const;
+    const line = {
+      stream: toError ? "stderr" : "stdout",
+      text: `${rest.slice(0, toError ? -1 : undefined).join(" ")}\n`,
+    } as const;
     program = { ...program, output: [...program.output, line] };
   }
   return program;

@@ -6,7 +6,12 @@ import { applyCheckResult, isTransition, nextCheckDelayMs, summarizeHealth, UNTR
 import type { CheckOutcome } from "./apply-check-result.ts";
 import { judgeHttpStatus } from "./judge-http-status.ts";
 
-const timing: HealthCheckTiming = { gracePeriodMs: 10_000, intervalMs: 5000, timeoutMs: 1000, maxConsecutiveFailures: 3 };
+const timing: HealthCheckTiming = {
+  gracePeriodMs: 10_000,
+  intervalMs: 5000,
+  timeoutMs: 1000,
+  maxConsecutiveFailures: 3,
+};
 const instance = { startedAtMs: 0, timing };
 const pass = (atMs: number): CheckOutcome => ({ kind: "passed", atMs });
 const fail = (atMs: number): CheckOutcome => ({ kind: "failed", atMs, cause: "refused" });
@@ -79,12 +84,19 @@ describe("health rules", () => {
 });
 
 describe("nextCheckDelayMs()", () => {
-  const at = (attempts: number, nowMs = 0): number => nextCheckDelayMs(UNTRIED, instance, { attempts, spread: 0.5, nowMs });
+  const at = (attempts: number, nowMs = 0): number =>
+    nextCheckDelayMs(UNTRIED, instance, { attempts, spread: 0.5, nowMs });
 
   test("probes a new instance at once, then at growing distances of a second at most", () => {
     expect([0, 1, 2, 3].map((attempts) => at(attempts))).toEqual([0, 100, 150, 225]);
     expect(at(50)).toBe(1000);
-    expect(nextCheckDelayMs(UNTRIED, { ...instance, timing: { ...timing, intervalMs: 300 } }, { attempts: 50, spread: 0, nowMs: 0 })).toBe(300);
+    expect(
+      nextCheckDelayMs(
+        UNTRIED,
+        { ...instance, timing: { ...timing, intervalMs: 300 } },
+        { attempts: 50, spread: 0, nowMs: 0 },
+      ),
+    ).toBe(300);
   });
 
   test("goes to the interval with the first success, and when the grace period is over", () => {
@@ -95,7 +107,13 @@ describe("nextCheckDelayMs()", () => {
   });
 
   test("without a grace period leaves the process a second to open its port", () => {
-    expect(nextCheckDelayMs(UNTRIED, { startedAtMs: 0, timing: { ...timing, gracePeriodMs: 0 } }, { attempts: 0, spread: 0, nowMs: 0 })).toBe(1000);
+    expect(
+      nextCheckDelayMs(
+        UNTRIED,
+        { startedAtMs: 0, timing: { ...timing, gracePeriodMs: 0 } },
+        { attempts: 0, spread: 0, nowMs: 0 },
+      ),
+    ).toBe(1000);
   });
 
   test("spreads the checks of a restarted agent over a second", () => {

@@ -60,7 +60,8 @@ export function summarizeHealth(
 ): { readonly health: InstanceHealth; readonly condemned: boolean } {
   if (checks.length === 0) return { health: "none", condemned: false };
   const condemned = checks.some(
-    ({ result, timing }) => timing.maxConsecutiveFailures > 0 && result.consecutiveFailures >= timing.maxConsecutiveFailures,
+    ({ result, timing }) =>
+      timing.maxConsecutiveFailures > 0 && result.consecutiveFailures >= timing.maxConsecutiveFailures,
   );
   if (checks.some(({ result }) => result.consecutiveFailures > 0)) return { health: "unhealthy", condemned };
   return { health: checks.every(({ result }) => result.alive) ? "healthy" : "unknown", condemned };

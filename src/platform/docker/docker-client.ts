@@ -66,12 +66,17 @@ export class DockerClient {
     // An empty host keeps DOCKER_HOST of our environment from leading us to another engine than the configured one.
     const options = { socketPath: this.#socketPath, host: "", protocol: "http" } as const;
     const attempt = { what: "ask the container engine for its version", object: this.#socketPath };
-    const answer = await dial(new Docker(options), { method: "GET", path: "/version", attempt }, { isStream: false }).catch(
-      (error: unknown) => {
-        throw error instanceof AppError ? error : dockerError(error, attempt);
-      },
-    );
-    return new Docker({ ...options, version: `v${chooseApiVersion(answer as { ApiVersion?: string; MinAPIVersion?: string })}` });
+    const answer = await dial(
+      new Docker(options),
+      { method: "GET", path: "/version", attempt },
+      { isStream: false },
+    ).catch((error: unknown) => {
+      throw error instanceof AppError ? error : dockerError(error, attempt);
+    });
+    return new Docker({
+      ...options,
+      version: `v${chooseApiVersion(answer as { ApiVersion?: string; MinAPIVersion?: string })}`,
+    });
   }
 }
 

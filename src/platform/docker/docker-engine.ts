@@ -127,7 +127,12 @@ export class DockerEngine implements Engine {
     await this.#change("stop", id, { t: String(seconds) }, graceMs).catch(nullIfMissing);
   }
 
-  async #change(verb: "start" | "stop", id: string, query: Readonly<Record<string, string>>, graceMs = 0): Promise<void> {
+  async #change(
+    verb: "start" | "stop",
+    id: string,
+    query: Readonly<Record<string, string>>,
+    graceMs = 0,
+  ): Promise<void> {
     this.#inspected.delete(id);
     await this.#client.call({
       method: "POST",
@@ -173,10 +178,15 @@ export class DockerEngine implements Engine {
     // The list leaves out which containers are attached.
     const networks = await Promise.all(
       list.map(({ Id }) =>
-        (this.#client.call({ method: "GET", path: `/networks/${Id}`, attempt }) as Promise<NetworkJson>).catch(nullIfMissing),
+        (this.#client.call({ method: "GET", path: `/networks/${Id}`, attempt }) as Promise<NetworkJson>).catch(
+          nullIfMissing,
+        ),
       ),
     );
-    return networks.filter((json) => json !== null).map(parseNetwork).toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    return networks
+      .filter((json) => json !== null)
+      .map(parseNetwork)
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   async createNetwork(spec: EngineNetworkSpec): Promise<string> {
@@ -244,7 +254,9 @@ interface NetworkJson {
   readonly Name: string;
   readonly Driver?: string;
   readonly IPAM?: {
-    readonly Config?: readonly { readonly Subnet?: string; readonly IPRange?: string; readonly Gateway?: string }[] | null;
+    readonly Config?:
+      | readonly { readonly Subnet?: string; readonly IPRange?: string; readonly Gateway?: string }[]
+      | null;
   };
   readonly Options?: Readonly<Record<string, string>> | null;
   readonly Containers?: Readonly<Record<string, { readonly IPv4Address?: string }>> | null;

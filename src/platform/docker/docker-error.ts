@@ -18,7 +18,8 @@ interface Meaning {
 /** What the engine's words mean. Its status codes do not tell: an address taken is 403, a port taken 500. First match wins. */
 const MEANINGS: readonly Meaning[] = [
   {
-    pattern: /no such image|manifest unknown|manifest for .* not found|pull access denied|repository .* not found|name unknown/i,
+    pattern:
+      /no such image|manifest unknown|manifest for .* not found|pull access denied|repository .* not found|name unknown/i,
     code: "not-found",
     object: "image",
     hint: "Push the image to the registry, or check its name and tag",
@@ -71,7 +72,12 @@ const MEANINGS: readonly Meaning[] = [
     object: "network",
     hint: "See what uses the network: docker network inspect NAME",
   },
-  { pattern: /no such container|no such exec/i, code: "not-found", object: "container", hint: "List what there is: docker ps --all" },
+  {
+    pattern: /no such container|no such exec/i,
+    code: "not-found",
+    object: "container",
+    hint: "List what there is: docker ps --all",
+  },
   {
     pattern: /executable file not found|no such file or directory: unknown|permission denied: unknown|OCI runtime/i,
     code: "invalid",
@@ -79,7 +85,8 @@ const MEANINGS: readonly Meaning[] = [
     hint: "Check the command: it must exist in the image and be executable",
   },
   {
-    pattern: /dial tcp|dial unix|no such host|i\/o timeout|TLS handshake|connection refused|connection reset|server misbehaving|certificate|deadline exceeded|context canceled/i,
+    pattern:
+      /dial tcp|dial unix|no such host|i\/o timeout|TLS handshake|connection refused|connection reset|server misbehaving|certificate|deadline exceeded|context canceled/i,
     code: "unavailable",
     object: "image",
     hint: "Check that the host reaches the registry, and its name",
@@ -112,7 +119,11 @@ export function dockerError(error: unknown, attempt: DockerAttempt): AppError {
   const code = meaning?.code ?? codeOfStatus(status);
   const details = { object: meaning?.object ?? "engine", name: attempt.object, ...(status === null ? {} : { status }) };
   const text = `Cannot ${attempt.what}: ${message}`;
-  return new AppError(code, text, meaning === undefined ? { cause: error, details } : { cause: error, details, hint: meaning.hint });
+  return new AppError(
+    code,
+    text,
+    meaning === undefined ? { cause: error, details } : { cause: error, details, hint: meaning.hint },
+  );
 }
 
 function codeOfStatus(status: number | null): ErrorCode {

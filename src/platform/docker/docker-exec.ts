@@ -19,7 +19,10 @@ interface ExecJson {
 
 /** Starts a program in a running container. @throws AppError not-found | conflict | unavailable. */
 export async function openExec(client: DockerClient, options: ExecOptions, sink: OutputSink): Promise<ExecSession> {
-  const attempt = { what: `run "${options.argv.join(" ")}" in container "${options.id.slice(0, 12)}"`, object: options.id };
+  const attempt = {
+    what: `run "${options.argv.join(" ")}" in container "${options.id.slice(0, 12)}"`,
+    object: options.id,
+  };
   const { Id: execId } = (await client.call({
     method: "POST",
     path: `/containers/${encodeURIComponent(options.id)}/exec`,

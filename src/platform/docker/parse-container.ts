@@ -63,7 +63,8 @@ export function parseContainer(json: InspectJson): Container {
         return address === null ? [] : [[name, address] as const];
       }),
     ),
-    fixedAddress: networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,
+    fixedAddress:
+      networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,
     exposedPorts: Object.keys(json.Config?.ExposedPorts ?? {}).flatMap(parsePort),
     pid: json.State?.Pid === undefined || json.State.Pid <= 0 ? null : json.State.Pid,
   };

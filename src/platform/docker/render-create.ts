@@ -11,7 +11,9 @@ const SHARES_MIN = 2;
  * has idle, and gets its part when the host is busy.
  */
 export function renderCreate(spec: ContainerSpec): Readonly<Record<string, unknown>> {
-  const exposed = [...spec.exposedPorts, ...spec.publish].map(({ port, protocol }) => [`${port}/${protocol}`, {}] as const);
+  const exposed = [...spec.exposedPorts, ...spec.publish].map(
+    ({ port, protocol }) => [`${port}/${protocol}`, {}] as const,
+  );
   const bindings: Record<string, { HostIp: string; HostPort: string }[]> = {};
   for (const { port, protocol, hostPort } of spec.publish) {
     const list = (bindings[`${port}/${protocol}`] ??= []);

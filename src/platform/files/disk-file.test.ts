@@ -25,7 +25,9 @@ test("diskFile() replaces the whole text, private to its owner, and leaves nothi
 
 test("diskFile() names the file that it cannot write", async () => {
   await writeFile(join(dir, "plain"), "");
-  const error = await diskFile(join(dir, "plain", "x")).write("text").catch((thrown: unknown) => thrown);
+  const error = await diskFile(join(dir, "plain", "x"))
+    .write("text")
+    .catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(AppError);
   expect((error as AppError).message).toContain("plain/x");
 });

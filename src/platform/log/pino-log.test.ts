@@ -10,7 +10,10 @@ test("pinoLog() writes one JSON line an event to standard error, with fields and
   const child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "pipe"] });
   const [stdout, stderr] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   expect(stdout).toBe("");
-  const lines = stderr.trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
+  const lines = stderr
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
   expect(lines).toHaveLength(1);
   expect(lines[0]).toMatchObject({ level: 40, name: "agent", msg: "Cannot pull", image: "web:1" });
   expect(lines[0]?.["error"]).toMatchObject({ message: "no route" });

@@ -9,7 +9,10 @@ export interface PinoLogOptions {
 /** A log as JSON lines on standard error, since standard output belongs to what a command answers. */
 export function pinoLog(options: PinoLogOptions): Log {
   const destination = pino.destination({ fd: 2, sync: true });
-  const logger = pino({ name: options.name, level: options.level, serializers: { error: pino.stdSerializers.err } }, destination);
+  const logger = pino(
+    { name: options.name, level: options.level, serializers: { error: pino.stdSerializers.err } },
+    destination,
+  );
   return {
     debug: (message, fields) => logger.debug(fields ?? {}, message),
     info: (message, fields) => logger.info(fields ?? {}, message),

@@ -11,7 +11,9 @@ export interface HttpProbe {
 }
 
 /** `cause` is for people: "connection refused". */
-export type ProbeResult<Answer> = { readonly ok: true; readonly answer: Answer } | { readonly ok: false; readonly cause: string };
+export type ProbeResult<Answer> =
+  | { readonly ok: true; readonly answer: Answer }
+  | { readonly ok: false; readonly cause: string };
 
 /** Asks instances whether they live. Never rejects: that they do not is an answer. */
 export interface Prober {

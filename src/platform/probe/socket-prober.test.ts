@@ -20,7 +20,11 @@ beforeAll(() => {
       return new Response("body", { status: pathname === "/bad" ? 503 : 200 });
     },
   });
-  mute = Bun.listen({ port: 0, hostname: LOOPBACK, socket: { data: (socket, data) => void (data.includes("/noise") && socket.end("what?\n")) } });
+  mute = Bun.listen({
+    port: 0,
+    hostname: LOOPBACK,
+    socket: { data: (socket, data) => void (data.includes("/noise") && socket.end("what?\n")) },
+  });
 });
 afterAll(async () => {
   mute.stop(true);

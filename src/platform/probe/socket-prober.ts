@@ -30,7 +30,13 @@ export const socketProber: Prober = {
 function renderRequest(address: string, port: number, path: string): string {
   // A path from an app's definition must not be able to add lines of its own.
   const target = path.replaceAll(/[^\x21-\x7e]/g, (character) => encodeURIComponent(character));
-  const lines = [`GET ${target} HTTP/1.1`, `Host: ${address}:${port}`, "User-Agent: apollo-health-check", "Accept: */*", "Connection: close"];
+  const lines = [
+    `GET ${target} HTTP/1.1`,
+    `Host: ${address}:${port}`,
+    "User-Agent: apollo-health-check",
+    "Accept: */*",
+    "Connection: close",
+  ];
   return `${lines.join("\r\n")}\r\n\r\n`;
 }
 
@@ -49,7 +55,10 @@ function ask(attempt: Attempt): Promise<ProbeResult<number>> {
   }, attempt.timeoutMs);
   const close = (): void => {
     clearTimeout(timer);
-    resolve({ ok: false, cause: head === "" ? "the connection was closed without an answer" : "the answer is not HTTP" });
+    resolve({
+      ok: false,
+      cause: head === "" ? "the connection was closed without an answer" : "the answer is not HTTP",
+    });
   };
   const begin = (socket: Socket<undefined>): void => {
     opened = socket;

@@ -49,7 +49,9 @@ async function request(url: URL, init: RequestInit & { readonly tls: object }): 
 
 /** The server's own words, in the form of its API's errors. */
 function refusal(status: number, text: string): AppError {
-  const json = parseJson(text) as { readonly error?: { readonly code?: string; readonly message?: string; readonly hint?: string } } | null;
+  const json = parseJson(text) as {
+    readonly error?: { readonly code?: string; readonly message?: string; readonly hint?: string };
+  } | null;
   const code = (Object.keys(HTTP_STATUS) as ErrorCode[]).find((known) => known === json?.error?.code);
   const byStatus = status === 401 || status === 403 ? "denied" : "unavailable";
   const message = json?.error?.message ?? `Cannot join: the server answered with status ${status}`;

@@ -25,7 +25,11 @@ export function webSocketTransport(options: WebSocketTransportOptions): Transpor
 
 function open(
   { caPem, serverName, credential }: WebSocketTransportOptions,
-  { url, listener, timeoutMs }: { readonly url: string; readonly listener: TransportListener; readonly timeoutMs: number },
+  {
+    url,
+    listener,
+    timeoutMs,
+  }: { readonly url: string; readonly listener: TransportListener; readonly timeoutMs: number },
 ): Promise<TransportConnection> {
   const { promise, resolve, reject } = Promise.withResolvers<TransportConnection>();
   const target = new URL(PATH, url);
@@ -78,7 +82,9 @@ function open(
     if (problem !== "") return;
     problem = "message" in event && typeof event.message === "string" ? event.message : "the connection failed";
   });
-  socket.addEventListener("close", (event: CloseEvent) => end(problem || event.reason || `closed with code ${event.code}`));
+  socket.addEventListener("close", (event: CloseEvent) =>
+    end(problem || event.reason || `closed with code ${event.code}`),
+  );
   return promise;
 }
 
