@@ -318,6 +318,38 @@ test("an engine that is down is a condition, not a failure of instances; its res
   await stop();
 });
 
+test("an engine that is stopped and started again brings its instances back, and none of them has failed", async () => {
+  const { clock, engine, state, start } = openWorld();
+  state.setConnected(true);
+  const stop = start();
+  assign(state, [assignmentOf("a"), assignmentOf("b")]);
+  await clock.advanceUntil("both", () => phase(state, "a") === "running" && phase(state, "b") === "running");
+  void engine.shutDownGracefully();
+  await clock.advance(4000);
+  engine.comeUp();
+  await clock.advance(30_000);
+  expect([phase(state, "a"), phase(state, "b")]).toEqual(["running", "running"]);
+  expect(engine.starts.filter((name) => name === "web.instance-a")).toHaveLength(2);
+  await stop();
+});
+
+test("what a hand stops or removes in a server's sight has failed, and is not made again", async () => {
+  const { clock, engine, state, start } = openWorld();
+  state.setConnected(true);
+  const stop = start();
+  assign(state, [assignmentOf("a"), assignmentOf("b"), assignmentOf("c")]);
+  const running = (uuid: string): boolean => phase(state, uuid) === "running";
+  await clock.advanceUntil("all", () => ["a", "b", "c"].every(running));
+  const ids = (await engineCall(clock, engine.listContainers())).map(({ id }) => id);
+  const [first = "", second = ""] = ids;
+  void engine.stopContainer(first, 0);
+  void engine.removeContainer(second);
+  await clock.advance(2000);
+  expect(["a", "b", "c"].map((uuid) => phase(state, uuid)).toSorted()).toEqual(["failed", "failed", "running"]);
+  expect(engine.starts).toHaveLength(3);
+  await stop();
+});
+
 test("the health part's word is in the report at once", async () => {
   const check = {
     kind: "tcp",

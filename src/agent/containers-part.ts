@@ -13,7 +13,8 @@ import { ContainerTable } from "./container-table.ts";
 import { describeExit } from "./describe-exit.ts";
 import { ImagePuller } from "./image-puller.ts";
 import { Limiter } from "./limiter.ts";
-import { planContainers } from "./plan-containers.ts";
+import { instanceOf } from "./instance-container.ts";
+import { ENGINE_END_MS, planContainers, TOLD_SETTLE_MS } from "./plan-containers.ts";
 import type { ContainerAction, ContainerNetwork, ObservedContainers } from "./plan-containers.ts";
 
 export interface ContainersPartOptions {
@@ -97,7 +98,9 @@ class ContainersPart {
     stops.push(state.on("connection", () => this.#seeConnection()));
     this.#seeConnection();
     const watching = engine.watch((event) => {
+      if (event.kind === "container" && event.action === "destroy") this.#seeRemoval(event.id);
       const waitMs = this.#table.see(event, state.connected);
+      if (event.kind === "container" && event.action === "die") this.#lookAgain();
       if (waitMs === 0) poke();
       else if (waitMs !== null) void clock.sleep(waitMs, this.#signal).then(poke);
     }, this.#signal);
@@ -113,12 +116,31 @@ class ContainersPart {
     void clock.sleep(ALONE_AFTER_MS, this.#signal).then(() => this.#loop.poke());
   }
 
+  /** Whether a hand or the engine's end was behind a death shows only a while later. */
+  #lookAgain(): void {
+    for (const waitMs of [TOLD_SETTLE_MS, ENGINE_END_MS]) {
+      void this.#options.clock.sleep(waitMs, this.#signal).then(() => this.#loop.poke());
+    }
+  }
+
+  /** In a server's sight a container that someone removes is an instance that failed: the server makes another. */
+  #seeRemoval(containerId: string): void {
+    const { state, clock } = this.#options;
+    const container = this.#table.containers().find(({ id }) => id === containerId);
+    const id = container === undefined ? null : instanceOf(container);
+    if (id === null || !state.connected || this.#busy.has(id) || !state.assignments.has(id)) return;
+    const reason = "The instance's container was removed by hand";
+    this.#failures.set(id, { phase: "failed", reason, exitCode: null, atMs: clock.nowMs() });
+  }
+
   async #observe(): Promise<ObservedContainers> {
     await this.#table.refresh(this.#busy);
     const { state, clock, network, hostAddress } = this.#options;
+    const containers = this.#table.containers();
     return {
-      containers: this.#table.containers(),
+      containers,
       deaths: this.#table.deaths(),
+      told: new Set(containers.map(({ id }) => id).filter((id) => this.#table.isTold(id))),
       busy: this.#busy,
       failures: this.#failures,
       // Without the gateway there is no DNS yet that the container could be given.

@@ -50,6 +50,7 @@ function plan({ goal = "running", container = null, wanted = {}, observed = {} }
     {
       containers: container === null ? [] : [containerOf(container)],
       deaths: new Map(),
+      told: new Set(),
       busy: new Map(),
       failures: new Map(),
       network: { name: "apollo", fixedAddresses: true },
@@ -70,7 +71,9 @@ function words(input: Case): string {
   return `${done} ${report === undefined ? "unsaid" : report === null ? "forget" : report.phase}`;
 }
 
-const death = { deaths: new Map([["c1", { exitCode: 1, atMs: 900 }]]) };
+const death = { deaths: new Map([["c1", { exitCode: 1, atMs: 900, told: false }]]) };
+const told = (atMs: number) => ({ deaths: new Map([["c1", { exitCode: 1, atMs, told: true }]]), nowMs: 1000 + atMs });
+const other = { ...containerOf(), id: "c2", name: "other", labels: {} };
 const failure = {
   failures: new Map([[ID, { phase: "failed", reason: "no image", exitCode: null, atMs: 900 } as const]]),
 };
@@ -93,6 +96,23 @@ describe("planContainers()", () => {
       "lets the engine restart while offline",
       { container: { state: "restarting" }, wanted: offline, observed: death },
       "- running",
+    ],
+    ["leaves one that was restarted by hand", { container: {}, observed: told(0) }, "- running"],
+    ["waits whether the engine itself ends", { container: { state: "exited" }, observed: told(0) }, "- unsaid"],
+    [
+      "condemns one that was stopped by hand, as others were not told to end",
+      { observed: { ...told(0), containers: [containerOf({ state: "exited" }), other] } },
+      "condemn unsaid",
+    ],
+    [
+      "waits while all others were told to end too",
+      { observed: { ...told(0), containers: [containerOf({ state: "exited" }), other], told: new Set(["c2"]) } },
+      "- unsaid",
+    ],
+    [
+      "condemns when the engine did not end after all",
+      { container: { state: "exited" }, observed: { ...told(0), nowMs: 20_000 } },
+      "condemn unsaid",
     ],
     ["tells an exit that it did not see", { container: { state: "exited", exitCode: 2 } }, "condemn unsaid"],
     [

@@ -17,6 +17,8 @@ export interface ContainerNetwork {
 export interface Death {
   readonly exitCode: number | null;
   readonly atMs: number;
+  /** The engine was asked to end it: by a stop by hand, or by the engine's own end. */
+  readonly told: boolean;
 }
 
 /** An operation under way for an instance: what it does is told by its own progress, not by the plan. */
@@ -31,6 +33,8 @@ export interface ObservedContainers {
   readonly containers: readonly Container[];
   /** By container id: deaths that happened while a server was connected. */
   readonly deaths: ReadonlyMap<string, Death>;
+  /** Containers that the engine was asked to end a moment ago, by id. */
+  readonly told: ReadonlySet<string>;
   readonly busy: ReadonlyMap<InstanceId, Busy>;
   /** Instances whose start or life ended badly, as reported; kept until the assignment goes. */
   readonly failures: ReadonlyMap<InstanceId, InstanceStatus & { readonly phase: "failed" }>;
@@ -73,6 +77,10 @@ export interface ContainersPlan {
 
 /** Time between SIGTERM and SIGKILL for a container whose assignment, and with it the wanted grace, is not known any more. */
 const ORPHAN_GRACE_MS = 3000;
+/** The engine tells its containers to end within this time of one another. */
+export const TOLD_SETTLE_MS = 500;
+/** Docker gives its containers 15 s to end before it ends itself. */
+export const ENGINE_END_MS = 20_000;
 /** While alone, a failed start is tried again after this: no server is there to make another instance. */
 const RETRY_ALONE_MS = 30_000;
 
@@ -149,7 +157,8 @@ function planPresent(
     case "paused":
     case "restarting": {
       const death = observed.deaths.get(container.id);
-      if (death !== undefined && wanted.connected) {
+      // One that was told to end and runs again was restarted by hand: that is its owner's wish.
+      if (death?.told === false && wanted.connected) {
         return { action: { kind: "condemn", id, containerId: container.id, exitCode: death.exitCode }, report: null };
       }
       if (container.state === "restarting" && wanted.connected) {
@@ -165,10 +174,23 @@ function planPresent(
       if (wanted.alone) return { action: { kind: "start", id, containerId: container.id }, report: null };
       if (failure !== undefined) return { action: null, report: failure };
       // The agent restarted moments ago: whether a server is there to replace it will be known soon.
-      if (!wanted.connected) return { action: null, report: null };
+      if (!wanted.connected || mayBeEnginesEnd(container, observed)) return { action: null, report: null };
       return { action: { kind: "condemn", id, containerId: container.id, exitCode: container.exitCode }, report: null };
     }
   }
+}
+
+/**
+ * An engine that ends stops its containers first and answers meanwhile: their deaths are no failures, since it starts
+ * them again when it is back. It tells all of them to end at once, so one that was not told shows that a hand did this.
+ */
+function mayBeEnginesEnd(container: Container, observed: ObservedContainers): boolean {
+  const death = observed.deaths.get(container.id);
+  if (death === undefined || !death.told) return false;
+  const ageMs = observed.nowMs - death.atMs;
+  if (ageMs < TOLD_SETTLE_MS) return true;
+  const others = observed.containers.filter(({ id, state }) => id !== container.id && state === "running");
+  return ageMs < ENGINE_END_MS && others.every(({ id }) => observed.told.has(id));
 }
 
 function runningStatus(

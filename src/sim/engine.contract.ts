@@ -216,6 +216,14 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       expect(states.get(kept)).toMatchObject({ state: "running", addresses: { [NETWORK]: address } });
       expect(states.get(plain)?.state).toBe("exited");
       expect(states.get(stopped)?.state).toBe("exited");
+      const ending = watched.events.filter((event) => event.kind === "container" && event.id === kept);
+      const actions = ending.map((event) => (event.kind === "container" ? event.action : ""));
+      // An engine that ends says so of each container; that is how its deaths are told from crashes.
+      expect(actions.indexOf("kill")).toBeGreaterThan(0);
+      expect(actions.indexOf("kill")).toBeLessThan(actions.indexOf("die"));
+      expect(ending.find((event) => event.kind === "container" && event.action === "kill")).toMatchObject({
+        signal: 15,
+      });
       for (const id of [kept, plain, stopped]) await engine.removeContainer(id);
       await watched.end();
     }, 60_000);

@@ -98,12 +98,28 @@ export class FakeEngine implements Engine {
     this.#reachable = false;
   }
 
-  /** Ends all containers as an engine does that is stopped or whose host went down. */
+  /** Ends all containers at once, without a word: the host lost its power. */
   shutDown(): void {
     this.#reachable = false;
     for (const container of this.#containers.values()) {
       if (isUp(container)) this.#end(container, KILLED);
     }
+  }
+
+  /**
+   * Ends as Docker does when it is stopped: it tells all containers to end, and answers for a second more while they do.
+   */
+  async shutDownGracefully(): Promise<void> {
+    const up = [...this.#containers.values()].filter(isUp);
+    for (const { id } of up) this.#emit({ kind: "container", action: "kill", id, signal: 15 });
+    await this.#clock.sleep(20);
+    for (const container of up) {
+      if (!isUp(container)) continue;
+      this.#end(container, KILLED);
+      this.#emit({ kind: "container", action: "die", id: container.id, exitCode: KILLED });
+    }
+    await this.#clock.sleep(1000);
+    this.#reachable = false;
   }
 
   /** Reachable again; restarts what its policy says, as Docker does before it answers. */
@@ -217,6 +233,7 @@ export class FakeEngine implements Engine {
     if (container === undefined || !isUp(container)) return;
     container.stoppedByHand = true;
     const { life } = container;
+    if (container.state === "running") this.#emit({ kind: "container", action: "kill", id: container.id, signal: 15 });
     // Like a shell's sleep as process 1, programs here ignore SIGTERM, so that the grace is felt.
     if (container.state === "running") await this.#clock.sleep(graceMs);
     if (container.life !== life) return;
@@ -233,7 +250,10 @@ export class FakeEngine implements Engine {
     const container = this.#find(id);
     if (container === undefined) return;
     container.stoppedByHand = true;
-    if (isUp(container)) this.#exit(container, KILLED);
+    if (isUp(container)) {
+      this.#emit({ kind: "container", action: "kill", id: container.id, signal: 9 });
+      this.#exit(container, KILLED);
+    }
     container.life += 1;
     this.#containers.delete(container.id);
     this.#emit({ kind: "container", action: "destroy", id: container.id });

@@ -68,6 +68,12 @@ test("parseEvent() reads deaths with their code, drops the noise of execs", () =
     id: "c1",
     exitCode: 137,
   });
+  expect(parseEvent(line("kill", { signal: "15" }))).toEqual({
+    kind: "container",
+    action: "kill",
+    id: "c1",
+    signal: 15,
+  });
   expect(parseEvent(line("health_status: healthy"))).toEqual({ kind: "container", action: "health_status", id: "c1" });
   expect(parseEvent(line("exec_start: /bin/check"))).toBeNull();
   expect(parseEvent('{"Type":"network","Action":"create","Actor":{"ID":"n1"}}')).toEqual({

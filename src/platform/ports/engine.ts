@@ -61,6 +61,8 @@ export type EngineEvent =
       readonly id: string;
       /** With `die`. */
       readonly exitCode?: number | null;
+      /** With `kill`: the signal that the engine was asked to send, also as part of a stop or its own end. */
+      readonly signal?: number | null;
     }
   | { readonly kind: "network"; readonly action: string; readonly id: string }
   | { readonly kind: "lost" };
