@@ -7,7 +7,7 @@ import type { Assignment } from "../model/instance.ts";
 import { assignmentOf, IDENTITY, recordingLog } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeProber } from "../sim/fake-prober.ts";
-import { FakeTransport } from "../sim/fake-transport.ts";
+import { FakeTransport } from "../sim/fake-agent-transport.ts";
 import { MemoryFile } from "../sim/memory-file.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { startAgent } from "./agent.ts";
@@ -58,12 +58,14 @@ class SimulatedHost {
       for (const id of message.remove) this.statuses.delete(id);
     };
     void this.engine.createNetwork({
-      name: "apollo",
-      subnet: "10.2.0.0/16",
-      ipRange: "10.2.1.0/24",
-      gateway: parseIpv4("10.2.1.1"),
-      reserved: {},
-      options: {},
+      ...{
+        name: "apollo",
+        subnet: "10.2.0.0/16",
+        ipRange: "10.2.1.0/24",
+        gateway: parseIpv4("10.2.1.1"),
+        reserved: {},
+        options: {},
+      },
     });
   }
 
@@ -72,29 +74,13 @@ class SimulatedHost {
     const starting = startAgent(
       { serverUrls: [URL], agentVersion: "1.0", address: parseIpv4("192.168.0.7"), labels: {} },
       {
-        clock,
-        engine,
-        transport,
-        prober,
-        lastKnownFile: file,
-        random: systemRandom,
-        log: recordingLog(),
-        resources: () =>
-          Promise.resolve({
-            cpus: 2,
-            memoryMiB: 1e3,
-            diskMiB: 1e3,
-          }),
+        ...{ clock, engine, transport, prober, lastKnownFile: file, random: systemRandom, log: recordingLog() },
+        resources: () => Promise.resolve({ cpus: 2, memoryMiB: 1000, diskMiB: 1000 }),
       },
       () => ({
         network: {
-          name: "network",
-          run: () => Promise.resolve(),
-          gateway: () => parseIpv4("10.2.1.1"),
-          engineNetwork: () => ({
-            name: "apollo",
-            fixedAddresses: true,
-          }),
+          ...{ name: "network", run: () => Promise.resolve(), gateway: () => parseIpv4("10.2.1.1") },
+          engineNetwork: () => ({ name: "apollo", fixedAddresses: true }),
         },
         others: [],
       }),

@@ -2,7 +2,6 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { ContainerSpec, Engine, EngineEvent } from "../platform/ports/engine.ts";
-import { containerSpec } from "./agent-fixtures.ts";
 
 /** An engine to try, with what the suite needs to know of its world. */
 export interface EngineUnderTest {
@@ -31,7 +30,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
     let engine: Engine;
     let count = 0;
     const spec = (change: Partial<ContainerSpec> = {}): ContainerSpec => ({
-      ...containerSpec({ image: world.image, name: `c${count++}`, network: NETWORK }),
+      ...baseSpec(world.image, `c${count++}`),
       ...change,
     });
     const startNew = async (change: Partial<ContainerSpec> = {}): Promise<string> => {
@@ -300,6 +299,32 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       expect((await engine.listNetworks()).some(({ name: label }) => label === "other")).toBe(false);
     }, 30_000);
   });
+}
+
+function baseSpec(image: string, name: string): ContainerSpec {
+  return {
+    name,
+    image,
+    argv: null,
+    entrypoint: null,
+    env: {},
+    labels: {},
+    user: null,
+    tty: false,
+    privileged: false,
+    cpus: 0.1,
+    memoryBytes: 32 * 1024 * 1024,
+    hostname: null,
+    network: NETWORK,
+    address: null,
+    dns: [],
+    dnsSearch: [],
+    exposedPorts: [],
+    publish: [],
+    mounts: [],
+    stopGraceMs: 0,
+    restart: "no",
+  };
 }
 
 async function expectCode(attempt: Promise<unknown>, code: AppError["code"], object?: string): Promise<AppError> {

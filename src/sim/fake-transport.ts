@@ -36,8 +36,7 @@ export class FakeTransport implements Transport {
   async connect(url: string, listener: TransportListener): Promise<TransportConnection> {
     this.attempts.push({ url, atMs: this.#clock.nowMs() });
     await this.#clock.sleep(this.#latencyMs);
-    if (!this.reachable.has(url))
-      throw new AppError("unavailable", `Cannot connect to server ${url}: connection refused`);
+    if (!this.reachable.has(url)) throw new AppError("unavailable", `Cannot connect to server ${url}: connection refused`);
     let open = true;
     const received: AgentMessage[] = [];
     const close = (reason: string): void => {

@@ -78,8 +78,7 @@ export class VirtualClock implements Clock {
     let best: Timer | null = null;
     for (const timer of this.#timers) {
       if (timer.atMs > endMs) continue;
-      if (best === null || timer.atMs < best.atMs || (timer.atMs === best.atMs && timer.order < best.order))
-        best = timer;
+      if (best === null || timer.atMs < best.atMs || (timer.atMs === best.atMs && timer.order < best.order)) best = timer;
     }
     return best;
   }
