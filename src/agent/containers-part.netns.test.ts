@@ -103,6 +103,11 @@ test("with Docker: start, adopt, fail, survive an engine restart, stop", async (
   expect((await scratch.run(dns)).trim()).toBe("[10.2.1.1]");
   expect(resolver).toContain("search service.consul");
 
+  await until("the engine to keep them", async () => {
+    const kept = await Promise.all(["a", "b"].map((uuid) => engine.inspectContainer(idOf(uuid))));
+    return kept.every((each) => each?.restart === "unless-stopped");
+  });
+
   // A process that is killed from outside ends for good, although the engine's policy would restart it.
   await scratch.run(["kill", "-KILL", String((await engine.inspectContainer(idOf("b")))?.pid)]);
   await until("the failure of b", () => phase(state, "b") === "failed");

@@ -10,6 +10,7 @@ import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import type { AgentState } from "./agent-state.ts";
 import { createContainersPart } from "./containers-part.ts";
+import { SECURE_AFTER_MS } from "./plan-containers.ts";
 
 const LATENCY_MS = { list: 3, inspect: 1, create: 20, start: 300, stop: 5, remove: 30, pull: 2000, logs: 5 };
 
@@ -205,6 +206,7 @@ test("without a server a crashed instance is restarted in place, and stays when 
   const stop = start();
   assign(state, [assignmentOf("a")]);
   await clock.advanceUntil("running", () => phase(state, "a") === "running");
+  await clock.advance(SECURE_AFTER_MS + 500);
   state.setConnected(false);
   engine.crash("web.instance-a", 1);
   await clock.advance(2000);
@@ -305,6 +307,7 @@ test("an engine that is down is a condition, not a failure of instances; its res
   const stop = start();
   assign(state, [assignmentOf("a")]);
   await clock.advanceUntil("running", () => phase(state, "a") === "running");
+  await clock.advance(SECURE_AFTER_MS + 500);
   engine.shutDown();
   assign(state, [assignmentOf("b")]);
   await clock.advanceUntil("the condition", () => state.conditions().some(({ code }) => code === "engine-unavailable"));
@@ -324,6 +327,7 @@ test("an engine that is stopped and started again brings its instances back, and
   const stop = start();
   assign(state, [assignmentOf("a"), assignmentOf("b")]);
   await clock.advanceUntil("both", () => phase(state, "a") === "running" && phase(state, "b") === "running");
+  await clock.advance(SECURE_AFTER_MS + 500);
   void engine.shutDownGracefully();
   await clock.advance(4000);
   engine.comeUp();
@@ -347,6 +351,25 @@ test("what a hand stops or removes in a server's sight has failed, and is not ma
   await clock.advance(2000);
   expect(["a", "b", "c"].map((uuid) => phase(state, uuid)).toSorted()).toEqual(["failed", "failed", "running"]);
   expect(engine.starts).toHaveLength(3);
+  await stop();
+});
+
+test("what ends at once is never run twice, what has run for a while is kept by the engine, also after an agent's end", async () => {
+  const { clock, engine, state, start } = openWorld();
+  state.setConnected(true);
+  const kill = start();
+  assign(state, [assignmentOf("a"), assignmentOf("b", { spec: { image: "job:1" } })]);
+  await clock.advanceUntil("both ends", () => phase(state, "a") === "running" && phase(state, "b") === "failed");
+  await kill();
+  const stop = start();
+  await clock.advance(SECURE_AFTER_MS + 1000);
+  const policies = (await engineCall(clock, engine.listContainers())).map(({ name, restart }) => [name, restart]);
+  expect(policies.toSorted()).toEqual([
+    ["web.instance-a", "unless-stopped"],
+    ["web.instance-b", "no"],
+  ]);
+  expect(engine.calls.get("update")).toBe(1);
+  expect(engine.starts.filter((name) => name === "web.instance-b")).toHaveLength(1);
   await stop();
 });
 
@@ -442,7 +465,7 @@ test("whatever the server wants in whatever order, the engine ends with exactly 
           engine.crash(`web.instance-${uuid}`, 1);
         await clock.advance(waitMs);
       }
-      await clock.advance(5000);
+      await clock.advance(2 * SECURE_AFTER_MS);
       for (const [uuid, assignment] of last) {
         const expected = assignment.instance.goal === "stopped" ? ["gone"] : ["running", "failed", "gone"];
         expect(expected).toContain(phase(state, uuid));

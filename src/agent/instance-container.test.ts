@@ -63,7 +63,7 @@ test("instanceContainer() on the flat network", () => {
     dns: ["10.2.1.1"],
     dnsSearch: ["service.consul"],
     memoryBytes: 32 * 1024 * 1024,
-    restart: "unless-stopped",
+    restart: "no",
     argv: null,
     entrypoint: null,
     publish: [

@@ -89,6 +89,12 @@ describe("planContainers()", () => {
     ["tries again when alone for long", { wanted: alone, observed: { ...failure, nowMs: 60_000 } }, "create unsaid"],
     ["starts what an agent left created", { container: { state: "created" } }, "start unsaid"],
     ["leaves alone what runs", { container: {} }, "- running"],
+    [
+      "lets the engine keep what has run for a while",
+      { container: { restart: "no" }, observed: { nowMs: 9000 } },
+      "secure running",
+    ],
+    ["but not what has just started", { container: { restart: "no" } }, "- running"],
     ["leaves a draining one running", { goal: "draining", container: {} }, "- running"],
     ["condemns a death in a server's sight", { container: {}, observed: death }, "condemn unsaid"],
     ["condemns what waits for the engine's restart", { container: { state: "restarting" } }, "condemn unsaid"],

@@ -59,6 +59,8 @@ export interface WantedContainers {
 export type ContainerAction =
   | { readonly kind: "create"; readonly id: InstanceId; readonly network: string; readonly address: Ipv4 | null }
   | { readonly kind: "start"; readonly id: InstanceId; readonly containerId: string }
+  /** It has proven that it runs: from now on the engine starts it again, whoever else is there. */
+  | { readonly kind: "secure"; readonly id: InstanceId; readonly containerId: string }
   /** Recorded as failed without a try. */
   | { readonly kind: "refuse"; readonly id: InstanceId; readonly reason: string }
   | {
@@ -81,6 +83,11 @@ const ORPHAN_GRACE_MS = 3000;
 export const TOLD_SETTLE_MS = 500;
 /** Docker gives its containers 15 s to end before it ends itself. */
 export const ENGINE_END_MS = 20_000;
+/**
+ * A misconfigured app ends within moments of its start, again and again by the server's will; the engine's own restarts
+ * in between would run it twice each time. One that has run for so long is worth bringing back.
+ */
+export const SECURE_AFTER_MS = 5000;
 /** While alone, a failed start is tried again after this: no server is there to make another instance. */
 const RETRY_ALONE_MS = 30_000;
 
@@ -89,7 +96,7 @@ const RETRY_ALONE_MS = 30_000;
  *
  * - wanted, no container: create, with an address that nobody has and that was not in use lately;
  * - wanted, never started: start, since an agent died between the two steps;
- * - wanted, runs: report it. Died in a server's sight: condemn. Lies stopped: failed, or start it again while alone;
+ * - wanted, runs: report it, and let the engine keep it from then on. Died in a server's sight: condemn. Lies stopped: failed, or start it again while alone;
  * - not wanted (goal stopped, or unknown to a connected server): stop and remove. Without a server nothing unknown goes.
  */
 export function planContainers(wanted: WantedContainers, observed: ObservedContainers): ContainersPlan {
@@ -167,7 +174,11 @@ function planPresent(
           report: null,
         };
       }
-      return { action: null, report: runningStatus(id, container, { wanted, observed }) };
+      const secure = container.restart === "no" && observed.nowMs - (container.startedAtMs ?? 0) >= SECURE_AFTER_MS;
+      return {
+        action: secure ? { kind: "secure", id, containerId: container.id } : null,
+        report: runningStatus(id, container, { wanted, observed }),
+      };
     }
     case "exited":
     case "dead": {

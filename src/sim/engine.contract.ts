@@ -193,6 +193,21 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       await engine.removeContainer(id);
     }, 30_000);
 
+    test("setRestart() holds for the next crash", async () => {
+      const id = await startNew({ restart: "no" });
+      expect((await engine.listContainers()).find((container) => container.id === id)?.restart).toBe("no");
+      await engine.setRestart(id, "unless-stopped");
+      const changed = (await engine.listContainers()).find((container) => container.id === id);
+      expect(changed).toMatchObject({ state: "running", restart: "unless-stopped" });
+      await world.crash(id, 137);
+      await eventually("a second start", async () => {
+        const now = await engine.inspectContainer(id);
+        return now?.state === "running" && (now.startedAtMs ?? 0) > (changed?.startedAtMs ?? 0);
+      });
+      await engine.removeContainer(id);
+      await expectCode(engine.setRestart(id, "no"), "not-found", "container");
+    }, 30_000);
+
     test("a stop during the wait for a restart ends it for good", async () => {
       const id = await startNew({ argv: ["sh", "-c", "exit 5"], restart: "unless-stopped" });
       await eventually("the wait", async () => (await engine.inspectContainer(id))?.state === "restarting");

@@ -30,6 +30,7 @@ export type FakeOperation =
   | "start"
   | "stop"
   | "remove"
+  | "update"
   | "image"
   | "pull"
   | "network"
@@ -57,6 +58,7 @@ interface FakeContainer {
   address: Ipv4 | null;
   pid: number | null;
   stoppedByHand: boolean;
+  restart: ContainerSpec["restart"];
   restarts: number;
   /** Grows with every start and end: what was scheduled for an earlier life does not touch a later one. */
   life: number;
@@ -126,7 +128,7 @@ export class FakeEngine implements Engine {
   comeUp(): void {
     for (const container of this.#containers.values()) {
       const wasStarted = container.startedAtMs !== null;
-      const restarts = container.spec.restart === "unless-stopped" && !container.stoppedByHand;
+      const restarts = container.restart === "unless-stopped" && !container.stoppedByHand;
       if (container.state === "exited" && wasStarted && restarts) this.#begin(container);
     }
     this.#reachable = true;
@@ -189,6 +191,7 @@ export class FakeEngine implements Engine {
       address: null,
       pid: null,
       stoppedByHand: false,
+      restart: spec.restart,
       restarts: 0,
       life: 0,
       output: [],
@@ -257,6 +260,15 @@ export class FakeEngine implements Engine {
     container.life += 1;
     this.#containers.delete(container.id);
     this.#emit({ kind: "container", action: "destroy", id: container.id });
+  }
+
+  async setRestart(id: string, restart: ContainerSpec["restart"]): Promise<void> {
+    await this.#take("update", `set the restart policy of container "${id}"`);
+    const container = this.#find(id);
+    if (container === undefined)
+      throw missing("container", `Cannot set the restart policy of "${id}": No such container`);
+    container.restart = restart;
+    this.#emit({ kind: "container", action: "update", id: container.id });
   }
 
   async hasImage(image: string): Promise<boolean> {
@@ -420,7 +432,7 @@ export class FakeEngine implements Engine {
   #exit(container: FakeContainer, exitCode: number): void {
     this.#end(container, exitCode);
     this.#emit({ kind: "container", action: "die", id: container.id, exitCode });
-    if (container.spec.restart !== "unless-stopped" || container.stoppedByHand) return;
+    if (container.restart !== "unless-stopped" || container.stoppedByHand) return;
     container.state = "restarting";
     const { life } = container;
     const delayMs = RESTART_DELAY_MS * 2 ** container.restarts;
@@ -483,6 +495,7 @@ function view(container: FakeContainer): Container {
     fixedAddress: spec.address,
     exposedPorts: [...container.image.exposedPorts, ...spec.exposedPorts],
     pid: container.pid,
+    restart: container.restart,
   };
 }
 

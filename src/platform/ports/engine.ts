@@ -106,6 +106,8 @@ export interface Engine {
   stopContainer(id: string, graceMs: number): Promise<void>;
   /** Forced, with its anonymous volumes. Already gone is fine. */
   removeContainer(id: string): Promise<void>;
+  /** What the engine does when the container ends from now on; one that has ended already stays so. */
+  setRestart(id: string, restart: ContainerSpec["restart"]): Promise<void>;
   hasImage(image: string): Promise<boolean>;
   /** @throws AppError `not-found` when the registry has no such image. */
   pullImage(image: string, signal?: AbortSignal): Promise<void>;
