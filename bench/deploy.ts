@@ -194,19 +194,22 @@ async function swarmRound(lab: Lab): Promise<number> {
     lab.mustExec(first, ["docker", ...argv], { timeoutMs: DEADLINE_MS });
   const started = performance.now();
   await docker(
-    ...[
-      "service",
-      "create",
-      "--detach",
-      "--quiet",
-      "--name",
-      APP,
-      "--replicas",
-      String(INSTANCES),
-      "--endpoint-mode",
-      "dnsrr",
-    ],
-    ...["--network", SWARM_NETWORK, "--no-resolve-image", "--limit-memory", "16m", WEB_IMAGE],
+    "service",
+    "create",
+    "--detach",
+    "--quiet",
+    "--name",
+    APP,
+    "--replicas",
+    String(INSTANCES),
+    "--endpoint-mode",
+    "dnsrr",
+    "--network",
+    SWARM_NETWORK,
+    "--no-resolve-image",
+    "--limit-memory",
+    "16m",
+    WEB_IMAGE,
   );
   await waitFor(
     async () =>

@@ -7,6 +7,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "POST of 30 instances until all are healthy, against raw engine starts and Swarm, on one lab",
     load: async () => (await import("./deploy.ts")).benchDeploy,
   },
+  placement: {
+    about: "instances placed a second at 10,000 hosts",
+    load: async () => (await import("./placement.ts")).benchPlacement,
+  },
   dns: {
     about: "DNS answers a second: ours, dnsmasq and unbound, one process each",
     load: async () => (await import("./dns.ts")).benchDns,

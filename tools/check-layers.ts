@@ -9,7 +9,7 @@ import type { SourceFile, Violation } from "./source-files.ts";
 import { formatViolation, readSourceFiles } from "./source-files.ts";
 
 export const CAPABILITIES = ["network", "discovery", "scheduling", "ingress", "topology", "cluster"] as const;
-export const PROGRAMS = ["agent", "server", "cli", "console", "lab", "sim"] as const;
+export const PROGRAMS = ["agent", "server", "up", "cli", "console", "lab", "sim"] as const;
 const CAPABILITY_EDGES: Readonly<Record<string, readonly string[]>> = {
   discovery: ["network"],
   ingress: ["discovery"],
@@ -21,15 +21,21 @@ const PROGRAM_EXCEPTIONS: readonly { readonly from: string; readonly to: RegExp;
   { from: "sim", to: /^src\/(agent|server)\//, why: "it runs them under a virtual clock" },
   {
     from: "cli",
-    to: /^src\/(agent|server|lab)\/(main|run-[a-z-]+|[a-z-]+-command|[a-z-]+-config)\.tsx?$/,
+    to: /^src\/(agent|server|up|lab)\/(main|run-[a-z-]+|[a-z-]+-command|[a-z-]+-config)\.tsx?$/,
     why: "its commands up, server, agent, lab and demo start them by their entry",
+  },
+  {
+    from: "up",
+    to: /^src\/(agent|server)\/(main|[a-z-]+-command|[a-z-]+-config)\.tsx?$/,
+    why: "it is a server and an agent in one process",
   },
   { from: "cli", to: /^src\/lab\//, why: "the demo tells what the lab does while it does it" },
   { from: "lab", to: /^src\/agent\/agent-config\.tsx?$/, why: "it writes the agents' configuration" },
 ];
 
 /** Where programs start: what nothing below reaches is dead. */
-const ENTRY = /(^|\/)main\.tsx?$|\.test\.tsx?$|\.contract\.ts$|\.bench\.ts$|^tools\/|^bench\/main\.ts$|^examples\//;
+/** Also what tests and benches start by its path: everything outside `src` is one. */
+const ENTRY = /(^|\/)main\.tsx?$|\.test\.tsx?$|\.contract\.ts$|^(tools|bench|test|examples)\//;
 const TEST = /\.test\.tsx?$|\.contract\.ts$|^test\/|^bench\/|^tools\//;
 
 /** What the binary carries along: its version, the built console, the example of the demo. */

@@ -11,7 +11,12 @@ import { formatViolation, readSourceFiles } from "./source-files.ts";
 
 export const FILE_LINES_MAX = 500;
 /** Files that may be longer until the day they are named with; then they are split or named again with a reason. */
-const LONG_FILES: Readonly<Record<string, { readonly until: string; readonly why: string }>> = {};
+const LONG_FILES: Readonly<Record<string, { readonly until: string; readonly why: string }>> = {
+  "src/agent/containers-part.test.ts": { until: "2027-02-01", why: "one table of the life of an instance" },
+  "src/api/marathon/handler.test.ts": { until: "2027-02-01", why: "grows with roadmap 4, split by resource then" },
+  "src/api/marathon/parse-app.test.ts": { until: "2027-02-01", why: "grows with roadmap 4, split by field then" },
+  "src/sim/fake-engine.ts": { until: "2027-02-01", why: "the fake of one port with many calls" },
+};
 
 const ROOMS: ReadonlySet<string> = new Set(["model", "api", ...CAPABILITIES, ...PROGRAMS]);
 const TECHNOLOGIES: ReadonlySet<string> = new Set([
@@ -26,6 +31,8 @@ const TECHNOLOGIES: ReadonlySet<string> = new Set([
   "log",
   "loop",
   "ports",
+  "probe",
+  "server-client",
   "sqlite",
   "tls",
   "udp",
@@ -48,6 +55,7 @@ const isCli = (path: string): boolean => path.startsWith("src/cli/");
 const EXEMPT: Readonly<Record<string, string>> = {
   "src/sim/virtual-clock.ts": "lets the real event loop settle between two virtual moments",
   "src/sim/scratch-engine.ts": "starts a real engine for the contract suite",
+  "src/cli/terminal.ts": "writes all of its output before the process ends, when a pipe is full",
   "src/server/console-assets.ts": "files embedded in the binary are readable by Bun's functions only",
 };
 const isExempt = (path: string): boolean => Object.hasOwn(EXEMPT, path);

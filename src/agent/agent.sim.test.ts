@@ -58,14 +58,12 @@ class SimulatedHost {
       for (const id of message.remove) this.statuses.delete(id);
     };
     void this.engine.createNetwork({
-      ...{
-        name: "apollo",
-        subnet: "10.2.0.0/16",
-        ipRange: "10.2.1.0/24",
-        gateway: parseIpv4("10.2.1.1"),
-        reserved: {},
-        options: {},
-      },
+      name: "apollo",
+      subnet: "10.2.0.0/16",
+      ipRange: "10.2.1.0/24",
+      gateway: parseIpv4("10.2.1.1"),
+      reserved: {},
+      options: {},
     });
   }
 
@@ -74,13 +72,29 @@ class SimulatedHost {
     const starting = startAgent(
       { serverUrls: [URL], agentVersion: "1.0", address: parseIpv4("192.168.0.7"), labels: {} },
       {
-        ...{ clock, engine, transport, prober, lastKnownFile: file, random: systemRandom, log: recordingLog() },
-        resources: () => Promise.resolve({ cpus: 2, memoryMiB: 1000, diskMiB: 1000 }),
+        clock,
+        engine,
+        transport,
+        prober,
+        lastKnownFile: file,
+        random: systemRandom,
+        log: recordingLog(),
+        resources: () =>
+          Promise.resolve({
+            cpus: 2,
+            memoryMiB: 1e3,
+            diskMiB: 1e3,
+          }),
       },
       () => ({
         network: {
-          ...{ name: "network", run: () => Promise.resolve(), gateway: () => parseIpv4("10.2.1.1") },
-          engineNetwork: () => ({ name: "apollo", fixedAddresses: true }),
+          name: "network",
+          run: () => Promise.resolve(),
+          gateway: () => parseIpv4("10.2.1.1"),
+          engineNetwork: () => ({
+            name: "apollo",
+            fixedAddresses: true,
+          }),
         },
         others: [],
       }),

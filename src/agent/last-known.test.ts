@@ -11,7 +11,7 @@ function open(): {
   file: MemoryFile;
   state: AgentState;
   log: ReturnType<typeof recordingLog>;
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 } {
   const clock = new VirtualClock();
   const file = new MemoryFile("/data/last-known.json", clock);
@@ -46,13 +46,11 @@ test("a burst of changes is written once, and a new agent starts from it", async
     await clock.advance(30);
   }
   state.setHealth(assignmentOf("a").instance.id, {
-    ...{
-      instanceId: assignmentOf("a").instance.id,
-      containerId: "c1",
-      health: "healthy",
-      checks: [],
-      condemned: false,
-    },
+    instanceId: assignmentOf("a").instance.id,
+    containerId: "c1",
+    health: "healthy",
+    checks: [],
+    condemned: false,
   });
   await clock.advance(300);
   expect(file.writes).toBe(1);

@@ -23,8 +23,8 @@ interface World {
   readonly transport: FakeTransport;
   readonly engine: FakeEngine;
   readonly logged: readonly string[];
-  setCpus(cpus: number): void;
-  stop(): Promise<void>;
+  setCpus: (cpus: number) => void;
+  readonly stop: () => Promise<void>;
 }
 
 function openWorld(serverUrls: readonly string[] = [A]): World {
@@ -42,13 +42,25 @@ function openWorld(serverUrls: readonly string[] = [A]): World {
   };
   const abort = new AbortController();
   const part = createLinkPart({
-    ...{ state, engine, transport, clock, log, serverUrls, labels: { disk: "ssd" } },
-    ...{ agentVersion: "1.0", address: parseIpv4("192.168.0.7"), random: { ...systemRandom, next: () => 0.5 } },
+    state,
+    engine,
+    transport,
+    clock,
+    log,
+    serverUrls,
+    labels: { disk: "ssd" },
+    agentVersion: "1.0",
+    address: parseIpv4("192.168.0.7"),
+    random: { ...systemRandom, next: () => 0.5 },
     resources: () => Promise.resolve({ cpus, memoryMiB: 100, diskMiB: 10 }),
   });
   const running = part.run(abort.signal);
   return {
-    ...{ clock, state, transport, engine, logged: log.lines },
+    clock,
+    state,
+    transport,
+    engine,
+    logged: log.lines,
     setCpus: (value) => {
       cpus = value;
     },
@@ -76,16 +88,18 @@ function messages<Type extends AgentMessage["type"]>(
 
 function endpoint(id: string): Endpoint {
   return {
-    ...{
-      id,
-      service: "web" as ServiceName,
-      address: parseIpv4("10.2.1.5"),
-      port: 80,
-      protocol: "tcp",
-      tags: [],
-      meta: {},
-    },
-    ...{ host: "alpha", container: "c", instanceId: null, appId: null, health: "passing" },
+    id,
+    service: "web" as ServiceName,
+    address: parseIpv4("10.2.1.5"),
+    port: 80,
+    protocol: "tcp",
+    tags: [],
+    meta: {},
+    host: "alpha",
+    container: "c",
+    instanceId: null,
+    appId: null,
+    health: "passing",
   };
 }
 
@@ -235,39 +249,38 @@ test("logs and exec come as channels; input may come before the program runs", a
   let containerId = "";
   void engine
     .createContainer({
-      ...{
-        name: instance.id,
-        image: "web",
-        argv: ["sh", "-c", "echo hi; sleep 9"],
-        entrypoint: null,
-        env: {},
-        labels: {},
-        user: null,
-      },
-      ...{
-        tty: false,
-        privileged: false,
-        cpus: 0,
-        memoryBytes: 0,
-        hostname: null,
-        network: "host",
-        address: null,
-        dns: [],
-      },
-      ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
+      name: instance.id,
+      image: "web",
+      argv: ["sh", "-c", "echo hi; sleep 9"],
+      entrypoint: null,
+      env: {},
+      labels: {},
+      user: null,
+      tty: false,
+      privileged: false,
+      cpus: 0,
+      memoryBytes: 0,
+      hostname: null,
+      network: "host",
+      address: null,
+      dns: [],
+      dnsSearch: [],
+      exposedPorts: [],
+      publish: [],
+      mounts: [],
+      stopGraceMs: 0,
+      restart: "no",
     })
     .then((id) => engine.startContainer((containerId = id)));
   await clock.advance(50);
   state.setReport(instance.id, {
-    ...{
-      phase: "running",
-      containerId,
-      address: parseIpv4("10.2.1.5"),
-      startedAtMs: 0,
-      health: "none",
-      checks: [],
-      condemned: false,
-    },
+    phase: "running",
+    containerId,
+    address: parseIpv4("10.2.1.5"),
+    startedAtMs: 0,
+    health: "none",
+    checks: [],
+    condemned: false,
   });
   const end = last(transport);
   end.send({
@@ -311,26 +324,27 @@ test("output waits while the connection is full", async () => {
   const { instance } = assignmentOf("a");
   void engine
     .createContainer({
-      ...{
-        name: instance.id,
-        image: "web",
-        argv: ["sh", "-c", "echo hi; sleep 9"],
-        entrypoint: null,
-        env: {},
-        labels: {},
-        user: null,
-      },
-      ...{
-        tty: false,
-        privileged: false,
-        cpus: 0,
-        memoryBytes: 0,
-        hostname: null,
-        network: "host",
-        address: null,
-        dns: [],
-      },
-      ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
+      name: instance.id,
+      image: "web",
+      argv: ["sh", "-c", "echo hi; sleep 9"],
+      entrypoint: null,
+      env: {},
+      labels: {},
+      user: null,
+      tty: false,
+      privileged: false,
+      cpus: 0,
+      memoryBytes: 0,
+      hostname: null,
+      network: "host",
+      address: null,
+      dns: [],
+      dnsSearch: [],
+      exposedPorts: [],
+      publish: [],
+      mounts: [],
+      stopGraceMs: 0,
+      restart: "no",
     })
     .then((id) => engine.startContainer(id));
   await clock.advance(50);

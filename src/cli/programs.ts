@@ -56,7 +56,7 @@ export interface ProgramEntries {
 /** Imports each program only when it is asked for, so that `apollo ps` does not load a server. */
 export const programs: ProgramEntries = {
   runServer: async (flags, signal) => (await import("../server/main.ts")).runServer(flags, signal, VERSION),
-  runAgent: async (flags, signal) => (await import("../agent/run-agent.ts")).runHostAgent(flags, signal, VERSION),
+  runAgent: async (flags, signal) => (await import("../agent/agent-command.ts")).runHostAgent(flags, signal, VERSION),
   runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
   runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
   runDemo: async (flags, signal) => {

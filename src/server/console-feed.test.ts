@@ -20,7 +20,12 @@ const stateOf = (...deployments: DeploymentJson[]): FeedState => ({
   deployments,
 });
 
-function setUp(): { set(state: FeedState): void; feed: ConsoleFeed; messages: FeedMessage[]; turn(): Promise<void> } {
+function setUp(): {
+  set: (state: FeedState) => void;
+  feed: ConsoleFeed;
+  messages: FeedMessage[];
+  turn: () => Promise<void>;
+} {
   let state = stateOf();
   let wake = (): void => undefined;
   const clock: Clock = {

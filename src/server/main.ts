@@ -35,7 +35,7 @@ export async function openServer(
   signal: AbortSignal,
 ): Promise<StartedServer & { close(): Promise<void> }> {
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
-  const store = await SqliteStore.open(join(config.dataDir, "state.db"));
+  const store = SqliteStore.open(join(config.dataDir, "state.db"));
   const log = pinoLog({ name: "server", level: "info" });
   const adapters = { store, clock: systemClock, random: systemRandom, digest: nodeDigest, log };
   const started = await startServer(config, adapters, signal);

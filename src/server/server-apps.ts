@@ -112,7 +112,12 @@ export class ServerApps implements AppService {
   ): Promise<{ readonly killed: readonly InstanceView[]; readonly deployment: DeploymentRef | null }> {
     return this.#deps.turns.take(async () => {
       const { state } = this.#deps;
-      const { killed, actions, scaling } = planKill({ ...state, ids, statuses: this.#deps.hub.statuses });
+      const { killed, actions, scaling } = planKill({
+        ids,
+        apps: state.apps,
+        instances: state.instances,
+        statuses: this.#deps.hub.statuses,
+      });
       const views = killed.flatMap((instance) => this.#instanceView(instance, state.apps.get(instance.appId)) ?? []);
       const plan = options.scale && scaling.length > 0 ? this.#plan(scaling, options) : null;
       await this.#deps.applyRollout(actions);

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { AgentFlags } from "../agent/agent-config.ts";
-import { runHostAgent } from "../agent/run-agent.ts";
+import { runHostAgent } from "../agent/agent-command.ts";
 import { loadServerConfig, openServer, type ServerFlags } from "../server/main.ts";
 
 export type UpFlags = ServerFlags & {

@@ -1,4 +1,4 @@
-import type { AppSpec, AppVersion } from "../../model/app.ts";
+import type { AppVersion } from "../../model/app.ts";
 import type { Deployment } from "../../model/deployment.ts";
 import type { InstanceHealth, InstanceStatus } from "../../model/instance.ts";
 import type { AppView, InstanceView } from "../../scheduling/app-service.ts";

@@ -2,19 +2,19 @@
 import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { endpointFixture } from "../../ingress/endpoint.fixture.ts";
-import { createIngressPart } from "../../agent/ingress-part.ts";
-import { AgentState } from "../../agent/agent-state.ts";
-import { defaultProxySettings } from "../../ingress/proxy-settings.ts";
-import { DEFAULT_SETTINGS } from "../../model/cluster.ts";
-import type { Endpoint } from "../../model/endpoint.ts";
-import { AppError } from "../../model/error.ts";
-import type { HostId } from "../../model/ids.ts";
-import { proxyContract } from "../../sim/proxy.contract.ts";
-import { systemClock } from "../clock/system-clock.ts";
-import { proxyPaths } from "../ports/proxy.ts";
-import type { Runner } from "../ports/runner.ts";
-import { HaproxyProxy } from "./haproxy-proxy.ts";
+import { endpointFixture } from "../../src/ingress/endpoint.fixture.ts";
+import { createIngressPart } from "../../src/agent/ingress-part.ts";
+import { AgentState } from "../../src/agent/agent-state.ts";
+import { defaultProxySettings } from "../../src/ingress/proxy-settings.ts";
+import { DEFAULT_SETTINGS } from "../../src/model/cluster.ts";
+import type { Endpoint } from "../../src/model/endpoint.ts";
+import { AppError } from "../../src/model/error.ts";
+import type { HostId } from "../../src/model/ids.ts";
+import { proxyContract } from "../../src/sim/proxy.contract.ts";
+import { systemClock } from "../../src/platform/clock/system-clock.ts";
+import { proxyPaths } from "../../src/platform/ports/proxy.ts";
+import type { Runner } from "../../src/platform/ports/runner.ts";
+import { HaproxyProxy } from "../../src/platform/haproxy/haproxy-proxy.ts";
 import { type Load, startLoad } from "./http-load.fixture.ts";
 
 const runner: Runner = {
