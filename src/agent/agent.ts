@@ -32,7 +32,7 @@ export interface AgentAdapters {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  resources(): Promise<HostResources>;
+  readonly resources: () => Promise<HostResources>;
 }
 
 /** The parts that need more of the world than these adapters, made once the state is there. */

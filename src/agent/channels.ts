@@ -9,9 +9,9 @@ export interface ChannelsOptions {
   readonly state: AgentState;
   readonly engine: Engine;
   readonly clock: Clock;
-  send(message: AgentMessage): void;
+  readonly send: (message: AgentMessage) => void;
   /** Bytes that wait to be sent to the server. */
-  bufferedBytes(): number;
+  readonly bufferedBytes: () => number;
 }
 
 /** More people than this look at one host's containers only by mistake. */

@@ -31,6 +31,8 @@ export interface JobContext {
   readonly stops: Limiter;
   pull(image: string): Promise<void>;
   progress(status: InstanceStatus): void;
+  /** The container exists now; its end may be told before its start is. */
+  created(containerId: string): void;
   /** The assignment as it is now; a job that waited long asks again. */
   assignment(): Assignment | undefined;
   placement(network: string, address: Ipv4 | null): Placement;
@@ -52,6 +54,8 @@ export async function runContainerJob(action: ContainerAction, context: JobConte
       return context.stops.run(() => condemn(action, context));
     case "stop":
       return context.stops.run(() => stopAndRemove(action, context));
+    case "secure":
+      return secure(action, context);
     case "refuse":
       return { kind: "failed", container: null, status: failed(action.reason, context) };
   }
@@ -86,6 +90,7 @@ async function createAndStart(spec: ContainerSpec, context: JobContext): Promise
   let containerId: string;
   try {
     containerId = await context.engine.createContainer(spec);
+    context.created(containerId);
   } catch (error) {
     if (isFault(error, "not-found", "image")) return "no-image";
     if (isFault(error, "conflict", "name")) return adopt(spec, error, context);
@@ -146,6 +151,16 @@ async function condemn(action: ContainerAction & { kind: "condemn" }, context: J
   return { kind: "failed", container, status: { phase: "failed", reason, exitCode, atMs: context.clock.nowMs() } };
 }
 
+async function secure(action: ContainerAction & { kind: "secure" }, context: JobContext): Promise<JobResult> {
+  try {
+    await context.engine.setRestart(action.containerId, "unless-stopped");
+  } catch (error) {
+    // It may be on its way out; what comes of it, the next look tells.
+    if (!(error instanceof AppError) || isFault(error, "unavailable", "engine")) throw error;
+  }
+  return present(await context.engine.inspectContainer(action.containerId));
+}
+
 async function stopAndRemove(action: ContainerAction & { kind: "stop" }, context: JobContext): Promise<JobResult> {
   context.progress({ phase: "stopping", sinceMs: context.clock.nowMs() });
   await context.engine.stopContainer(action.containerId, action.graceMs);
@@ -196,5 +211,6 @@ function startedContainer(id: string, spec: ContainerSpec, nowMs: number): Conta
     fixedAddress: spec.address,
     exposedPorts: spec.exposedPorts,
     pid: null,
+    restart: spec.restart,
   };
 }

@@ -13,6 +13,10 @@ const LIST_EVERY_MS = 30_000;
  */
 const START_SETTLE_MS = 250;
 
+const SIGKILL = 9;
+/** Longer than any stop takes from signal to death in the usual case. */
+const TOLD_MS = 60_000;
+
 /** Events that change what we keep of a container. */
 const CHANGES: ReadonlySet<string> = new Set(["start", "die", "stop", "pause", "unpause", "rename", "update"]);
 
@@ -25,6 +29,8 @@ export class ContainerTable {
   readonly #clock: Clock;
   readonly #containers = new Map<string, Container>();
   readonly #deaths = new Map<string, Death>();
+  /** By container id: when the engine was asked to end it. */
+  readonly #told = new Map<string, number>();
   /** By container id: when to inspect it. */
   readonly #stale = new Map<string, number>();
   #listAtMs = Number.NEGATIVE_INFINITY;
@@ -51,23 +57,31 @@ export class ContainerTable {
       this.#listAtMs = Number.NEGATIVE_INFINITY;
       // The engine itself may have ended them, and has restarted those that should run.
       this.#deaths.clear();
+      this.#told.clear();
       return 0;
     }
     if (event.action === "destroy") {
       this.forget(event.id);
       return 0;
     }
-    if (!CHANGES.has(event.action)) return null;
     const nowMs = this.#clock.monotonicMs();
+    if (event.action === "kill" && event.signal !== SIGKILL) this.#told.set(event.id, nowMs);
+    if (!CHANGES.has(event.action)) return null;
     if (event.action === "start") {
       this.#stale.set(event.id, nowMs + START_SETTLE_MS);
       return START_SETTLE_MS;
     }
     if (event.action === "die" && connected) {
-      this.#deaths.set(event.id, { exitCode: event.exitCode ?? null, atMs: this.#clock.nowMs() });
+      const told = this.isTold(event.id);
+      this.#deaths.set(event.id, { exitCode: event.exitCode ?? null, atMs: this.#clock.nowMs(), told });
     }
     this.#stale.set(event.id, nowMs);
     return 0;
+  }
+
+  /** Whether the engine was asked a moment ago to end it: by a stop, or by its own end. */
+  isTold(containerId: string): boolean {
+    return this.#clock.monotonicMs() - (this.#told.get(containerId) ?? Number.NEGATIVE_INFINITY) < TOLD_MS;
   }
 
   /** Brings the table up to date. @throws AppError `unavailable` when the engine does not answer. */
@@ -141,6 +155,7 @@ export class ContainerTable {
 
   /** Its death was dealt with. */
   settle(containerId: string): void {
+    this.#told.delete(containerId);
     this.#deaths.delete(containerId);
     this.#stale.delete(containerId);
   }

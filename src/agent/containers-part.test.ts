@@ -5,11 +5,12 @@ import type { InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceGoal } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Engine } from "../platform/ports/engine.ts";
-import { assign, assignmentOf, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
+import { assign, assignmentOf, containerSpec, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import type { AgentState } from "./agent-state.ts";
 import { createContainersPart } from "./containers-part.ts";
+import { SECURE_AFTER_MS } from "./plan-containers.ts";
 
 const LATENCY_MS = { list: 3, inspect: 1, create: 20, start: 300, stop: 5, remove: 30, pull: 2000, logs: 5 };
 
@@ -19,7 +20,7 @@ interface World {
   readonly state: AgentState;
   readonly logged: readonly string[];
   /** Starts the part over this engine; the function kills it as `kill -9` would. */
-  start(): () => Promise<void>;
+  readonly start: () => () => Promise<void>;
 }
 
 function openWorld(): World {
@@ -205,6 +206,7 @@ test("without a server a crashed instance is restarted in place, and stays when 
   const stop = start();
   assign(state, [assignmentOf("a")]);
   await clock.advanceUntil("running", () => phase(state, "a") === "running");
+  await clock.advance(SECURE_AFTER_MS + 500);
   state.setConnected(false);
   engine.crash("web.instance-a", 1);
   await clock.advance(2000);
@@ -259,7 +261,10 @@ test("what the server does not know of goes, but not while no server is connecte
   const stop = start();
   assign(state, [assignmentOf("a")]);
   await clock.advanceUntil("running", () => phase(state, "a") === "running");
-  const foreign = await engineCall(clock, engine.createContainer({ ...(await specOf(engine, clock)), name: "mine" }));
+  // A copy made by `docker commit` carries our labels, but not the name.
+  const labels = (await engineView(engine, clock, "web.instance-a"))?.labels ?? {};
+  const copy = containerSpec({ name: "mine", labels, network: "apollo", address: parseIpv4("10.2.1.99") });
+  const foreign = await engineCall(clock, engine.createContainer(copy));
   await engineCall(clock, engine.startContainer(foreign));
   state.setConnected(false);
   state.receive({ type: "assignments", reset: true, upsert: [], remove: [] });
@@ -302,6 +307,7 @@ test("an engine that is down is a condition, not a failure of instances; its res
   const stop = start();
   assign(state, [assignmentOf("a")]);
   await clock.advanceUntil("running", () => phase(state, "a") === "running");
+  await clock.advance(SECURE_AFTER_MS + 500);
   engine.shutDown();
   assign(state, [assignmentOf("b")]);
   await clock.advanceUntil("the condition", () => state.conditions().some(({ code }) => code === "engine-unavailable"));
@@ -312,6 +318,58 @@ test("an engine that is down is a condition, not a failure of instances; its res
   await clock.advanceUntil("b", () => phase(state, "b") === "running");
   await clock.advanceUntil("no condition", () => state.conditions().length === 0);
   expect(engine.starts).toEqual(["web.instance-a", "web.instance-a", "web.instance-b"]);
+  await stop();
+});
+
+test("an engine that is stopped and started again brings its instances back, and none of them has failed", async () => {
+  const { clock, engine, state, start } = openWorld();
+  state.setConnected(true);
+  const stop = start();
+  assign(state, [assignmentOf("a"), assignmentOf("b")]);
+  await clock.advanceUntil("both", () => phase(state, "a") === "running" && phase(state, "b") === "running");
+  await clock.advance(SECURE_AFTER_MS + 500);
+  void engine.shutDownGracefully();
+  await clock.advance(4000);
+  engine.comeUp();
+  await clock.advance(30_000);
+  expect([phase(state, "a"), phase(state, "b")]).toEqual(["running", "running"]);
+  expect(engine.starts.filter((name) => name === "web.instance-a")).toHaveLength(2);
+  await stop();
+});
+
+test("what a hand stops or removes in a server's sight has failed, and is not made again", async () => {
+  const { clock, engine, state, start } = openWorld();
+  state.setConnected(true);
+  const stop = start();
+  assign(state, [assignmentOf("a"), assignmentOf("b"), assignmentOf("c")]);
+  const running = (uuid: string): boolean => phase(state, uuid) === "running";
+  await clock.advanceUntil("all", () => ["a", "b", "c"].every(running));
+  const ids = (await engineCall(clock, engine.listContainers())).map(({ id }) => id);
+  const [first = "", second = ""] = ids;
+  void engine.stopContainer(first, 0);
+  void engine.removeContainer(second);
+  await clock.advance(2000);
+  expect(["a", "b", "c"].map((uuid) => phase(state, uuid)).toSorted()).toEqual(["failed", "failed", "running"]);
+  expect(engine.starts).toHaveLength(3);
+  await stop();
+});
+
+test("what ends at once is never run twice, what has run for a while is kept by the engine, also after an agent's end", async () => {
+  const { clock, engine, state, start } = openWorld();
+  state.setConnected(true);
+  const kill = start();
+  assign(state, [assignmentOf("a"), assignmentOf("b", { spec: { image: "job:1" } })]);
+  await clock.advanceUntil("both ends", () => phase(state, "a") === "running" && phase(state, "b") === "failed");
+  await kill();
+  const stop = start();
+  await clock.advance(SECURE_AFTER_MS + 1000);
+  const policies = (await engineCall(clock, engine.listContainers())).map(({ name, restart }) => [name, restart]);
+  expect(policies.toSorted(([a = ""], [b = ""]) => (a < b ? -1 : 1))).toEqual([
+    ["web.instance-a", "unless-stopped"],
+    ["web.instance-b", "no"],
+  ]);
+  expect(engine.calls.get("update")).toBe(1);
+  expect(engine.starts.filter((name) => name === "web.instance-b")).toHaveLength(1);
   await stop();
 });
 
@@ -407,7 +465,7 @@ test("whatever the server wants in whatever order, the engine ends with exactly 
           engine.crash(`web.instance-${uuid}`, 1);
         await clock.advance(waitMs);
       }
-      await clock.advance(5000);
+      await clock.advance(2 * SECURE_AFTER_MS);
       for (const [uuid, assignment] of last) {
         const expected = assignment.instance.goal === "stopped" ? ["gone"] : ["running", "failed", "gone"];
         expect(expected).toContain(phase(state, uuid));
@@ -442,32 +500,4 @@ async function engineCall<Result>(clock: VirtualClock, call: Promise<Result>): P
 
 function engineView(engine: FakeEngine, clock: VirtualClock, name: string): ReturnType<Engine["inspectContainer"]> {
   return engineCall(clock, engine.inspectContainer(name));
-}
-
-async function specOf(engine: FakeEngine, clock: VirtualClock): Promise<Parameters<Engine["createContainer"]>[0]> {
-  const container = await engineView(engine, clock, "web.instance-a");
-  return {
-    name: "",
-    image: "web:1",
-    argv: null,
-    entrypoint: null,
-    env: {},
-    // A copy made by `docker commit` carries our labels, but not the name.
-    labels: container?.labels ?? {},
-    user: null,
-    tty: false,
-    privileged: false,
-    cpus: 0,
-    memoryBytes: 0,
-    hostname: null,
-    network: "apollo",
-    address: parseIpv4("10.2.1.99"),
-    dns: [],
-    dnsSearch: [],
-    exposedPorts: [],
-    publish: [],
-    mounts: [],
-    stopGraceMs: 0,
-    restart: "no",
-  };
 }

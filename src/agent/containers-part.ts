@@ -11,8 +11,10 @@ import { runContainerJob } from "./container-job.ts";
 import type { FailedStatus, JobContext, JobResult } from "./container-job.ts";
 import { ContainerTable } from "./container-table.ts";
 import { ImagePuller } from "./image-puller.ts";
+import { endedStatus, sameStatus } from "./instance-status.ts";
 import { Limiter } from "./limiter.ts";
-import { planContainers } from "./plan-containers.ts";
+import { instanceOf } from "./instance-container.ts";
+import { ENGINE_END_MS, planContainers, SECURE_AFTER_MS, TOLD_SETTLE_MS } from "./plan-containers.ts";
 import type { ContainerAction, ContainerNetwork, ObservedContainers } from "./plan-containers.ts";
 
 export interface ContainersPartOptions {
@@ -44,8 +46,11 @@ const RECENT_ADDRESSES_MAX = 256;
 const TOPICS: readonly Topic[] = ["assignments", "identity", "health", "conditions", "connection"];
 
 interface Job {
+  readonly kind: ContainerAction["kind"];
   status: InstanceStatus;
   readonly address: Ipv4 | null;
+  /** What it has created. */
+  containerId: string | null;
 }
 
 /** Keeps exactly the assigned instances running on this host, and says how they are. */
@@ -95,8 +100,12 @@ class ContainersPart {
     const stops = TOPICS.map((topic) => state.on(topic, poke));
     stops.push(state.on("connection", () => this.#seeConnection()));
     this.#seeConnection();
+    // What an agent before us started moments ago has proven itself by then.
+    this.#lookAgain([SECURE_AFTER_MS]);
     const watching = engine.watch((event) => {
+      if (event.kind === "container" && event.action === "destroy") this.#seeRemoval(event.id);
       const waitMs = this.#table.see(event, state.connected);
+      if (event.kind === "container" && event.action === "die") this.#seeDeath(event.id);
       if (waitMs === 0) poke();
       else if (waitMs !== null) void clock.sleep(waitMs, this.#signal).then(poke);
     }, this.#signal);
@@ -112,12 +121,55 @@ class ContainersPart {
     void clock.sleep(ALONE_AFTER_MS, this.#signal).then(() => this.#loop.poke());
   }
 
+  /**
+   * The engine starts a crashed container again after 100 ms. A pass, with a job that has to end first, may take
+   * longer, so the restart is taken back right here; all else about the death is left to the pass.
+   */
+  #seeDeath(containerId: string): void {
+    const { state, engine } = this.#options;
+    if (state.connected && this.#table.deaths().get(containerId)?.told === false && this.#isWanted(containerId)) {
+      engine.stopContainer(containerId, 0).catch((error: unknown) => {
+        if (!(error instanceof AppError)) throw error;
+        // The job that condemns the instance meets the same trouble, and reports it.
+      });
+    }
+    // Whether a hand or the engine's end was behind a death shows only a while later.
+    this.#lookAgain([TOLD_SETTLE_MS, ENGINE_END_MS]);
+  }
+
+  #lookAgain(waitsMs: readonly number[]): void {
+    for (const waitMs of waitsMs) {
+      void this.#options.clock.sleep(waitMs, this.#signal).then(() => this.#loop.poke());
+    }
+  }
+
+  /** Ours, and not on its way out by a job of ours already. */
+  #isWanted(containerId: string): boolean {
+    if ([...this.#busy.values()].some((job) => job.containerId === containerId)) return true;
+    const container = this.#table.containers().find(({ id }) => id === containerId);
+    const id = container === undefined ? null : instanceOf(container);
+    const kind = id === null ? undefined : this.#busy.get(id)?.kind;
+    return id !== null && kind !== "stop" && kind !== "condemn";
+  }
+
+  /** In a server's sight a container that someone removes is an instance that failed: the server makes another. */
+  #seeRemoval(containerId: string): void {
+    const { state, clock } = this.#options;
+    const container = this.#table.containers().find(({ id }) => id === containerId);
+    const id = container === undefined ? null : instanceOf(container);
+    if (id === null || !state.connected || this.#busy.has(id) || !state.assignments.has(id)) return;
+    const reason = "The instance's container was removed by hand";
+    this.#failures.set(id, { phase: "failed", reason, exitCode: null, atMs: clock.nowMs() });
+  }
+
   async #observe(): Promise<ObservedContainers> {
     await this.#table.refresh(this.#busy);
     const { state, clock, network, hostAddress } = this.#options;
+    const containers = this.#table.containers();
     return {
-      containers: this.#table.containers(),
+      containers,
       deaths: this.#table.deaths(),
+      told: new Set(containers.map(({ id }) => id).filter((id) => this.#table.isTold(id))),
       busy: this.#busy,
       failures: this.#failures,
       // Without the gateway there is no DNS yet that the container could be given.
@@ -159,7 +211,7 @@ class ContainersPart {
 
   #launch(action: ContainerAction): void {
     const address = action.kind === "create" ? action.address : null;
-    const job: Job = { status: this.#firstStatus(action), address };
+    const job: Job = { kind: action.kind, status: this.#firstStatus(action), address, containerId: null };
     this.#busy.set(action.id, job);
     this.#table.touch(action.id);
     this.#report(action.id, job.status);
@@ -174,7 +226,8 @@ class ContainersPart {
     const sinceMs = this.#options.clock.nowMs();
     if (action.kind === "stop") return { phase: "stopping", sinceMs };
     const before = this.#options.state.reports.get(action.id);
-    if (action.kind === "condemn" && before !== undefined) return before;
+    if (action.kind === "secure" && before !== undefined) return before;
+    if (action.kind === "condemn") return before ?? endedStatus(action.exitCode, sinceMs);
     return { phase: "staging", step: "waiting", sinceMs };
   }
 
@@ -215,6 +268,9 @@ class ContainersPart {
         job.status = status;
         this.#report(id, status);
       },
+      created: (containerId) => {
+        job.containerId = containerId;
+      },
       assignment: () => state.assignments.get(id),
       placement: (name, address) => ({
         hostName: state.identity?.hostName ?? "",
@@ -228,11 +284,12 @@ class ContainersPart {
 
   #take(action: ContainerAction, result: JobResult): void {
     const { log } = this.#options;
-    if ("containerId" in action && action.kind !== "start") this.#table.settle(action.containerId);
+    if (action.kind === "stop" || action.kind === "condemn") this.#table.settle(action.containerId);
     switch (result.kind) {
       case "present":
         this.#failures.delete(action.id);
         this.#table.put(result.container);
+        if (result.container.restart === "no") this.#lookAgain([SECURE_AFTER_MS]);
         return;
       case "absent":
         this.#remember(action);
@@ -277,14 +334,3 @@ class ContainersPart {
 /** The world was not as planned; another look a moment later finds it settled, and a plan that never fits costs little. */
 const AGAIN_AFTER_MS = 200;
 const RETRY_MS = 1000;
-
-/** Equal but for the time since when it is so: waiting goes on, it does not begin anew with each pass. */
-function sameStatus(a: InstanceStatus, b: InstanceStatus): boolean {
-  if (a.phase !== b.phase) return false;
-  if (a.phase === "running" && b.phase === "running") {
-    return a.checks === b.checks && JSON.stringify({ ...a, checks: null }) === JSON.stringify({ ...b, checks: null });
-  }
-  if (a.phase === "staging" && b.phase === "staging") return a.step === b.step;
-  if (a.phase === "failed" && b.phase === "failed") return a.reason === b.reason && a.atMs === b.atMs;
-  return true;
-}

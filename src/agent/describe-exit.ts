@@ -50,6 +50,6 @@ export async function readLastOutput(engine: Engine, containerId: string): Promi
     return "";
   }
   // Control characters of a coloured log would garble the operator's terminal.
-  const clean = text.replaceAll(/\u001b\[[0-9;]*[A-Za-z]/g, "").replaceAll(/[^\P{Cc}\n]/gu, "");
+  const clean = text.replaceAll(/\p{Cc}\[[0-9;]*[A-Za-z]/gu, "").replaceAll(/[^\P{Cc}\n]/gu, "");
   return clean.trim().replaceAll(/\n+/g, " | ").slice(-OUTPUT_CHARACTERS_MAX);
 }

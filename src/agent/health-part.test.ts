@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { HealthCheck } from "../model/app.ts";
 import type { InstanceStatus } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
-import { assign, assignmentOf, joinedState } from "../sim/agent-fixtures.ts";
+import { assign, assignmentOf, containerSpec, joinedState } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeProber } from "../sim/fake-prober.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
@@ -22,7 +22,7 @@ interface World {
   readonly state: AgentState;
   readonly prober: FakeProber;
   readonly engine: FakeEngine;
-  run(): () => Promise<void>;
+  readonly run: () => () => Promise<void>;
 }
 
 function openWorld(checks: readonly HealthCheck[]): World {
@@ -154,11 +154,7 @@ test("commands run in the container: exit code 0 passes, others and a hang fail"
     const { clock, state, engine, run } = openWorld([check]);
     let containerId = "";
     void engine
-      .createContainer({
-        ...{ name: "a", image: "web", argv: null, entrypoint: null, env: {}, labels: {}, user: null, tty: false },
-        ...{ privileged: false, cpus: 0, memoryBytes: 0, hostname: null, network: "host", address: null, dns: [] },
-        ...{ dnsSearch: [], exposedPorts: [], publish: [], mounts: [], stopGraceMs: 0, restart: "no" },
-      })
+      .createContainer(containerSpec({ name: "a", image: "web" }))
       .then((id) => engine.startContainer((containerId = id)));
     await clock.advance(100);
     const stop = run();

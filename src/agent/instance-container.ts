@@ -70,8 +70,8 @@ export function instanceContainer(assignment: Assignment, placement: Placement):
         ),
     mounts: spec.volumes,
     stopGraceMs: spec.stopGraceMs,
-    // See docs/adr/0010-restart-policy.md.
-    restart: "unless-stopped",
+    // Until it has run for a while; see docs/adr/0010-restart-policy.md.
+    restart: "no",
   };
 }
 

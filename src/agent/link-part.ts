@@ -25,7 +25,7 @@ export interface LinkPartOptions {
   readonly address: Ipv4;
   readonly labels: Readonly<Record<string, string>>;
   /** What this host has to give; asked anew for each connection. */
-  resources(): Promise<HostResources>;
+  readonly resources: () => Promise<HostResources>;
 }
 
 const CONNECT_TIMEOUT_MS = 5000;

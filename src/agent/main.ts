@@ -1,4 +1,3 @@
-import { statfs } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { AppError } from "../model/error.ts";
@@ -20,6 +19,7 @@ import { startAgent } from "./agent.ts";
 import type { MakeParts } from "./agent.ts";
 import { joinCluster, readMembership } from "./join.ts";
 import type { Membership } from "./join.ts";
+import { readResources } from "./read-resources.ts";
 
 /** What the program around the agent gives it: parts that it wires, and what it found out about the machine. */
 export interface AgentSurroundings {
@@ -74,16 +74,4 @@ async function findMembership(
   }
   const wish = { serverUrl, token, name, address, labels, resources: await resources(), hostRanges: around.hostRanges };
   return joinCluster(wish, httpsJoinClient(SERVER_TLS_NAME), file);
-}
-
-/** An engine that is down has nothing to give: nothing is placed here until it is back and the agent connects anew. */
-async function readResources(engine: Engine, dataDir: string): Promise<HostResources> {
-  const info = await engine.info().catch(() => ({ cpus: 0, memoryBytes: 0 }));
-  const disk = await statfs(dataDir).catch(() => ({ bavail: 0, bsize: 0 }));
-  const mebibyte = 1024 * 1024;
-  return {
-    cpus: info.cpus,
-    memoryMiB: Math.floor(info.memoryBytes / mebibyte),
-    diskMiB: Math.floor((disk.bavail * disk.bsize) / mebibyte),
-  };
 }

@@ -17,6 +17,8 @@ export interface ContainerNetwork {
 export interface Death {
   readonly exitCode: number | null;
   readonly atMs: number;
+  /** The engine was asked to end it: by a stop by hand, or by the engine's own end. */
+  readonly told: boolean;
 }
 
 /** An operation under way for an instance: what it does is told by its own progress, not by the plan. */
@@ -31,6 +33,8 @@ export interface ObservedContainers {
   readonly containers: readonly Container[];
   /** By container id: deaths that happened while a server was connected. */
   readonly deaths: ReadonlyMap<string, Death>;
+  /** Containers that the engine was asked to end a moment ago, by id. */
+  readonly told: ReadonlySet<string>;
   readonly busy: ReadonlyMap<InstanceId, Busy>;
   /** Instances whose start or life ended badly, as reported; kept until the assignment goes. */
   readonly failures: ReadonlyMap<InstanceId, InstanceStatus & { readonly phase: "failed" }>;
@@ -55,6 +59,8 @@ export interface WantedContainers {
 export type ContainerAction =
   | { readonly kind: "create"; readonly id: InstanceId; readonly network: string; readonly address: Ipv4 | null }
   | { readonly kind: "start"; readonly id: InstanceId; readonly containerId: string }
+  /** It has proven that it runs: from now on the engine starts it again, whoever else is there. */
+  | { readonly kind: "secure"; readonly id: InstanceId; readonly containerId: string }
   /** Recorded as failed without a try. */
   | { readonly kind: "refuse"; readonly id: InstanceId; readonly reason: string }
   | {
@@ -73,6 +79,15 @@ export interface ContainersPlan {
 
 /** Time between SIGTERM and SIGKILL for a container whose assignment, and with it the wanted grace, is not known any more. */
 const ORPHAN_GRACE_MS = 3000;
+/** The engine tells its containers to end within this time of one another. */
+export const TOLD_SETTLE_MS = 500;
+/** Docker gives its containers 15 s to end before it ends itself. */
+export const ENGINE_END_MS = 20_000;
+/**
+ * A misconfigured app ends within moments of its start, again and again by the server's will; the engine's own restarts
+ * in between would run it twice each time. One that has run for so long is worth bringing back.
+ */
+export const SECURE_AFTER_MS = 5000;
 /** While alone, a failed start is tried again after this: no server is there to make another instance. */
 const RETRY_ALONE_MS = 30_000;
 
@@ -81,7 +96,7 @@ const RETRY_ALONE_MS = 30_000;
  *
  * - wanted, no container: create, with an address that nobody has and that was not in use lately;
  * - wanted, never started: start, since an agent died between the two steps;
- * - wanted, runs: report it. Died in a server's sight: condemn. Lies stopped: failed, or start it again while alone;
+ * - wanted, runs: report it, and let the engine keep it from then on. Died in a server's sight: condemn. Lies stopped: failed, or start it again while alone;
  * - not wanted (goal stopped, or unknown to a connected server): stop and remove. Without a server nothing unknown goes.
  */
 export function planContainers(wanted: WantedContainers, observed: ObservedContainers): ContainersPlan {
@@ -149,7 +164,8 @@ function planPresent(
     case "paused":
     case "restarting": {
       const death = observed.deaths.get(container.id);
-      if (death !== undefined && wanted.connected) {
+      // One that was told to end and runs again was restarted by hand: that is its owner's wish.
+      if (death?.told === false && wanted.connected) {
         return { action: { kind: "condemn", id, containerId: container.id, exitCode: death.exitCode }, report: null };
       }
       if (container.state === "restarting" && wanted.connected) {
@@ -158,17 +174,34 @@ function planPresent(
           report: null,
         };
       }
-      return { action: null, report: runningStatus(id, container, { wanted, observed }) };
+      const secure = container.restart === "no" && observed.nowMs - (container.startedAtMs ?? 0) >= SECURE_AFTER_MS;
+      return {
+        action: secure ? { kind: "secure", id, containerId: container.id } : null,
+        report: runningStatus(id, container, { wanted, observed }),
+      };
     }
     case "exited":
     case "dead": {
       if (wanted.alone) return { action: { kind: "start", id, containerId: container.id }, report: null };
       if (failure !== undefined) return { action: null, report: failure };
       // The agent restarted moments ago: whether a server is there to replace it will be known soon.
-      if (!wanted.connected) return { action: null, report: null };
+      if (!wanted.connected || mayBeEnginesEnd(container, observed)) return { action: null, report: null };
       return { action: { kind: "condemn", id, containerId: container.id, exitCode: container.exitCode }, report: null };
     }
   }
+}
+
+/**
+ * An engine that ends stops its containers first and answers meanwhile: their deaths are no failures, since it starts
+ * them again when it is back. It tells all of them to end at once, so one that was not told shows that a hand did this.
+ */
+function mayBeEnginesEnd(container: Container, observed: ObservedContainers): boolean {
+  const death = observed.deaths.get(container.id);
+  if (death === undefined || !death.told) return false;
+  const ageMs = observed.nowMs - death.atMs;
+  if (ageMs < TOLD_SETTLE_MS) return true;
+  const others = observed.containers.filter(({ id, state }) => id !== container.id && state === "running");
+  return ageMs < ENGINE_END_MS && others.every(({ id }) => observed.told.has(id));
 }
 
 function runningStatus(

@@ -18,6 +18,8 @@ export interface Container {
   readonly fixedAddress: Ipv4 | null;
   readonly exposedPorts: readonly { readonly port: number; readonly protocol: "tcp" | "udp" }[];
   readonly pid: number | null;
+  /** Whether the engine starts it again after a crash, its own restart or the host's; missing: not known. */
+  readonly restart?: "no" | "unless-stopped" | "on-failure" | "always";
 }
 
 /** Labels on everything the agent creates; what does not carry them is never touched. */

@@ -6,6 +6,7 @@ import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import type { HostId, InstanceId, Version } from "../model/ids.ts";
 import { instanceIdFor, parseAppId } from "../model/ids.ts";
 import type { Assignment, InstanceGoal } from "../model/instance.ts";
+import type { ContainerSpec } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 
 /** An app with every default, as tests want it. */
@@ -75,6 +76,34 @@ export function joinedState(): AgentState {
 /** What a server sends when its wishes change. */
 export function assign(state: AgentState, upsert: readonly Assignment[], remove: readonly InstanceId[] = []): void {
   state.receive({ type: "assignments", reset: false, upsert, remove });
+}
+
+/** A container as plain as it can be, on the host's network. */
+export function containerSpec(change: Partial<ContainerSpec> = {}): ContainerSpec {
+  return {
+    name: "plain",
+    image: "web:1",
+    argv: null,
+    entrypoint: null,
+    env: {},
+    labels: {},
+    user: null,
+    tty: false,
+    privileged: false,
+    cpus: 0.1,
+    memoryBytes: 32 * 1024 * 1024,
+    hostname: null,
+    network: "host",
+    address: null,
+    dns: [],
+    dnsSearch: [],
+    exposedPorts: [],
+    publish: [],
+    mounts: [],
+    stopGraceMs: 0,
+    restart: "no",
+    ...change,
+  };
 }
 
 export interface RecordingLog extends Log {

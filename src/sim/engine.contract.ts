@@ -193,6 +193,21 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       await engine.removeContainer(id);
     }, 30_000);
 
+    test("setRestart() holds for the next crash", async () => {
+      const id = await startNew({ restart: "no" });
+      expect((await engine.listContainers()).find((container) => container.id === id)?.restart).toBe("no");
+      await engine.setRestart(id, "unless-stopped");
+      const changed = (await engine.listContainers()).find((container) => container.id === id);
+      expect(changed).toMatchObject({ state: "running", restart: "unless-stopped" });
+      await world.crash(id, 137);
+      await eventually("a second start", async () => {
+        const now = await engine.inspectContainer(id);
+        return now?.state === "running" && (now.startedAtMs ?? 0) > (changed?.startedAtMs ?? 0);
+      });
+      await engine.removeContainer(id);
+      await expectCode(engine.setRestart(id, "no"), "not-found", "container");
+    }, 30_000);
+
     test("a stop during the wait for a restart ends it for good", async () => {
       const id = await startNew({ argv: ["sh", "-c", "exit 5"], restart: "unless-stopped" });
       await eventually("the wait", async () => (await engine.inspectContainer(id))?.state === "restarting");
@@ -215,6 +230,14 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       expect(states.get(kept)).toMatchObject({ state: "running", addresses: { [NETWORK]: address } });
       expect(states.get(plain)?.state).toBe("exited");
       expect(states.get(stopped)?.state).toBe("exited");
+      const ending = watched.events.filter((event) => event.kind === "container" && event.id === kept);
+      const actions = ending.map((event) => (event.kind === "container" ? event.action : ""));
+      // An engine that ends says so of each container; that is how its deaths are told from crashes.
+      expect(actions.indexOf("kill")).toBeGreaterThan(0);
+      expect(actions.indexOf("kill")).toBeLessThan(actions.indexOf("die"));
+      expect(ending.find((event) => event.kind === "container" && event.action === "kill")).toMatchObject({
+        signal: 15,
+      });
       for (const id of [kept, plain, stopped]) await engine.removeContainer(id);
       await watched.end();
     }, 60_000);

@@ -12,10 +12,9 @@ engineContract("fake", () => {
     image: "busybox",
     missingImage: "team/none:1",
     pullableImage: "team/app:1",
-    restartEngine: () => {
-      engine.shutDown();
+    restartEngine: async () => {
+      await engine.shutDownGracefully();
       engine.comeUp();
-      return Promise.resolve();
     },
     crash: (id, exitCode) => Promise.resolve(engine.crash(id, exitCode)),
     stop: () => Promise.resolve(),

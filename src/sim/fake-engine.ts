@@ -30,6 +30,7 @@ export type FakeOperation =
   | "start"
   | "stop"
   | "remove"
+  | "update"
   | "image"
   | "pull"
   | "network"
@@ -57,6 +58,7 @@ interface FakeContainer {
   address: Ipv4 | null;
   pid: number | null;
   stoppedByHand: boolean;
+  restart: ContainerSpec["restart"];
   restarts: number;
   /** Grows with every start and end: what was scheduled for an earlier life does not touch a later one. */
   life: number;
@@ -98,7 +100,7 @@ export class FakeEngine implements Engine {
     this.#reachable = false;
   }
 
-  /** Ends all containers as an engine does that is stopped or whose host went down. */
+  /** Ends all containers at once, without a word: the host lost its power. */
   shutDown(): void {
     this.#reachable = false;
     for (const container of this.#containers.values()) {
@@ -106,11 +108,27 @@ export class FakeEngine implements Engine {
     }
   }
 
+  /**
+   * Ends as Docker does when it is stopped: it tells all containers to end, and answers for a second more while they do.
+   */
+  async shutDownGracefully(): Promise<void> {
+    const up = [...this.#containers.values()].filter(isUp);
+    for (const { id } of up) this.#emit({ kind: "container", action: "kill", id, signal: 15 });
+    await this.#clock.sleep(20);
+    for (const container of up) {
+      if (!isUp(container)) continue;
+      this.#end(container, KILLED);
+      this.#emit({ kind: "container", action: "die", id: container.id, exitCode: KILLED });
+    }
+    await this.#clock.sleep(1000);
+    this.#reachable = false;
+  }
+
   /** Reachable again; restarts what its policy says, as Docker does before it answers. */
   comeUp(): void {
     for (const container of this.#containers.values()) {
       const wasStarted = container.startedAtMs !== null;
-      const restarts = container.spec.restart === "unless-stopped" && !container.stoppedByHand;
+      const restarts = container.restart === "unless-stopped" && !container.stoppedByHand;
       if (container.state === "exited" && wasStarted && restarts) this.#begin(container);
     }
     this.#reachable = true;
@@ -173,6 +191,7 @@ export class FakeEngine implements Engine {
       address: null,
       pid: null,
       stoppedByHand: false,
+      restart: spec.restart,
       restarts: 0,
       life: 0,
       output: [],
@@ -217,6 +236,7 @@ export class FakeEngine implements Engine {
     if (container === undefined || !isUp(container)) return;
     container.stoppedByHand = true;
     const { life } = container;
+    if (container.state === "running") this.#emit({ kind: "container", action: "kill", id: container.id, signal: 15 });
     // Like a shell's sleep as process 1, programs here ignore SIGTERM, so that the grace is felt.
     if (container.state === "running") await this.#clock.sleep(graceMs);
     if (container.life !== life) return;
@@ -233,10 +253,22 @@ export class FakeEngine implements Engine {
     const container = this.#find(id);
     if (container === undefined) return;
     container.stoppedByHand = true;
-    if (isUp(container)) this.#exit(container, KILLED);
+    if (isUp(container)) {
+      this.#emit({ kind: "container", action: "kill", id: container.id, signal: 9 });
+      this.#exit(container, KILLED);
+    }
     container.life += 1;
     this.#containers.delete(container.id);
     this.#emit({ kind: "container", action: "destroy", id: container.id });
+  }
+
+  async setRestart(id: string, restart: ContainerSpec["restart"]): Promise<void> {
+    await this.#take("update", `set the restart policy of container "${id}"`);
+    const container = this.#find(id);
+    if (container === undefined)
+      throw missing("container", `Cannot set the restart policy of "${id}": No such container`);
+    container.restart = restart;
+    this.#emit({ kind: "container", action: "update", id: container.id });
   }
 
   async hasImage(image: string): Promise<boolean> {
@@ -346,7 +378,7 @@ export class FakeEngine implements Engine {
     return {
       done,
       write: (bytes) => void (program.echo ? sink("stdout", bytes) : undefined),
-      endInput: () => void (program.echo ? resolve(program.exitCode) : undefined),
+      endInput: () => (program.echo ? resolve(program.exitCode) : undefined),
       resize: () => Promise.resolve(),
       close: () => {
         resolve(null);
@@ -400,7 +432,7 @@ export class FakeEngine implements Engine {
   #exit(container: FakeContainer, exitCode: number): void {
     this.#end(container, exitCode);
     this.#emit({ kind: "container", action: "die", id: container.id, exitCode });
-    if (container.spec.restart !== "unless-stopped" || container.stoppedByHand) return;
+    if (container.restart !== "unless-stopped" || container.stoppedByHand) return;
     container.state = "restarting";
     const { life } = container;
     const delayMs = RESTART_DELAY_MS * 2 ** container.restarts;
@@ -463,6 +495,7 @@ function view(container: FakeContainer): Container {
     fixedAddress: spec.address,
     exposedPorts: [...container.image.exposedPorts, ...spec.exposedPorts],
     pid: container.pid,
+    restart: container.restart,
   };
 }
 

@@ -8,13 +8,13 @@ export interface ScratchEngine {
   /** An image made of busybox, present from the start. */
   readonly image: string;
   /** Runs a program inside the engine's mount, network and process namespaces. */
-  run(argv: readonly string[]): Promise<string>;
+  readonly run: (argv: readonly string[]) => Promise<string>;
   /** Starts an image registry there, on that loopback address and port; it ends with the engine. */
-  startRegistry(address: string): Promise<void>;
+  readonly startRegistry: (address: string) => Promise<void>;
   /** Ends the daemon and its containers, then starts a new daemon over the same data: what a restart of Docker does. */
-  restartDaemon(): Promise<void>;
+  readonly restartDaemon: () => Promise<void>;
   /** Ends all and removes every directory, mount and cgroup. */
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 const START_DEADLINE_MS = 60_000;
@@ -53,13 +53,7 @@ export async function startScratchEngine(baseDir = "/var/tmp"): Promise<ScratchE
   const run = (argv: readonly string[]): Promise<string> => runToEnd([...inside, ...argv]);
   const socketPath = join(dir, "docker.sock");
   const log = Bun.file(join(dir, "dockerd.log"));
-  const daemonArgv = [
-    "dockerd",
-    ...["--data-root", join(dir, "data"), "--exec-root", join(dir, "exec"), "--pidfile", join(dir, "docker.pid")],
-    ...["--host", `unix://${socketPath}`, "--cgroup-parent", `/${id}`, "--config-file", join(dir, "daemon.json")],
-    ...["--iptables=false", "--ip6tables=false", "--bridge=none", "--ip-forward=false", "--userland-proxy=false"],
-    ...["--shutdown-timeout", "2"],
-  ];
+  const daemonArgv = renderDaemonArgv(dir, socketPath, id);
   let daemon: Bun.Subprocess | null = null;
   const startDaemon = async (): Promise<void> => {
     daemon = Bun.spawn([...inside, ...daemonArgv], { stdio: ["ignore", log, log] });
@@ -114,6 +108,34 @@ export async function startScratchEngine(baseDir = "/var/tmp"): Promise<ScratchE
     },
     stop,
   };
+}
+
+function renderDaemonArgv(dir: string, socketPath: string, id: string): readonly string[] {
+  const places = [
+    "--data-root",
+    join(dir, "data"),
+    "--exec-root",
+    join(dir, "exec"),
+    "--pidfile",
+    join(dir, "docker.pid"),
+  ];
+  const identity = [
+    "--host",
+    `unix://${socketPath}`,
+    "--cgroup-parent",
+    `/${id}`,
+    "--config-file",
+    join(dir, "daemon.json"),
+  ];
+  // No rule, bridge or sysctl outside its own namespaces.
+  const quiet = [
+    "--iptables=false",
+    "--ip6tables=false",
+    "--bridge=none",
+    "--ip-forward=false",
+    "--userland-proxy=false",
+  ];
+  return ["dockerd", ...places, ...identity, ...quiet, "--shutdown-timeout", "2"];
 }
 
 function renderRegistryConfig(address: string, directory: string): string {

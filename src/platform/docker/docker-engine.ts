@@ -158,6 +158,18 @@ export class DockerEngine implements Engine {
     });
   }
 
+  async setRestart(id: string, restart: ContainerSpec["restart"]): Promise<void> {
+    // The list does not show the policy, so the next one must not answer from what was inspected before.
+    this.#inspected.delete(id);
+    await this.#client.call({
+      method: "POST",
+      path: `/containers/${encodeURIComponent(id)}/update`,
+      body: { RestartPolicy: { Name: restart, MaximumRetryCount: 0 } },
+      attempt: { what: `set the restart policy of container "${id.slice(0, 12)}"`, object: id },
+      timeoutMs: CHANGE_TIMEOUT_MS,
+    });
+  }
+
   async hasImage(image: string): Promise<boolean> {
     const answer = this.#client.call({
       method: "GET",

@@ -78,7 +78,12 @@ export function parseEvent(line: string): EngineEvent | null {
   if (event.Type !== "container") return null;
   // Every health check by command makes three of these, and they change nothing of the container.
   if (action.startsWith("exec_")) return null;
-  if (action !== "die") return { kind: "container", action, id };
-  const exitCode = Number(event.Actor?.Attributes?.["exitCode"]);
-  return { kind: "container", action, id, exitCode: Number.isInteger(exitCode) ? exitCode : null };
+  const attributes = event.Actor?.Attributes ?? {};
+  if (action === "die") return { kind: "container", action, id, exitCode: parseNumber(attributes["exitCode"]) };
+  if (action === "kill") return { kind: "container", action, id, signal: parseNumber(attributes["signal"]) };
+  return { kind: "container", action, id };
+}
+
+function parseNumber(text: string | undefined): number | null {
+  return text !== undefined && /^\d+$/.test(text) ? Number(text) : null;
 }

@@ -21,6 +21,7 @@ export interface InspectJson {
     readonly StartedAt?: string;
     readonly FinishedAt?: string;
   };
+  readonly HostConfig?: { readonly RestartPolicy?: { readonly Name?: string } };
   readonly NetworkSettings?: {
     readonly Networks?: Readonly<Record<string, EndpointJson | null>> | null;
   };
@@ -66,6 +67,7 @@ export function parseContainer(json: InspectJson): Container {
     fixedAddress:
       networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,
     exposedPorts: Object.keys(json.Config?.ExposedPorts ?? {}).flatMap(parsePort),
+    restart: parseRestart(json.HostConfig?.RestartPolicy?.Name),
     pid: json.State?.Pid === undefined || json.State.Pid <= 0 ? null : json.State.Pid,
   };
 }
@@ -84,6 +86,11 @@ export function changeKey(entry: ListEntryJson): string {
 function parseState(status: string | undefined): Container["state"] {
   // "removing" is a container that is no longer of use to anyone.
   return status !== undefined && STATES.has(status) ? (status as Container["state"]) : "dead";
+}
+
+/** Engines before some version write "" for "no". */
+function parseRestart(name: string | undefined): NonNullable<Container["restart"]> {
+  return name === "unless-stopped" || name === "on-failure" || name === "always" ? name : "no";
 }
 
 /** The engine writes year 1 for "never". */

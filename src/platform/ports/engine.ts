@@ -61,6 +61,8 @@ export type EngineEvent =
       readonly id: string;
       /** With `die`. */
       readonly exitCode?: number | null;
+      /** With `kill`: the signal that the engine was asked to send, also as part of a stop or its own end. */
+      readonly signal?: number | null;
     }
   | { readonly kind: "network"; readonly action: string; readonly id: string }
   | { readonly kind: "lost" };
@@ -104,6 +106,8 @@ export interface Engine {
   stopContainer(id: string, graceMs: number): Promise<void>;
   /** Forced, with its anonymous volumes. Already gone is fine. */
   removeContainer(id: string): Promise<void>;
+  /** What the engine does when the container ends from now on; one that has ended already stays so. */
+  setRestart(id: string, restart: ContainerSpec["restart"]): Promise<void>;
   hasImage(image: string): Promise<boolean>;
   /** @throws AppError `not-found` when the registry has no such image. */
   pullImage(image: string, signal?: AbortSignal): Promise<void>;
