@@ -14,7 +14,7 @@ const INSTANCES = 30;
 const ROUNDS = 5;
 const DEADLINE_MS = 180_000;
 const APP = "bench-web";
-const PORT = 8080;
+const PORT = 80;
 const BINARY = "dist/apollo";
 /** Containers that one engine works on at once in the raw rounds; the agent's own limit is the same. */
 const RAW_PARALLEL = 4;
