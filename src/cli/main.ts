@@ -23,12 +23,19 @@ const files: ConfigFiles = {
   },
 };
 
+/** One Ctrl-C arrives twice when both npm and the terminal's process group pass it on: within this time it is the same one. */
+const SAME_SIGNAL_MS = 500;
+
 /** The first signal asks everything to end; the second does not wait for it. */
 function abortOnSignals(): AbortSignal {
   const end = new AbortController();
+  let firstMs = 0;
   const stop = (): void => {
-    if (end.signal.aborted) process.exit(EXIT_INTERRUPTED);
-    end.abort();
+    const nowMs = systemClock.monotonicMs();
+    if (!end.signal.aborted) {
+      firstMs = nowMs;
+      end.abort();
+    } else if (nowMs - firstMs > SAME_SIGNAL_MS) process.exit(EXIT_INTERRUPTED);
   };
   process.on("SIGINT", stop);
   process.on("SIGTERM", stop);
