@@ -2,6 +2,9 @@
  * The choke point: every API asks here, and nowhere else is anything allowed or refused. Users, roles and policies of
  * later versions change `Principal` and `MAY`, not the callers.
  *
+ * The console's cookie comes with every request of a browser, so it needs more: our own origin, and for anything but
+ * reading the console's header.
+ *
  *   principal   got by                               read  write  admin  join  agent
  *   admin       admin token, or a session of it       yes   yes    yes   yes    -
  *   anonymous   the server's flag, from loopback      yes   yes    yes    -     -
@@ -68,6 +71,8 @@ export class AccessControl {
    */
   authorize(request: AccessRequest, action: Action): Principal {
     const principal = this.#identify(request);
+    // Reading with the cookie is harmless: a page of another origin cannot see the answer.
+    if (request.token?.kind === "session" && action.verb !== "read") assertFromConsole(request);
     if (MAY[principal.kind].includes(action.verb)) return principal;
     throw new AppError("denied", "Not Authorized to perform this action!", {
       hint: HINT[principal.kind],
@@ -145,6 +150,15 @@ function assertSameOrigin({ origin, host }: AccessRequest): void {
   if (origin === null) return;
   if (host === null || !/^https?:\/\//.test(origin) || origin.replace(/^https?:\/\//, "") !== host)
     throw foreignOrigin(origin);
+}
+
+/** The second lock beside the origin, for browsers and proxies that leave `Origin` out. */
+function assertFromConsole({ fromConsole, upgrade, origin }: AccessRequest): void {
+  if (fromConsole || (upgrade && origin !== null)) return;
+  throw new AppError("denied", "Cannot change anything by the console's cookie alone", {
+    hint: 'Send "X-Apollo-Console: 1" with it, or the admin token in the Authorization header',
+    details: { status: 403 },
+  });
 }
 
 function foreignOrigin(origin: string): AppError {
