@@ -82,7 +82,8 @@ export class AccessControl {
 
   /** Cookie value for a console that showed the admin token. @throws AppError `denied` for any other token. */
   openSession(secret: string): { readonly value: string; readonly maxAgeS: number } {
-    if (!matchesHash(this.#digest, secret, this.#rules.adminTokenHash)) throw unknownToken();
+    if (!matchesHash(this.#digest, secret, this.#rules.adminTokenHash))
+      throw unknownToken("Cannot sign in: the token is not the admin token of this cluster");
     const expiresMs = this.#nowMs() + SESSION_MS;
     return { value: `${expiresMs}.${this.#sign(expiresMs)}`, maxAgeS: SESSION_MS / 1000 };
   }
@@ -168,9 +169,10 @@ function foreignOrigin(origin: string): AppError {
   });
 }
 
-function unknownToken(): AppError {
-  return new AppError("denied", "Invalid username or password.", {
-    hint: 'The token is not known here; the admin token is in the server\'s data directory, file "admin-token"',
+/** @param message Marathon's own words by default, which its clients look for. */
+function unknownToken(message = "Invalid username or password."): AppError {
+  return new AppError("denied", message, {
+    hint: 'The token is not known here; the admin token is in the server\'s data directory, file "admin.json"',
     details: { status: 401 },
   });
 }
