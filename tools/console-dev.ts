@@ -23,7 +23,9 @@ let settling: Timer | undefined;
 let building: Promise<void> = Promise.resolve();
 watch(new URL("../src/console", import.meta.url).pathname, () => {
   clearTimeout(settling);
-  settling = setTimeout(() => (building = building.then(rebuild)), SETTLE_MS);
+  settling = setTimeout(() => {
+    building = building.then(rebuild);
+  }, SETTLE_MS);
 });
 
 async function rebuild(): Promise<void> {

@@ -60,7 +60,10 @@ export async function tourScale(world: TourWorld, report: TourReport, byConsole:
   });
 }
 
-/** A person at the console does it, where there is a browser. Milliseconds from its button to 4 healthy instances on the page; null when the app is still to be scaled. */
+/**
+ * A person at the console does it, where there is a browser. Milliseconds from the button to 4 healthy instances on the
+ * page; null when the app is still to be scaled.
+ */
 async function scaleByConsole(
   world: TourWorld,
   report: TourReport,
@@ -96,7 +99,8 @@ async function scaleByConsole(
     demand(sight.passing === 4, () => `it shows ${sight.passing} of 4 endpoints as passing`);
     const { hosts, liveMs, followedMs, healthyMs } = sight;
     tookMs = healthyMs;
-    return `${hosts} hosts live in ${liveMs} ms; scaled there from ${sight.before} to 4: shown after ${followedMs} ms, 4 healthy and 4 addresses after ${healthyMs} ms`;
+    const follow = `shown after ${followedMs} ms, 4 healthy after ${healthyMs} ms, 4 addresses and endpoints`;
+    return `${hosts} hosts live in ${liveMs} ms; scaled there from ${sight.before} to 4: ${follow}`;
   });
   return tookMs;
 }
