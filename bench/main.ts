@@ -15,6 +15,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "DNS answers a second: ours, dnsmasq and unbound, one process each",
     load: async () => (await import("./dns.ts")).benchDns,
   },
+  feed: {
+    about: "what the console's feed costs the server at 100 hosts and 5,000 instances",
+    load: async () => (await import("./feed.ts")).benchFeed,
+  },
 };
 
 /** `npm run bench -- NAME [--json] [--rounds N] [--quick]`: a table for people, or one JSON object on the last line. */

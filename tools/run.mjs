@@ -27,8 +27,8 @@ const RUN = `test-${process.pid}`;
 
 const COMMANDS = {
   build: { about: "build dist/apollo", run: (bun) => runBuild(bun) },
-  demo: { about: "the guided tour on a lab of three hosts; --once ends by itself", run: demo },
-  test: { about: "build, check and all tests", run: test, forTests: true },
+  demo: { about: "the guided tour on a lab of three hosts; --once ends by itself", run: demo, withBrowser: true },
+  test: { about: "build, check and all tests", run: test, withBrowser: true },
   ok: { about: "check and the fast tests, under a minute", run: ok },
   check: { about: "types, lint, format, layers, house rules", run: (bun) => report([], () => checks(bun)) },
   bench: { about: "a benchmark by name, [--json]; without a name, the list", run: bench },
@@ -44,7 +44,7 @@ if (command === undefined) {
   process.exit(2);
 }
 try {
-  const bun = await setUp({ forTests: command.forTests === true });
+  const bun = await setUp({ withBrowser: command.withBrowser === true });
   process.exitCode = await command.run(bun, args);
 } catch (error) {
   reportSetupError(error);
@@ -55,7 +55,11 @@ try {
 
 async function demo(bun, rest) {
   const built = await runBuild(bun);
-  return built === 0 ? run([join(ROOT, "dist/apollo"), "demo", ...rest], { group: true }) : built;
+  if (built !== 0) return built;
+  // The binary carries no browser driver: it is told what to run for the console's part of the tour.
+  const check = JSON.stringify([bun, join(ROOT, "test/e2e/console-check.ts")]);
+  const env = { ...process.env, APOLLO_CONSOLE_CHECK: check };
+  return run([join(ROOT, "dist/apollo"), "demo", ...rest], { env, group: true });
 }
 
 async function bench(bun, rest) {
@@ -110,7 +114,12 @@ async function checks(bun) {
   const list = [
     ["types: core", tsc("tsconfig.core.json")],
     ["types", tsc("tsconfig.json")],
-    ...(hasFiles("src/console") ? [["types: ui", tsc("tsconfig.console.json")]] : []),
+    ...(hasFiles("src/console")
+      ? [
+          ["types: ui", tsc("tsconfig.console.json")],
+          ["types: ui tests", tsc("tsconfig.console-test.json")],
+        ]
+      : []),
     ["lint", [bin("oxlint"), "--type-aware", ...folders]],
     ["format", [bin("oxfmt"), "--check", ...folders]],
     ...["check-layers", "tidy"]

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // What a fresh Debian 12 needs to build, run and test Apollo. Plain Node.js, since nothing else is there yet.
-//   node tools/setup.mjs [--for=run|test]
+//   node tools/setup.mjs [--browser]
 // The second run finds everything in place, does nothing, and says nothing.
 import { spawnSync, spawn } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -34,7 +34,10 @@ const PACKAGES = [
   ["procps", "sysctl", "kernel settings of the lab's router"],
   ["ca-certificates", "update-ca-certificates", "to download packages by HTTPS"],
 ];
-const TEST_PACKAGES = [["chromium", "chromium", "to test the console in a real browser"]];
+/** For the tour and the tests; building and running Apollo needs none. */
+const BROWSER_PACKAGES = [
+  ["chromium", "chromium", "to look at the console as a person does, in the tour and the tests"],
+];
 /** What the kernel check itself is made with. */
 const CHECK_PROGRAMS = new Set(["ip", "nft"]);
 const PATH = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin"];
@@ -42,13 +45,13 @@ const PATH = ["/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr
 class SetupError extends Error {}
 
 /** Sets up what is missing. Returns the path of Bun. Throws SetupError with the name of what cannot be had. */
-export async function setUp({ forTests = false } = {}) {
+export async function setUp({ withBrowser = false } = {}) {
   const major = Number(process.versions.node.split(".")[0]);
   if (process.platform !== "linux") fail(`this is ${process.platform}; Apollo runs on Linux`);
   if (process.arch !== "x64" && process.arch !== "arm64") fail(`no build of Bun for ${process.arch}`);
   if (major < NODE_MAJOR_MIN) fail(`Node.js ${process.versions.node}; at least ${NODE_MAJOR_MIN} is needed`);
   if (process.getuid?.() !== 0) fail("not root: namespaces, networks and Docker engines need it (try sudo)");
-  const wanted = [...PACKAGES, ...(forTests ? TEST_PACKAGES : [])];
+  const wanted = [...PACKAGES, ...(withBrowser ? BROWSER_PACKAGES : [])];
   const missing = wanted.filter(([, program]) => !isThere(program));
   if (missing.length > 0 && find("apt-get") === null) {
     fail(`no apt-get to install ${missing.map(([name]) => name).join(", ")}`);
@@ -249,7 +252,7 @@ export function reportSetupError(error) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
-    await setUp({ forTests: process.argv.includes("--for=test") });
+    await setUp({ withBrowser: process.argv.includes("--browser") });
     console.log("Everything that Apollo needs is in place.");
   } catch (error) {
     reportSetupError(error);

@@ -106,7 +106,12 @@ test("sessions: opened by the admin token alone, end by time, by a new token and
   const access = control(false);
   const { value, maxAgeS } = access.openSession(ADMIN);
   const withCookie = (cookie: string, headers: Record<string, string> = {}) =>
-    requestWith({ cookie: `other=1; apollo_session=${cookie}`, host: "apollo:8443", ...headers });
+    requestWith({
+      cookie: `other=1; apollo_session=${cookie}`,
+      host: "apollo:8443",
+      "x-apollo-console": "1",
+      ...headers,
+    });
   expect(outcome(access, withCookie(value), "write")).toBe("admin");
   expect(outcome(access, withCookie(value, { origin: "https://apollo:8443" }), "write")).toBe("admin");
   expect(outcome(access, withCookie(value, { origin: "https://apollo:9000" }), "write")).toBe("denied 403");
@@ -123,10 +128,44 @@ test("sessions: opened by the admin token alone, end by time, by a new token and
   expect(() => access.openSession("")).toThrow(AppError);
 });
 
+test("the console's cookie alone reads; to change things its header must come with it, or the origin of a WebSocket", () => {
+  const access = control(false);
+  const { value } = access.openSession(ADMIN);
+  const verbs = (headers: Record<string, string>, cookie = value) =>
+    VERBS.slice(0, 3).map((verb) =>
+      outcome(access, requestWith({ cookie: `apollo_session=${cookie}`, host: "apollo:8443", ...headers }), verb),
+    );
+  const readOnly = ["admin", "denied 403", "denied 403"];
+  const all = ["admin", "admin", "admin"];
+  const own = { origin: "https://apollo:8443" };
+  const foreign = { origin: "https://evil.example" };
+  const console = { "x-apollo-console": "1" };
+  expect(verbs({})).toEqual(readOnly);
+  expect(verbs(own)).toEqual(readOnly);
+  expect(verbs({ ...own, "x-apollo-console": "0" })).toEqual(readOnly);
+  expect(verbs(console)).toEqual(all);
+  expect(verbs({ ...own, ...console })).toEqual(all);
+  expect(verbs({ ...foreign, ...console })).toEqual(Array(3).fill("denied 403"));
+  expect(verbs({ ...own, upgrade: "WebSocket" })).toEqual(all);
+  expect(verbs({ upgrade: "websocket" })).toEqual(readOnly);
+  expect(verbs({ ...foreign, upgrade: "websocket" })).toEqual(Array(3).fill("denied 403"));
+  // Not known who asks comes before what they may.
+  expect(verbs({ ...own, upgrade: "websocket" }, `9${value}`)).toEqual(Array(3).fill("denied 401"));
+  expect(verbs({}, "")).toEqual(Array(3).fill("denied 401"));
+});
+
 test("authorize() gives a principal or `denied` for any headers", () => {
   const text = fc.string({ unit: "binary" });
   const headers = fc.record(
-    { authorization: text, cookie: text, origin: text, host: text, "x-consul-token": text },
+    {
+      authorization: text,
+      cookie: text,
+      origin: text,
+      host: text,
+      "x-consul-token": text,
+      upgrade: text,
+      "x-apollo-console": text,
+    },
     { requiredKeys: [] },
   );
   fc.assert(

@@ -2,6 +2,9 @@
  * The choke point: every API asks here, and nowhere else is anything allowed or refused. Users, roles and policies of
  * later versions change `Principal` and `MAY`, not the callers.
  *
+ * The console's cookie comes with every request of a browser, so it needs more: our own origin, and for anything but
+ * reading the console's header.
+ *
  *   principal   got by                               read  write  admin  join  agent
  *   admin       admin token, or a session of it       yes   yes    yes   yes    -
  *   anonymous   the server's flag, from loopback      yes   yes    yes    -     -
@@ -68,6 +71,8 @@ export class AccessControl {
    */
   authorize(request: AccessRequest, action: Action): Principal {
     const principal = this.#identify(request);
+    // Reading with the cookie is harmless: a page of another origin cannot see the answer.
+    if (request.token?.kind === "session" && action.verb !== "read") assertFromConsole(request);
     if (MAY[principal.kind].includes(action.verb)) return principal;
     throw new AppError("denied", "Not Authorized to perform this action!", {
       hint: HINT[principal.kind],
@@ -77,7 +82,8 @@ export class AccessControl {
 
   /** Cookie value for a console that showed the admin token. @throws AppError `denied` for any other token. */
   openSession(secret: string): { readonly value: string; readonly maxAgeS: number } {
-    if (!matchesHash(this.#digest, secret, this.#rules.adminTokenHash)) throw unknownToken();
+    if (!matchesHash(this.#digest, secret, this.#rules.adminTokenHash))
+      throw unknownToken("Cannot sign in: the token is not the admin token of this cluster");
     const expiresMs = this.#nowMs() + SESSION_MS;
     return { value: `${expiresMs}.${this.#sign(expiresMs)}`, maxAgeS: SESSION_MS / 1000 };
   }
@@ -147,6 +153,15 @@ function assertSameOrigin({ origin, host }: AccessRequest): void {
     throw foreignOrigin(origin);
 }
 
+/** The second lock beside the origin, for browsers and proxies that leave `Origin` out. */
+function assertFromConsole({ fromConsole, upgrade, origin }: AccessRequest): void {
+  if (fromConsole || (upgrade && origin !== null)) return;
+  throw new AppError("denied", "Cannot change anything by the console's cookie alone", {
+    hint: 'Send "X-Apollo-Console: 1" with it, or the admin token in the Authorization header',
+    details: { status: 403 },
+  });
+}
+
 function foreignOrigin(origin: string): AppError {
   return new AppError("denied", `Cannot answer a page of "${origin}" without a token of its own`, {
     hint: "Send the admin token in the Authorization header",
@@ -154,9 +169,10 @@ function foreignOrigin(origin: string): AppError {
   });
 }
 
-function unknownToken(): AppError {
-  return new AppError("denied", "Invalid username or password.", {
-    hint: 'The token is not known here; the admin token is in the server\'s data directory, file "admin-token"',
+/** @param message Marathon's own words by default, which its clients look for. */
+function unknownToken(message = "Invalid username or password."): AppError {
+  return new AppError("denied", message, {
+    hint: 'The token is not known here; the admin token is in the server\'s data directory, file "admin.json"',
     details: { status: 401 },
   });
 }

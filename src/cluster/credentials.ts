@@ -5,6 +5,8 @@
 import type { HttpRequest } from "../platform/ports/http.ts";
 
 export const SESSION_COOKIE = "apollo_session";
+/** The console sends it with every request. */
+export const CONSOLE_HEADER = "x-apollo-console";
 
 export interface Token {
   /** `session`: the console's cookie, which browsers send by themselves. */
@@ -19,6 +21,10 @@ export interface AccessRequest {
   /** `Origin` and `Host` headers, in lower case. */
   readonly origin: string | null;
   readonly host: string | null;
+  /** `X-Apollo-Console: 1`: a page of another origin can set it only after asking, and the answer is always no. */
+  readonly fromConsole: boolean;
+  /** Asks for a WebSocket, on which a page can set no header of its own, but always sends its origin. */
+  readonly upgrade: boolean;
 }
 
 type Headers = Pick<HttpRequest, "header" | "peer">;
@@ -29,6 +35,8 @@ export function accessRequestOf(request: Headers): AccessRequest {
     remote: request.peer.loopback ? "loopback" : "network",
     origin: request.header("origin")?.toLowerCase() ?? null,
     host: request.header("host")?.toLowerCase() ?? null,
+    fromConsole: request.header(CONSOLE_HEADER) === "1",
+    upgrade: request.header("upgrade")?.toLowerCase() === "websocket",
   };
 }
 

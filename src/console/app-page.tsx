@@ -18,6 +18,7 @@ import {
 import { HealthBar } from "./health-bar.tsx";
 import { InstanceTable } from "./instance-table.tsx";
 import { instanceSearch } from "./instance-text.ts";
+import { withoutName } from "./list-problems.ts";
 import { AppBadge, StateWord } from "./marks.tsx";
 import { FIRST_PAGE, formatPageState, pageHref } from "./page-state.ts";
 import { matchesSearch, parseSearch } from "./search-query.ts";
@@ -65,17 +66,13 @@ export function AppPage({ id }: { readonly id: string }) {
       <WhyPanel app={app} />
       <section>
         <h2>{formatCount(all.length, "instance")}</h2>
-        {all.length === 0 ? (
+        {all.length === 0 && app.instances === 0 ? (
           <EmptyNote
-            text={
-              app.instances === 0
-                ? "Suspended: no instance is wanted. To start one:"
-                : "No instance is placed yet. See why:"
-            }
-            command={
-              app.instances === 0 ? `apollo app scale ${formatAppName(id)} 1` : `apollo why ${formatAppName(id)}`
-            }
+            text="Suspended: no instance is wanted. To start one:"
+            command={`apollo app scale ${formatAppName(id)} 1`}
           />
+        ) : all.length === 0 ? (
+          <EmptyNote text="No instance is placed yet; what it waits for stands above." />
         ) : (
           <InstanceTable
             caption={`Instances of ${formatAppName(id)}`}
@@ -151,7 +148,7 @@ function WhyPanel({ app }: { readonly app: AppJson }) {
       {failure === null ? null : <FailureNote failure={failure} />}
       {value === null ? null : (
         <>
-          <p>{value.summary}</p>
+          <p>{withoutName(value.summary, app.id)}</p>
           {value.retryAtMs === null ? null : (
             <p className="note numeric">Next try in {formatDuration(value.retryAtMs - nowMs)}</p>
           )}
@@ -209,7 +206,9 @@ function VersionsPanel({ app }: { readonly app: AppJson }) {
                 <td>
                   <code>{version.image}</code>
                 </td>
-                <td className="number">{version.instances}</td>
+                <td className="number" data-label="Instances">
+                  {version.instances}
+                </td>
                 <td className="row-actions">
                   {version.current ? (
                     <span className="quiet">current</span>

@@ -42,6 +42,8 @@ test("tallyApp() and formatTally() count what is ready and name the rest", () =>
   expect(text([{ health: "none" }, { health: "none" }], 2)).toBe("2 of 2 running");
   expect(text([{}, {}, { goal: "draining" }], 2)).toBe("2 of 2 healthy · 1 stopping");
   expect(text([{}, { phase: "failed" }], 2)).toBe("1 of 2 healthy · 1 failed");
+  expect(text([{}, { phase: "lost" }], 2)).toBe("1 of 2 healthy · 1 lost");
+  expect(text([{}, {}, { phase: "lost" }], 2)).toBe("2 of 2 healthy · 1 lost");
   expect(text([], 3)).toBe("0 of 3 healthy · 3 waiting");
   expect(text([], 0)).toBe("suspended");
 });

@@ -10,8 +10,10 @@ export interface AppTally {
   readonly starting: number;
   /** Draining or stopping: not counted against the wanted number. */
   readonly leaving: number;
-  /** Ended badly, or on a host that is not heard of: to be replaced. */
+  /** Ended badly: to be replaced. */
   readonly failed: number;
+  /** On a host that is not heard of: replaced elsewhere, and stopped when the host comes back. */
+  readonly lost: number;
   /** Wanted but not placed. */
   readonly missing: number;
   /** False when no instance has checks: then "running" is all that can be said. */
@@ -50,7 +52,8 @@ export function tallyApp(app: AppJson, instances: readonly InstanceJson[]): AppT
     unhealthy: counts.unhealthy,
     starting: counts.starting,
     leaving: counts.leaving,
-    failed: counts.failed + counts.lost,
+    failed: counts.failed,
+    lost: counts.lost,
     missing: Math.max(0, app.instances - present),
     checked,
   };

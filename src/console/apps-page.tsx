@@ -8,6 +8,7 @@ import { FailureNote } from "./failure-note.tsx";
 import type { FeedView } from "./feed-store.ts";
 import { formatAppName, formatCpus, formatMemory } from "./format-quantity.ts";
 import { HealthBar } from "./health-bar.tsx";
+import { withoutName } from "./list-problems.ts";
 import { AppLink, StateWord, type Tone } from "./marks.tsx";
 import { matchesSearch, parseSearch, type SearchFields } from "./search-query.ts";
 
@@ -77,16 +78,16 @@ function AppRow({ app, feed }: { readonly app: AppJson; readonly feed: FeedView 
         </th>
         <td>
           <StateWord tone={APP_TONE[app.status]}>{app.status}</StateWord>
-          {deployment === undefined ? null : <div className="note">{formatDeployment(deployment)}</div>}
-          {app.problem === null ? null : <div className="note note-bad">{app.problem}</div>}
+          {deployment === undefined ? null : <div className="note">{formatDeployment(deployment, app.id)}</div>}
+          {app.problem === null ? null : <div className="note note-bad">{withoutName(app.problem, app.id)}</div>}
         </td>
         <td>
           <HealthBar tally={tallyApp(app, feed.instancesByApp.get(app.id) ?? [])} />
         </td>
-        <td className="number" title="Per instance">
+        <td className="number" title="Per instance" data-label="CPU">
           {formatCpus(app.cpus)}
         </td>
-        <td className="number" title="Per instance">
+        <td className="number" title="Per instance" data-label="Memory">
           {formatMemory(app.memoryMiB)}
         </td>
         <td>

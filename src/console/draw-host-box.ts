@@ -25,6 +25,9 @@ export function drawHostBox(context: CanvasRenderingContext2D, scene: MapScene, 
   else drawLargeHead(context, scene, { box, host });
 }
 
+/** Between the two bars of a large head. */
+const GAP = 16;
+
 interface Head {
   readonly box: MapBox;
   readonly host: HostJson | undefined;
@@ -61,17 +64,19 @@ function drawLargeHead(context: CanvasRenderingContext2D, scene: MapScene, { box
   context.fillText(fitText(context, note, inner - nameWidth - 30), left + inner, box.y + 21.5);
   context.textAlign = "left";
   if (host === undefined) return;
-  const half = (inner - 16) / 2;
+  const half = (inner - GAP) / 2;
   const bars = [
     { x: left, label: "CPU", figures: `${formatCpus(host.cpus.used)} / ${formatCpus(host.cpus.total)}`, of: host.cpus },
-    { x: left + half + 16, label: "Mem", figures: memoryFigures(host), of: host.memoryMiB },
+    { x: left + half + GAP, label: "Mem", figures: memoryFigures(host), of: host.memoryMiB },
   ];
   for (const bar of bars) {
     context.font = `11px ${MAP_FONT}`;
     context.fillStyle = theme.textQuiet;
     context.fillText(bar.label, bar.x, box.y + 43);
     context.textAlign = "right";
-    context.fillText(fitText(context, bar.figures, half - 28), bar.x + half, box.y + 43);
+    const room = half - context.measureText(bar.label).width - 8;
+    const fits = context.measureText(bar.figures).width <= room;
+    context.fillText(fits ? bar.figures : `${Math.round(share(bar.of) * 100)} %`, bar.x + half, box.y + 43);
     context.textAlign = "left";
     drawBar(context, theme, { x: bar.x, y: box.y + 53, width: half, height: 5, share: share(bar.of) });
   }

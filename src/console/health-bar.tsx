@@ -31,11 +31,13 @@ export function HealthBar({ tally }: { readonly tally: AppTally }) {
 /** "4 of 4 healthy", and what keeps the rest from it. */
 export function formatTally(tally: AppTally): string {
   const word = tally.checked || tally.ready === 0 ? "healthy" : "running";
+  const gone = tally.failed + tally.lost;
   const notes = [
     tally.unhealthy > 0 ? `${tally.unhealthy} unhealthy` : "",
     tally.failed > 0 ? `${tally.failed} failed` : "",
     tally.starting > 0 ? `${tally.starting} starting` : "",
-    tally.missing > tally.failed ? `${tally.missing - tally.failed} waiting` : "",
+    tally.lost > 0 ? `${tally.lost} lost` : "",
+    tally.missing > gone ? `${tally.missing - gone} waiting` : "",
     tally.leaving > 0 ? `${tally.leaving} stopping` : "",
   ].filter((note) => note !== "");
   const head = tally.wanted === 0 && tally.ready === 0 ? "suspended" : `${tally.ready} of ${tally.wanted} ${word}`;

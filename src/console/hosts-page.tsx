@@ -71,19 +71,21 @@ function HostRow({ host, nowMs }: { readonly host: HostJson; readonly nowMs: num
           </div>
         ))}
       </td>
-      <td>
+      <td data-label="CPU">
         <HostCpu host={host} />
       </td>
-      <td>
+      <td data-label="Memory">
         <HostMemory host={host} />
       </td>
-      <td className="number">{host.instances}</td>
-      <td>
+      <td className="number" data-label="Instances">
+        {host.instances}
+      </td>
+      <td data-label="Block">
         {host.blocks.map((block) => (
           <code key={block}>{block}</code>
         ))}
       </td>
-      <td>{host.agentVersion ?? "–"}</td>
+      <td data-label="Agent">{host.agentVersion ?? "–"}</td>
       <td className="row-actions">
         <CordonButton host={host} />
       </td>

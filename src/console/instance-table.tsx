@@ -74,7 +74,7 @@ function InstanceRow(props: {
         </td>
       )}
       <td>{instance.current ? "current" : <span className="old">older</span>}</td>
-      <td className="number">
+      <td className="number" data-label="Age">
         {instance.startedAtMs === null ? "–" : formatDuration(props.nowMs - instance.startedAtMs)}
       </td>
       <td className="row-actions">

@@ -21,13 +21,18 @@ test("listProblems() is empty when all is well, and puts errors first", () => {
   const web = cluster.apps.get("/web");
   if (first === undefined || host === undefined || web === undefined) throw new Error("The fake cluster is empty");
   cluster.update({ ...first, health: "unhealthy" });
-  cluster.updateApp({ ...web, problem: "no host has enough memory" });
+  cluster.updateApp({ ...web, problem: 'Cannot place 1 instance of "/web": of 2 hosts, 2 short of memory' });
   cluster.updateHost({ ...host, phase: "down", lastSeenMs: 10_000 });
   const problems = listProblems(store.view(), 25_000);
-  expect(problems.map((problem) => problem.text)).toEqual([
-    "Host h2 is down, not heard of for 15 s",
-    "web: no host has enough memory",
-    "db: 1 instance fails its checks",
+  expect(problems.map(({ severity, title, text }) => [severity, title, text])).toEqual([
+    ["error", "Host h2", "Down: not heard of for 15 s"],
+    ["error", "db", "1 instance fails its health checks"],
+    ["error", "web", "Cannot place 1 instance: of 2 hosts, 2 short of memory"],
   ]);
-  expect(problems.every((problem) => problem.hint !== null)).toBe(true);
+  cluster.updateApp({ ...web, problem: null });
+  const [sick] = cluster.instances.values().filter((item) => item.app === "/web");
+  if (sick === undefined) throw new Error("The fake cluster has no /web");
+  cluster.update({ ...sick, health: "unhealthy" });
+  // One of two still answers.
+  expect(listProblems(store.view(), 0).at(-1)).toMatchObject({ severity: "warning", title: "web" });
 });

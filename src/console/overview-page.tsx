@@ -111,7 +111,7 @@ function SidePanel({
     <div className="panel">
       <Attention feed={feed} />
       {feed.deployments.length === 0 ? null : (
-        <section>
+        <section className="deployments">
           <h2>Deployments</h2>
           {feed.deployments.map((deployment) => (
             <DeploymentProgress key={deployment.id} deployment={deployment} />
@@ -162,8 +162,9 @@ function Attention({ feed }: { readonly feed: FeedView }) {
                       : pageHref({ name: "app", id: problem.subject.key })
                   }
                 >
-                  <StateWord tone={problem.severity === "error" ? "bad" : "warn"}>{problem.text}</StateWord>
+                  <StateWord tone={problem.severity === "error" ? "bad" : "warn"}>{problem.title}</StateWord>
                 </a>
+                <p>{problem.text}</p>
                 {problem.hint === null ? null : <div className="note">{problem.hint}</div>}
               </li>
             ))}

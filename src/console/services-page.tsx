@@ -1,7 +1,9 @@
 import type { EndpointJson, ServiceJson } from "../api/native/shapes.ts";
+import { compareNatural } from "./compare-natural.ts";
 import { useFeed, usePageState, useSettings } from "./console-context.ts";
 import { CopyText } from "./copy-text.tsx";
 import { EmptyNote } from "./empty-note.tsx";
+import { formatInstanceName } from "./format-quantity.ts";
 import { hostHref, instanceHref } from "./instance-text.ts";
 import { StateWord, type Tone } from "./marks.tsx";
 import { matchesSearch, parseSearch, type SearchFields } from "./search-query.ts";
@@ -68,11 +70,11 @@ function ServiceCard({ service, domain }: { readonly service: ServiceJson; reado
               <th scope="col">Health</th>
               <th scope="col">Host</th>
               <th scope="col">Tags</th>
-              <th scope="col">Container</th>
+              <th scope="col">Instance</th>
             </tr>
           </thead>
           <tbody>
-            {service.endpoints.map((endpoint) => (
+            {sortEndpoints(service.endpoints).map((endpoint) => (
               <EndpointRow key={endpoint.id} endpoint={endpoint} />
             ))}
           </tbody>
@@ -80,6 +82,12 @@ function ServiceCard({ service, domain }: { readonly service: ServiceJson; reado
       </div>
     </section>
   );
+}
+
+/** By host, then by address as people count. */
+function sortEndpoints(endpoints: readonly EndpointJson[]): readonly EndpointJson[] {
+  const place = (one: EndpointJson): string => `${one.host} ${one.address}:${one.port}`;
+  return endpoints.toSorted((a, b) => compareNatural(place(a), place(b)));
 }
 
 function EndpointRow({ endpoint }: { readonly endpoint: EndpointJson }) {
@@ -104,10 +112,12 @@ function EndpointRow({ endpoint }: { readonly endpoint: EndpointJson }) {
       </td>
       <td>
         {endpoint.instance === null ? (
-          <code className="quiet">{endpoint.container.slice(0, 12)}</code>
+          <span className="wrap" title="A container that no app started">
+            {endpoint.container}
+          </span>
         ) : (
-          <a href={instanceHref(endpoint.instance)}>
-            <code>{endpoint.container.slice(0, 12)}</code>
+          <a href={instanceHref(endpoint.instance)} title={endpoint.instance}>
+            <code>{formatInstanceName(endpoint.instance)}</code>
           </a>
         )}
       </td>

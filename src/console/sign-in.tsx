@@ -37,9 +37,12 @@ export function SignIn() {
           {action.state === "pending" ? "Signing in…" : "Sign in"}
         </button>
         <ActionFailure action={action} onClose={clear} />
-        <p className="note">
-          The server prints a link with the token when it starts, and keeps the token in its state directory.
-        </p>
+        {action.state === "failed" ? null : (
+          <p className="note">
+            When it starts, the server says which file holds the admin token. A link ending in #token=TOKEN signs in by
+            itself.
+          </p>
+        )}
       </form>
     </main>
   );

@@ -2,6 +2,7 @@ import { downLab } from "./down-lab.ts";
 import { openLab, upLab } from "./lab.ts";
 import type { Lab } from "./lab.ts";
 import { TourClient } from "./tour-client.ts";
+import { readConsoleCheck } from "./tour-console.ts";
 import { runTour } from "./tour.ts";
 
 export interface DemoOptions {
@@ -26,6 +27,8 @@ const INTERRUPTED_CODE = 130;
  */
 export async function runDemo(options: DemoOptions): Promise<number> {
   const { print, signal, binary } = options;
+  // Before anything starts: a check that cannot be run is found out at once.
+  const byConsole = readConsoleCheck(process.env);
   const onProgress = (text: string): void => print(`     … ${text}`);
   const startMs = performance.now();
   const lab = await upLab({
@@ -39,8 +42,9 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     print(
       `Lab ${lab.name} is up after ${Math.round(performance.now() - startMs)} ms: a server and ${lab.hosts.length} hosts.`,
     );
-    const { passed, failed } = await runTour({ lab, binary, print, onProgress, signal });
-    print(`\n${passed} ok, ${failed} failed, ${Math.round((performance.now() - startMs) / 1000)} s`);
+    const { passed, failed, leftOut } = await runTour({ lab, binary, print, onProgress, signal, byConsole });
+    const left = leftOut === 0 ? "" : `, ${leftOut} left out`;
+    print(`\n${passed} ok, ${failed} failed${left}, ${Math.round((performance.now() - startMs) / 1000)} s`);
     if (!options.once && !signal.aborted) {
       describeLab(lab, binary, print);
       await untilAborted(signal);

@@ -8,6 +8,7 @@ import { systemClock } from "../platform/clock/system-clock.ts";
 export class TourReport {
   passed = 0;
   failed = 0;
+  leftOut = 0;
   readonly #print: (line: string) => void;
 
   constructor(print: (line: string) => void) {
@@ -34,6 +35,12 @@ export class TourReport {
       this.#print(`FAIL ${name.padEnd(NAME_WIDTH)} ${describeError(error).replaceAll("\n", " | ")}`);
       return false;
     }
+  }
+
+  /** A check that cannot be made here: neither held nor failed, and said so. */
+  leaveOut(name: string, why: string): void {
+    this.leftOut += 1;
+    this.#print(`skip ${name.padEnd(NAME_WIDTH)} ${why}`);
   }
 
   /** A check without which what follows makes no sense: ends the tour when it fails. @throws TourEnded. */

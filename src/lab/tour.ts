@@ -1,7 +1,7 @@
 import type { Lab } from "./lab.ts";
 import { tourScale, tourVersions } from "./tour-change.ts";
-import type { WatchConsole } from "./tour-change.ts";
 import { TourClient } from "./tour-client.ts";
+import type { ScaleByConsole } from "./tour-console.ts";
 import { tourDeploy } from "./tour-deploy.ts";
 import { tourDestroy } from "./tour-destroy.ts";
 import { tourHosts, tourImages } from "./tour-hosts.ts";
@@ -18,13 +18,15 @@ export interface TourOptions {
   /** Lines for a person: titles, `ok NAME figure`, `FAIL NAME why`. */
   readonly print: (line: string) => void;
   readonly onProgress: (text: string) => void;
-  readonly watchConsole?: WatchConsole;
+  /** Scales by the console in a browser; null leaves that check out. */
+  readonly byConsole: ScaleByConsole | null;
   readonly signal?: AbortSignal;
 }
 
 export interface TourResult {
   readonly passed: number;
   readonly failed: number;
+  readonly leftOut: number;
 }
 
 /**
@@ -42,7 +44,7 @@ export async function runTour(options: TourOptions): Promise<TourResult> {
     tourReach,
     tourDns,
     tourIngress,
-    (w, r) => tourScale(w, r, options.watchConsole),
+    (w, r) => tourScale(w, r, options.byConsole),
     tourFailure,
     tourVersions,
     tourDestroy,
@@ -56,5 +58,5 @@ export async function runTour(options: TourOptions): Promise<TourResult> {
     if (!(error instanceof TourEnded)) throw error;
     options.print(`The tour ends here: ${error.message}. Logs: ${lab.logsDir}`);
   }
-  return { passed: report.passed, failed: report.failed };
+  return { passed: report.passed, failed: report.failed, leftOut: report.leftOut };
 }

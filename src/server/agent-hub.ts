@@ -151,13 +151,14 @@ export class AgentHub {
   #heartbeat(session: AgentSession, message: AgentMessage & { type: "heartbeat" }): void {
     const observed = this.observed.get(session.hostId);
     if (observed === undefined) return;
+    const changed = JSON.stringify(message.conditions) !== JSON.stringify(observed.conditions);
     observed.lastSeenMs = this.#deps.nowMs();
     observed.conditions = message.conditions;
     const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
     const moved = applied !== observed.appliedRevision;
     observed.appliedRevision = applied;
     this.#deps.heard(session.hostId);
-    if (moved) this.#deps.wake();
+    if (moved || changed) this.#deps.wake();
   }
 
   #instances(session: AgentSession, message: AgentMessage & { type: "instances" }): void {

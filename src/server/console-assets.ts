@@ -37,8 +37,13 @@ export class ConsoleAssets {
 
   /** Reads all files; without a build there are none, and `respond` says how to make one. */
   static async open(): Promise<ConsoleAssets> {
+    return ConsoleAssets.read(await bundleFiles());
+  }
+
+  /** @param files paths by name; one of them is "index.html". */
+  static async read(files: Readonly<Record<string, string>>): Promise<ConsoleAssets> {
     const assets = new Map<string, ConsoleAsset>();
-    for (const [name, path] of Object.entries(await bundleFiles())) {
+    for (const [name, path] of Object.entries(files)) {
       assets.set(name, makeAsset(name, await Bun.file(path).bytes()));
     }
     return new ConsoleAssets(assets);

@@ -96,7 +96,7 @@ function nativeSockets({ server, feed, log }: NativeServicesDeps): NativeSockets
   return {
     feed: () => ({
       upgrade: (socket) => {
-        const client = { send: (message: unknown) => void socket.send(JSON.stringify(message)) };
+        const client = { send: (text: string) => void socket.send(text) };
         feed.join(client);
         return { message: () => undefined, closed: () => feed.leave(client) };
       },

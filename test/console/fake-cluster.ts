@@ -89,7 +89,7 @@ export class FakeCluster {
       apps: [id],
       step: 1,
       steps: 1,
-      actions: [{ action: "scale", app: id }],
+      actions: [{ action: "ScaleApplication", app: id }],
       startedAtMs: this.#nowMs(),
     };
     this.deployments.set(deploymentId, deployment);

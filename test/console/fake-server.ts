@@ -18,14 +18,15 @@ export class FakeServer {
   readonly requests: SeenRequest[] = [];
   /** Answers of actions to come, by "METHOD path", instead of what the cluster would do. */
   readonly refusals = new Map<string, { readonly status: number; readonly error: ErrorJson["error"] }>();
-  readonly #assets: ConsoleAssets;
+  /** May be replaced by those of a newer build. */
+  assets: ConsoleAssets;
   #server: ReturnType<typeof Bun.serve> | null = null;
   #port = 0;
 
   private constructor(cluster: FakeCluster, token: string, assets: ConsoleAssets) {
     this.cluster = cluster;
     this.token = token;
-    this.#assets = assets;
+    this.assets = assets;
   }
 
   /** Listens on loopback; port 0 takes a free one. */
@@ -54,7 +55,7 @@ export class FakeServer {
             ? undefined
             : new Response(null, { status: 400 });
         }
-        return this.#assets.respond(request) ?? this.#api(request, path);
+        return this.assets.respond(request) ?? this.#api(request, path);
       },
       websocket: {
         open(socket) {

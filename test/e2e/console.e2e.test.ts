@@ -1,6 +1,8 @@
 /** The built console in a real browser, against a cluster that exists in memory and moves when a test says so. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { Browser, Page } from "playwright-core";
+// oxlint-disable-next-line import/default -- imported as text, not as a module
+import AUDIT from "../console/audit-page.js" with { type: "text" };
 import { FakeCluster } from "../console/fake-cluster.ts";
 import { FakeServer } from "../console/fake-server.ts";
 import { buildConsole, SCRIPT_GZIP_BYTES_MAX } from "../../tools/build-console.ts";
@@ -10,7 +12,6 @@ setDefaultTimeout(60_000);
 const TOKEN = "a-token/with+signs";
 const APP = "/nodejs-rest-api";
 const WAIT_MS = 20_000;
-const AUDIT = await Bun.file(new URL("../console/audit-page.js", import.meta.url)).text();
 
 let browser: Browser;
 beforeAll(async () => {
@@ -332,7 +333,7 @@ test("checkConsole() scales by the console and reports what followed", async () 
       healthyMs: 0,
     });
     expect(report.healthyMs).toBeGreaterThanOrEqual(report.followedMs);
-    const missing = { url: server.url, token: TOKEN, app: "/nope", scaleTo: 1, hosts: [], timeoutMs: 500 };
+    const missing = { url: server.url, token: TOKEN, app: "/nope", scaleTo: 1, hosts: [], timeoutMs: 5000 };
     const error: unknown = await checkConsole(missing).catch((reason: unknown) => reason);
     expect(String(error)).toContain("Cannot see in the console: app /nope");
   } finally {

@@ -127,7 +127,7 @@ function summaryOf(view: AppView, running: number): string {
     (one) => phaseOf(one) === "running" && healthOf(one.status) === "unknown",
   ).length;
   const some = (count: number): string => `${count} ${count === 1 ? "instance" : "instances"}`;
-  if (lost.length > 0) {
+  if (lost.length > 0 && running < wanted) {
     return `Waits for replacements of instances on ${[...new Set(lost)].join(", ")}, which cannot be reached`;
   }
   if (running < wanted) return `Waits for ${wanted - running} of ${some(wanted)} to start`;
@@ -135,5 +135,8 @@ function summaryOf(view: AppView, running: number): string {
   if (unchecked > 0) return `Waits for the first health check of ${unchecked} of ${some(running)}`;
   if (old > 0) return `Waits for ${some(old)} of an older version to be replaced`;
   if (running > wanted) return `Waits for ${some(running - wanted)} to stop`;
+  if (lost.length > 0) {
+    return `Running as declared; ${some(lost.length)} on ${[...new Set(lost)].join(", ")}, which cannot be reached, ${lost.length === 1 ? "is" : "are"} replaced`;
+  }
   return wanted === 0 ? "Suspended: 0 instances are declared" : "Running as declared";
 }
