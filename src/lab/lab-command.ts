@@ -15,7 +15,7 @@ export const LAB_HELP = `Usage: apollo lab COMMAND
 A cluster on this one machine: each host a set of namespaces with its own root, network, Docker engine, HAProxy and agent.
 Needs root. Nothing of it is left after "down".
 
-  up [--hosts 3] [--name NAME] [--engines-only]   start one and say how to reach it
+  up [NAME] [--hosts 3] [--engines-only]   start one and say how to reach it
   down [NAME | --all]                             remove it, also after a crash
   status [NAME] [--json]                          what there is
   exec HOST [--] COMMAND…                         run a program in a host
@@ -130,7 +130,8 @@ function execStart(argv: readonly string[]): number {
   return argv.length;
 }
 
-async function up({ options, print, signal }: LabCall): Promise<number> {
+async function up({ words, options, print, signal }: LabCall): Promise<number> {
+  const name = options.name ?? words[1];
   const hosts = options.hosts === undefined ? HOSTS : Number(options.hosts);
   const enginesOnly = options["engines-only"] === true;
   const binary = enginesOnly ? options.binary : (options.binary ?? ownBinary());
@@ -139,7 +140,7 @@ async function up({ options, print, signal }: LabCall): Promise<number> {
     parts: enginesOnly ? "engines" : "all",
     signal,
     onProgress: (text) => print(`… ${text}`),
-    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(name === undefined ? {} : { name }),
     ...(binary === undefined ? {} : { binary }),
   });
   print(`Lab ${lab.name} is up.`);

@@ -65,7 +65,9 @@ export class ServerViews {
   status(): StatusJson {
     const { state, hub, liveness, catalog } = this.#server;
     const hosts = [...state.hosts.values()];
-    const statuses = [...state.instances.keys()].map((id) => hub.statuses.get(id));
+    // What a host that is down said last is not what runs.
+    const live = [...state.instances.values()].filter(({ hostId }) => liveness.presenceOf(hostId).phase !== "down");
+    const statuses = live.map(({ id }) => hub.statuses.get(id));
     const { range, blockPrefix, dnsDomain, ingressDomain } = state.settings;
     return {
       version: this.#version,
