@@ -1,0 +1,451 @@
+/**
+ * The product itself under a virtual clock: the real server, the real agents and all their parts on hosts whose engine,
+ * kernel, HAProxy, disk and network are in memory. The seed draws the cluster, what users ask of it and what goes wrong.
+ * All the while it is watched from outside; then everything is mended, and it must come to rest, the same everywhere.
+ */
+import { AppError } from "../model/error.ts";
+import { parseIpv4 } from "../model/ip.ts";
+import type { Log, LogFields } from "../platform/ports/log.ts";
+import type { ClusterServer } from "../server/cluster-server.ts";
+import { checkPass } from "./check-pass.ts";
+import { findUnrest } from "./cluster-rest.ts";
+import { ClusterWatch } from "./cluster-watch.ts";
+import type { WatchedWorld } from "./cluster-watch.ts";
+import { drawFault, drawWeather } from "./cluster-weather.ts";
+import type { Weather } from "./cluster-weather.ts";
+import { drawChange } from "./draw-change.ts";
+import { dressChange, SHARED_SERVICE } from "./dress-change.ts";
+import { FakeStore } from "./fake-store.ts";
+import { FakeTransport } from "./fake-transport.ts";
+import { SeededRandom } from "./seeded-random.ts";
+import { ServerProcess } from "./server-process.ts";
+import { SimMachine } from "./sim-machine.ts";
+import { SERVER_NODE } from "./stream-transport.ts";
+import { VirtualClock } from "./virtual-clock.ts";
+
+export interface ClusterReport {
+  readonly seed: number;
+  readonly virtualMs: number;
+  readonly hosts: number;
+  readonly changes: number;
+  readonly faults: number;
+  /** Containers that were started. */
+  readonly starts: number;
+  /** Names and proxy servers that were held against what runs. */
+  readonly compared: number;
+  readonly restMs: number;
+  /** [] when every rule held and the cluster came to rest. */
+  readonly broken: readonly string[];
+}
+
+export interface ClusterSimOptions {
+  /** Hears what happens, a line at a time. */
+  readonly trace?: (line: string) => void;
+}
+
+const LOOK_MS = 500;
+const JOIN_RETRY_MS = 2000;
+/** Longest backoff of a drawn app, plus pulls, drains and a host's way back. */
+const REST_MS_MAX = 180_000;
+/** The orderly end of a program: the longest stop of a container that is under way, and a bit. */
+const STOP_MS_MAX = 20_000;
+const APPS_MAX = 4;
+const PLAIN_SERVICE = "plain";
+
+export function simulateCluster(seed: number, options: ClusterSimOptions = {}): Promise<ClusterReport> {
+  return new ClusterWorld(seed, options).live();
+}
+
+class ClusterWorld implements WatchedWorld {
+  readonly machines: readonly SimMachine[];
+  readonly network: FakeTransport;
+  readonly services: readonly string[];
+  readonly #random: SeededRandom;
+  readonly #clock = new VirtualClock();
+  readonly #weather: Weather;
+  readonly #sharing: boolean;
+  /** A member whose agent never comes: its join was all that was ever heard of it. */
+  readonly #ghost: boolean;
+  readonly #watch: ClusterWatch;
+  readonly #trace: (line: string) => void;
+  readonly #broken: string[] = [];
+  #store: FakeStore;
+  #server: ServerProcess | null = null;
+  #serverDisturbedAtMs = 0;
+  /** Of the server that runs now; those of a dead one never end. */
+  #requests = new Set<Promise<void>>();
+  #changes = 0;
+  #faults = 0;
+  #restMs = 0;
+
+  constructor(seed: number, { trace = () => undefined }: ClusterSimOptions) {
+    const random = new SeededRandom(seed);
+    const clock = this.#clock;
+    this.#random = random;
+    this.#trace = (line) => trace(`${(clock.monotonicMs() / 1000).toFixed(3)} ${line}`);
+    this.#weather = drawWeather(random);
+    this.#sharing = random.chance(0.5);
+    this.#ghost = random.chance(0.25);
+    this.network = new FakeTransport({ clock, random: random.fork(), delayMsMax: this.#weather.delayMsMax });
+    this.#store = new FakeStore({ clock, random: random.fork(), latencyMs: random.pick([1, 5, 30]) });
+    const nets = random.integer(1, 2);
+    this.machines = Array.from({ length: random.integer(2, 6) }, (_, at) => {
+      const net = at % nets;
+      const name = `h${at + 1}`;
+      return new SimMachine({
+        name,
+        address: parseIpv4(`192.0.${net + 2}.${at + 1}`),
+        router: parseIpv4(`192.0.${net + 2}.254`),
+        ...{ clock, network: this.network, random: random.fork(), log: this.#log(name) },
+      });
+    });
+    const names = Array.from({ length: APPS_MAX }, (_, at) => `app-${at + 1}`);
+    this.services = [...names, SHARED_SERVICE, PLAIN_SERVICE];
+    this.#watch = new ClusterWatch(this);
+    for (const machine of this.machines) {
+      machine.engine.onEnd = (id) => this.#report(this.#watch.checkEnd(machine, id));
+    }
+  }
+
+  server(): ServerProcess | null {
+    return this.#server;
+  }
+
+  serverDisturbedAtMs(): number {
+    return this.#serverDisturbedAtMs;
+  }
+
+  nowMs(): number {
+    return this.#clock.monotonicMs();
+  }
+
+  async live(): Promise<ClusterReport> {
+    try {
+      await this.#startServer();
+      for (const machine of this.machines) this.#keepJoining(machine).catch((error: unknown) => this.#clock.fail(error));
+      if (this.#ghost) void this.#join("ghost", "192.0.2.99");
+      await this.#pass(5000);
+      await this.#startPlain();
+      const events = this.#random.integer(8, 30);
+      for (let event = 0; event < events && this.#broken.length === 0; event += 1) {
+        await this.#pass(this.#random.next() ** 2 * 12_000);
+        await this.#happen();
+      }
+      if (this.#broken.length === 0) await this.#heal();
+      if (this.#broken.length === 0) await this.#end();
+    } catch (error) {
+      this.#broken.push(`it threw: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    }
+    return {
+      seed: this.#random.seed,
+      virtualMs: this.#clock.monotonicMs(),
+      hosts: this.machines.length,
+      changes: this.#changes,
+      faults: this.#faults,
+      starts: this.machines.reduce((sum, { engine }) => sum + engine.starts.length, 0),
+      compared: this.#watch.compared,
+      restMs: this.#restMs,
+      broken: this.#broken,
+    };
+  }
+
+  /** Lets time pass and looks at the cluster meanwhile. */
+  async #pass(ms: number): Promise<void> {
+    const endMs = this.nowMs() + ms;
+    while (this.nowMs() < endMs && this.#broken.length === 0) {
+      await this.#clock.advance(Math.min(LOOK_MS, endMs - this.nowMs()));
+      this.#report(this.#watch.look());
+    }
+  }
+
+  #report(broken: readonly string[]): void {
+    for (const each of broken) {
+      this.#trace(`BROKEN ${each}`);
+      this.#broken.push(`at ${Math.round(this.nowMs())} ms: ${each}`);
+    }
+  }
+
+  async #startServer(): Promise<void> {
+    const { network } = this;
+    const starting = ServerProcess.start({
+      ...{ clock: this.#clock, random: this.#random.fork(), store: this.#store, network, log: this.#log(SERVER_NODE) },
+      credentialOf: (node) => this.machines.find(({ name }) => name === node)?.credential ?? null,
+      inspect: (server) => this.#inspect(server),
+    });
+    this.#server = await this.#clock.settle(starting);
+    this.#serverDisturbedAtMs = this.nowMs();
+    this.#trace("server started");
+  }
+
+  /** Every plan of the scheduler is checked before it is carried out. */
+  #inspect({ rollout, state }: ClusterServer): void {
+    const plan = rollout.plan.bind(rollout);
+    rollout.plan = (input) => {
+      const batches = plan(input);
+      const deployments = [...state.deployments.values()];
+      const { problems, nextWakeMs } = rollout;
+      const actions = batches.flat();
+      for (const action of actions) this.#trace(`rollout ${action.kind} ${"id" in action ? action.id : ""}`);
+      this.#report(checkPass({ ...input, deployments }, { actions, problems, nextWakeMs }));
+      return batches;
+    };
+  }
+
+  async #keepJoining(machine: SimMachine): Promise<void> {
+    await this.#clock.sleep(this.#random.next() * 3000);
+    while (machine.credential === null) {
+      machine.credential = await this.#join(machine.name, machine.address);
+      if (machine.credential === null) await this.#clock.sleep(JOIN_RETRY_MS);
+    }
+    machine.startAgent();
+  }
+
+  /** Null when it was refused, or the server died over it. */
+  async #join(name: string, address: string): Promise<string | null> {
+    const server = this.#server;
+    if (server === null) return null;
+    const resources = { cpus: 64, memoryMiB: 64_000, diskMiB: 100_000 };
+    const request = { name, address, labels: {}, resources, hostRanges: [], credential: null };
+    const answer = server.members.join(request).then(
+      (grant) => grant.credential,
+      (error: unknown) => {
+        if (!(error instanceof AppError)) throw error;
+        this.#trace(`join of ${name} refused: ${error.message}`);
+        return null;
+      },
+    );
+    const timeout = this.#clock.sleep(JOIN_RETRY_MS * 2).then(() => null);
+    return await Promise.race([answer, timeout]);
+  }
+
+  /** Somebody's own containers: one that serves and one that does not. */
+  async #startPlain(): Promise<void> {
+    for (const machine of this.machines) {
+      if (!this.#random.chance(0.5)) continue;
+      const networks = await this.#clock.settle(machine.engine.listNetworks());
+      if (!networks.some(({ name }) => name === "apollo")) continue;
+      const base = { image: "app:0", argv: null, entrypoint: null, labels: {}, user: null, tty: false };
+      const rest = { privileged: false, cpus: 0, memoryBytes: 0, hostname: null, dns: [], dnsSearch: [], publish: [] };
+      const id = await this.#clock.settle(
+        machine.engine.createContainer({
+          ...{ ...base, ...rest, name: "by-hand", env: { SERVICE_NAME: PLAIN_SERVICE }, network: "apollo" },
+          ...{ address: null, exposedPorts: [{ port: 80, protocol: "tcp" }], mounts: [], stopGraceMs: 0 },
+          restart: "unless-stopped",
+        }),
+      );
+      await this.#clock.settle(machine.engine.startContainer(id));
+    }
+  }
+
+  async #happen(): Promise<void> {
+    const fault = this.#random.chance(this.#weather.calm) ? null : drawFault(this.#random, this.#weather);
+    if (fault === null) return this.#change();
+    this.#faults += 1;
+    if (fault === "restartServer") return this.#restartServer();
+    const machine = this.#random.pick(this.machines);
+    this.#trace(`fault ${fault} on ${machine.name}`);
+    return this.#trouble(machine, fault);
+  }
+
+  async #restartServer(): Promise<void> {
+    const server = this.#server;
+    if (server === null) return;
+    this.#trace("fault: the server dies");
+    const known = textOf(server.cluster);
+    server.kill();
+    this.#server = null;
+    this.#requests = new Set();
+    this.#serverDisturbedAtMs = this.nowMs();
+    await this.#pass(this.#random.pick([100, 500, 2000, 8000, 20_000]) * this.#random.next());
+    this.#store = this.#store.reopen();
+    await this.#startServer();
+    const found = this.#server === null ? "" : textOf((this.#server as ServerProcess).cluster);
+    if (found !== known) this.#report([`the server forgot what was stored: ${found} instead of ${known}`]);
+  }
+
+  async #trouble(machine: SimMachine, fault: Exclude<ReturnType<typeof drawFault>, "restartServer" | null>): Promise<void> {
+    const random = this.#random;
+    const forMs = random.next() ** 2 * 20_000;
+    const later = (run: () => void, ms = forMs): void => void this.#clock.after(ms, run);
+    switch (fault) {
+      case "killAgent":
+        machine.killAgent();
+        return later(() => machine.startAgent(), random.pick([10, 1000, forMs]));
+      case "restartAgent": {
+        const stopping = machine.stopAgent().then((run) => this.#checkLeaks(machine.name, run?.process.leaks));
+        stopping.then(() => later(() => machine.startAgent(), 100)).catch((error: unknown) => this.#clock.fail(error));
+        return;
+      }
+      case "powerCut":
+        machine.powerOff();
+        return later(() => machine.powerOn(random.next() * 4000), 1000 + forMs);
+      case "restartEngine":
+        machine.engineOff();
+        return later(() => machine.engineOn(), 500 + forMs / 4);
+      case "killContainer":
+        return this.#onContainer(machine, (id) => machine.engine.crash(id, 1));
+      case "sicken":
+        return this.#onContainer(machine, (id) => {
+          machine.prober.sick.add(id);
+          later(() => machine.prober.sick.delete(id));
+        });
+      case "cut":
+        return this.#cut(machine, forMs);
+      case "stall":
+        return this.#cut(machine, random.next() * 2400);
+      case "killProxy":
+        machine.disturb();
+        return machine.proxy.kill();
+      case "fillDisk":
+        machine.file.full = true;
+        return later(() => {
+          machine.file.full = false;
+        });
+    }
+  }
+
+  #cut(machine: SimMachine, forMs: number): void {
+    const { name } = machine;
+    const ways = this.#random.integer(1, 3);
+    if ((ways & 1) !== 0) this.network.cut(name, SERVER_NODE);
+    if ((ways & 2) !== 0) this.network.cut(SERVER_NODE, name);
+    machine.disturb();
+    this.#clock.after(forMs, () => {
+      this.network.mend(name, SERVER_NODE);
+      machine.disturb();
+    });
+  }
+
+  #onContainer(machine: SimMachine, act: (id: string) => void): void {
+    const running = machine.containers().filter(({ state, name }) => state === "running" && name !== "by-hand");
+    if (running.length > 0 && machine.engineUp) act(this.#random.pick(running).id);
+  }
+
+  /** A user's request. It may be refused, and it may run alongside the next events. */
+  #change(): void {
+    const server = this.#server;
+    if (server === null) return;
+    this.#changes += 1;
+    const task = this.#request(server.cluster).then(
+      () => undefined,
+      (error: unknown) => {
+        if (!(error instanceof AppError)) this.#report([`a request threw: ${String(error)}`]);
+        else if (error.code === "internal") this.#report([`a request was refused: ${error.message}`]);
+        else this.#trace(`refused: ${error.message}`);
+      },
+    );
+    this.#requests.add(task);
+    void task.then(() => this.#requests.delete(task));
+  }
+
+  #request({ apps, state }: ClusterServer): Promise<unknown> {
+    const random = this.#random;
+    const force = random.chance(0.7);
+    const deployments = apps.deployments().map(({ id }) => id);
+    const instances = apps.instances().map(({ instance }) => instance.id);
+    if (deployments.length > 0 && random.chance(0.12)) {
+      return apps.cancelDeployment(random.pick(deployments), { force: random.chance(0.3) });
+    }
+    if (instances.length > 0 && random.chance(0.15)) {
+      return apps.killInstances([random.pick(instances)], { force, scale: random.chance(0.3) });
+    }
+    const changes = drawChange(random, state, { hosts: this.machines.length, appsMax: APPS_MAX });
+    const dressed = changes.map((change) => dressChange(change, this.#sharing));
+    this.#trace(`change ${dressed.map((each) => `${each.kind} ${"spec" in each ? each.spec.id : each.id}`).join(", ")}`);
+    return apps.change(dressed, { force });
+  }
+
+  /** Ends all faults, mends bad definitions, and waits for rest. */
+  async #heal(): Promise<void> {
+    const server = this.#server;
+    if (server === null) throw new Error("Cannot heal: there is no server");
+    this.#trace("heal");
+    await this.#clock.settle(Promise.all(this.#requests));
+    this.network.mendAll();
+    for (const machine of this.machines) {
+      machine.prober.sick.clear();
+      machine.file.full = false;
+      machine.powerOn(0);
+      machine.engineOn();
+      machine.startAgent();
+      machine.disturb();
+    }
+    for (const { spec } of server.cluster.state.apps.values()) {
+      if (spec.env["MISBEHAVE"] === undefined) continue;
+      const { MISBEHAVE: _, ...env } = spec.env;
+      const change = server.cluster.apps.change([{ kind: "put", spec: { ...spec, env, argv: null } }], { force: true });
+      await this.#clock.settle(change);
+    }
+    let unrest: readonly string[] = [];
+    const startMs = this.nowMs();
+    while (this.nowMs() - startMs < REST_MS_MAX && this.#broken.length === 0) {
+      await this.#pass(1000);
+      unrest = findUnrest(this);
+      this.#restMs = this.nowMs() - startMs;
+      if (unrest.length === 0) return;
+    }
+    if (this.#broken.length > 0) return;
+    const problems = server.cluster.apps.problems().map(({ message }) => `problem: ${message}`);
+    this.#broken.push(`no rest within ${REST_MS_MAX / 1000} s`, ...unrest, ...problems);
+  }
+
+  /** Quiet for a while, and then everything ends in order and leaves nothing behind. */
+  async #end(): Promise<void> {
+    const starts = this.machines.map(({ engine }) => engine.starts.length).join();
+    await this.#pass(40_000);
+    const unrest = findUnrest(this);
+    if (unrest.length > 0) this.#report(unrest.map((each) => `the rest did not last: ${each}`));
+    if (this.machines.map(({ engine }) => engine.starts.length).join() !== starts) {
+      this.#report(["containers were started in a cluster at rest"]);
+    }
+    for (const machine of this.machines) {
+      const run = await this.#stop(machine.name, machine.stopAgent());
+      this.#checkLeaks(machine.name, run?.process.leaks);
+      const bindings = run?.listener.bindings() ?? [];
+      if (bindings.length > 0) this.#report([`${machine.name} still listens on ${bindings.join(", ")}`]);
+    }
+    const server = this.#server;
+    if (server === null) return;
+    await this.#stop("the server", server.stop());
+    this.#checkLeaks("the server", server.process.leaks);
+    await this.#clock.advance(60_000);
+    const { pending, listeners } = this.#clock;
+    if (pending + listeners > 0) this.#report([`${pending} timers and ${listeners} listeners are left in the world`]);
+  }
+
+  async #stop<T>(what: string, stopping: Promise<T>): Promise<T | null> {
+    let ended = false;
+    const mark = stopping.then(() => {
+      ended = true;
+    });
+    mark.catch(() => undefined);
+    for (let waitedMs = 0; !ended && waitedMs < STOP_MS_MAX; waitedMs += 100) await this.#clock.advance(100);
+    if (ended) return stopping;
+    this.#report([`${what} did not end within ${STOP_MS_MAX / 1000} s`]);
+    return null;
+  }
+
+  #checkLeaks(what: string, leaks: { readonly sleeps: number; readonly listeners: number } | undefined): void {
+    if (leaks === undefined || leaks.sleeps + leaks.listeners === 0) return;
+    this.#report([`${what} left ${leaks.sleeps} sleeps and ${leaks.listeners} listeners behind`]);
+  }
+
+  #log(node: string): Log {
+    const write =
+      (level: string) =>
+      (message: string, fields?: LogFields): void => {
+        this.#trace(`${node} ${level} ${message} ${fields === undefined ? "" : JSON.stringify(fields)}`);
+        if (level === "error" && !/Cannot write/.test(message)) this.#report([`${node} logged an error: ${message}`]);
+      };
+    return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+  }
+}
+
+/** What a server holds of the store, the same text for the same content. */
+function textOf({ state }: ClusterServer): string {
+  const { apps, instances, deployments, hosts, failures, backoffs } = state;
+  const maps: readonly ReadonlyMap<string, unknown>[] = [apps, instances, deployments, hosts, failures, backoffs];
+  const sorted = maps.map((map) => [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  const versions = [...apps.keys()].toSorted().map((id) => state.versionsOf(id));
+  return JSON.stringify([sorted, versions]);
+}
