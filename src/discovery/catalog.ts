@@ -40,7 +40,7 @@ const LOG_ENTRIES_MAX = 20_000;
 const HOSTS_CHANGED = "";
 
 export class Catalog {
-  #revision = 1;
+  #revision: number;
   readonly #hosts = new Map<string, CatalogHost>();
   /** As reported, visible or not. */
   readonly #reported = new Map<string, Map<string, Endpoint>>();
@@ -51,9 +51,15 @@ export class Catalog {
   /** Ids in the order of their last changes; a revision each. */
   #log: { readonly revision: number; readonly id: string }[] = [];
   /** Revisions up to this one have left the log. */
-  #logStart = 1;
+  #logStart: number;
   #touched: Set<string> = new Set();
   readonly #listeners = new Set<(delta: CatalogDelta) => void>();
+
+  /** `firstRevision`: of the empty catalog. A server counts on from what earlier runs of it may have promised. */
+  constructor(firstRevision = 1) {
+    this.#revision = firstRevision;
+    this.#logStart = firstRevision;
+  }
 
   get revision(): number {
     return this.#revision;

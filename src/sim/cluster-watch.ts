@@ -29,6 +29,7 @@ const TRUE_AFTER_MS = 9000;
 const SERVER_TRUE_AFTER_MS = 22_000;
 /** A well instance is served everywhere after this. */
 const SERVED_AFTER_MS = 15_000;
+const LASTS_MS = 400;
 const NETWORK = "apollo";
 
 export class ClusterWatch {
@@ -39,6 +40,7 @@ export class ClusterWatch {
   readonly #wellSince = new Map<string, number>();
   readonly #foreignRoutes = new Map<string, string>();
   readonly #told = new Set<string>();
+  readonly #found = new Map<string, { readonly look: number; readonly sinceMs: number }>();
   looks = 0;
   /** Names and servers that were held against what runs. */
   compared = 0;
@@ -170,7 +172,7 @@ export class ClusterWatch {
     for (const server of readyServers(observer)) named.get("ingress")?.add(server.split(/[ :]/)[1] ?? "");
     return [...named].flatMap(([part, addresses]) => [
       ...[...addresses].flatMap((address) => this.#checkTrue({ observer, part, address })),
-      ...this.#missing({ observer, part, addresses }),
+      ...this.#missing({ observer, part, addresses }).filter((each) => this.#lasts(each)),
     ]);
   }
 
@@ -187,9 +189,17 @@ export class ClusterWatch {
   }
 
   #ownerOf(address: string): SimMachine | undefined {
-    return this.#world.machines.find((machine) =>
-      (machine.agent?.running?.state.identity?.blocks ?? []).some((block) => isInCidr(block, address)),
-    );
+    const hosts = [...(this.#world.server()?.cluster.state.hosts.values() ?? [])];
+    const owner = hosts.find(({ blocks }) => blocks.some((block) => isInCidr(block, address)))?.name;
+    return this.#world.machines.find(({ name }) => name === owner);
+  }
+
+  /** Whether it was so at the look before, too: a drain leaves the catalog a moment before it is stored. */
+  #lasts(finding: string): boolean {
+    const before = this.#found.get(finding);
+    const lasts = before !== undefined && this.looks - before.look <= 1;
+    this.#found.set(finding, { look: this.looks, sinceMs: lasts ? before.sinceMs : this.#world.nowMs() });
+    return lasts && this.#world.nowMs() - before.sinceMs >= LASTS_MS;
   }
 
   #missing(of: { observer: SimMachine; part: string; addresses: ReadonlySet<string> }): string[] {
