@@ -4,6 +4,7 @@
  * All the while it is watched from outside; then everything is mended, and it must come to rest, the same everywhere.
  */
 import { AppError } from "../model/error.ts";
+import type { AppId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Log, LogFields } from "../platform/ports/log.ts";
 import type { ClusterServer } from "../server/cluster-server.ts";
@@ -74,6 +75,8 @@ class ClusterWorld implements WatchedWorld {
   #serverDisturbedAtMs = 0;
   /** Of the server that runs now; those of a dead one never end. */
   #requests = new Set<Promise<void>>();
+  /** Apps as they were when their last change was answered, as long as nobody asks for another. */
+  readonly #acknowledged = new Map<AppId, string>();
   #changes = 0;
   #faults = 0;
   #restMs = 0;
@@ -251,7 +254,6 @@ class ClusterWorld implements WatchedWorld {
     const server = this.#server;
     if (server === null) return;
     this.#trace("fault: the server dies");
-    const known = textOf(server.cluster);
     server.kill();
     this.#server = null;
     this.#requests = new Set();
@@ -259,8 +261,10 @@ class ClusterWorld implements WatchedWorld {
     await this.#pass(this.#random.pick([100, 500, 2000, 8000, 20_000]) * this.#random.next());
     this.#store = this.#store.reopen();
     await this.#startServer();
-    const found = this.#server === null ? "" : textOf((this.#server as ServerProcess).cluster);
-    if (found !== known) this.#report([`the server forgot what was stored: ${found} instead of ${known}`]);
+    for (const [id, text] of this.#acknowledged) {
+      const found = JSON.stringify(this.server()?.cluster.state.apps.get(id) ?? null);
+      if (found !== text) this.#report([`the server forgot an answered change of ${id}: ${found} instead of ${text}`]);
+    }
   }
 
   async #trouble(machine: SimMachine, fault: Exclude<ReturnType<typeof drawFault>, "restartServer" | null>): Promise<void> {
@@ -344,15 +348,21 @@ class ClusterWorld implements WatchedWorld {
     const deployments = apps.deployments().map(({ id }) => id);
     const instances = apps.instances().map(({ instance }) => instance.id);
     if (deployments.length > 0 && random.chance(0.12)) {
+      this.#acknowledged.clear();
       return apps.cancelDeployment(random.pick(deployments), { force: random.chance(0.3) });
     }
     if (instances.length > 0 && random.chance(0.15)) {
+      this.#acknowledged.clear();
       return apps.killInstances([random.pick(instances)], { force, scale: random.chance(0.3) });
     }
     const changes = drawChange(random, state, { hosts: this.machines.length, appsMax: APPS_MAX });
     const dressed = changes.map((change) => dressChange(change, this.#sharing));
     this.#trace(`change ${dressed.map((each) => `${each.kind} ${"spec" in each ? each.spec.id : each.id}`).join(", ")}`);
-    return apps.change(dressed, { force });
+    const ids = dressed.map((each) => ("spec" in each ? each.spec.id : each.id));
+    for (const id of ids) this.#acknowledged.delete(id);
+    return apps.change(dressed, { force }).then(() => {
+      for (const id of ids) this.#acknowledged.set(id, JSON.stringify(state.apps.get(id) ?? null));
+    });
   }
 
   /** Ends all faults, mends bad definitions, and waits for rest. */
@@ -439,13 +449,4 @@ class ClusterWorld implements WatchedWorld {
       };
     return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
   }
-}
-
-/** What a server holds of the store, the same text for the same content. */
-function textOf({ state }: ClusterServer): string {
-  const { apps, instances, deployments, hosts, failures, backoffs } = state;
-  const maps: readonly ReadonlyMap<string, unknown>[] = [apps, instances, deployments, hosts, failures, backoffs];
-  const sorted = maps.map((map) => [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)));
-  const versions = [...apps.keys()].toSorted().map((id) => state.versionsOf(id));
-  return JSON.stringify([sorted, versions]);
 }

@@ -80,8 +80,10 @@ export class ClusterWatch {
     const address = container.addresses[NETWORK] ?? "";
     const wallMs = this.#wallMs();
     if (wallMs - drainSinceMs >= DRAIN_MS_MAX) return [];
+    // A host that was away learns of drain and stop at once, and takes a moment to follow by itself.
+    const away = (each: SimMachine): boolean => each === machine && this.#world.nowMs() - each.disturbedAtMs < 1000;
     return this.#world.machines
-      .filter((each) => this.#isConnected(each) && readyServers(each).some((server) => server.includes(` ${address}:`)))
+      .filter((each) => this.#isConnected(each) && !away(each) && readyServers(each).some((server) => server.includes(` ${address}:`)))
       .map(
         (each) =>
           `${machine.name} ends ${instanceId} (${address}) ${wallMs - drainSinceMs} ms after its drain began, while HAProxy on ${each.name} sends it clients`,
