@@ -96,7 +96,8 @@ function checkProxies(machines: readonly SimMachine[], { cluster }: ServerProces
     const { servers, map, running } = machine.proxy.state();
     const ready = readyServers(machine);
     const unrest = running ? [] : [`HAProxy on ${machine.name} does not run`];
-    if (ready.join() !== wanted.join()) unrest.push(`HAProxy on ${machine.name} has ${ready.join()}, not ${wanted.join()}`);
+    if (ready.join() !== wanted.join())
+      unrest.push(`HAProxy on ${machine.name} has ${ready.join()}, not ${wanted.join()}`);
     if (servers.length !== ready.length) unrest.push(`HAProxy on ${machine.name} keeps servers that left`);
     if (Object.keys(map).toSorted().join() !== names.toSorted().join())
       unrest.push(`HAProxy on ${machine.name} knows the names ${Object.keys(map).toSorted().join()}`);

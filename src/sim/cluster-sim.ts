@@ -13,7 +13,7 @@ import { findUnrest } from "./cluster-rest.ts";
 import { ClusterWatch } from "./cluster-watch.ts";
 import type { WatchedWorld } from "./cluster-watch.ts";
 import { drawFault, drawWeather } from "./cluster-weather.ts";
-import type { Weather } from "./cluster-weather.ts";
+import type { ClusterFault, Weather } from "./cluster-weather.ts";
 import { drawChange } from "./draw-change.ts";
 import { dressChange, SHARED_SERVICE } from "./dress-change.ts";
 import { FakeStore } from "./fake-store.ts";
@@ -125,7 +125,8 @@ class ClusterWorld implements WatchedWorld {
   async live(): Promise<ClusterReport> {
     try {
       await this.#startServer();
-      for (const machine of this.machines) this.#keepJoining(machine).catch((error: unknown) => this.#clock.fail(error));
+      for (const machine of this.machines)
+        this.#keepJoining(machine).catch((error: unknown) => this.#clock.fail(error));
       if (this.#ghost) void this.#join("ghost", "192.0.2.99");
       await this.#pass(5000);
       await this.#startPlain();
@@ -245,6 +246,7 @@ class ClusterWorld implements WatchedWorld {
     if (fault === null) return this.#change();
     this.#faults += 1;
     if (fault === "restartServer") return this.#restartServer();
+    if (fault === "pauseServer") return this.#pauseServer();
     const machine = this.#random.pick(this.machines);
     this.#trace(`fault ${fault} on ${machine.name}`);
     return this.#trouble(machine, fault);
@@ -267,7 +269,15 @@ class ClusterWorld implements WatchedWorld {
     }
   }
 
-  async #trouble(machine: SimMachine, fault: Exclude<ReturnType<typeof drawFault>, "restartServer" | null>): Promise<void> {
+  async #pauseServer(): Promise<void> {
+    const forMs = this.#random.next() * 10_000;
+    this.#trace(`fault: the server stands still for ${Math.round(forMs)} ms`);
+    this.#server?.process.pause(forMs);
+    this.#serverDisturbedAtMs = this.nowMs() + forMs;
+    await this.#pass(forMs);
+  }
+
+  async #trouble(machine: SimMachine, fault: Exclude<ClusterFault, "restartServer" | "pauseServer">): Promise<void> {
     const random = this.#random;
     const forMs = random.next() ** 2 * 20_000;
     const later = (run: () => void, ms = forMs): void => void this.#clock.after(ms, run);
@@ -300,12 +310,37 @@ class ClusterWorld implements WatchedWorld {
       case "killProxy":
         machine.disturb();
         return machine.proxy.kill();
+      case "pauseAgent":
+        machine.agent?.process.pause(forMs / 2);
+        machine.disturb();
+        return later(() => machine.disturb(), forMs / 2);
+      case "hangEngine":
+        machine.engineHang();
+        return later(() => machine.engineOn(), forMs / 2);
+      case "reinstall":
+        machine.reinstall();
+        machine.engine.onEnd = (id) => this.#report(this.#watch.checkEnd(machine, id));
+        this.#keepJoining(machine).catch((error: unknown) => this.#clock.fail(error));
+        return;
+      case "meddle":
+        return machine.meddle();
+      case "cordon":
+        return this.#cordon(machine.name, random.chance(0.6));
       case "fillDisk":
         machine.file.full = true;
         return later(() => {
           machine.file.full = false;
         });
     }
+  }
+
+  #cordon(name: string, cordoned: boolean): void {
+    const server = this.#server;
+    if (server === null || server.cluster.state.hostByName(name) === null) return;
+    const fail = (error: unknown): void => {
+      if (!(error instanceof AppError)) this.#clock.fail(error);
+    };
+    server.members.setCordoned(name, cordoned).catch(fail);
   }
 
   #cut(machine: SimMachine, forMs: number): void {
@@ -328,7 +363,7 @@ class ClusterWorld implements WatchedWorld {
   /** A user's request. It may be refused, and it may run alongside the next events. */
   #change(): void {
     const server = this.#server;
-    if (server === null) return;
+    if (server === null || server.process.paused) return;
     this.#changes += 1;
     const task = this.#request(server.cluster).then(
       () => undefined,
@@ -357,7 +392,9 @@ class ClusterWorld implements WatchedWorld {
     }
     const changes = drawChange(random, state, { hosts: this.machines.length, appsMax: APPS_MAX });
     const dressed = changes.map((change) => dressChange(change, this.#sharing));
-    this.#trace(`change ${dressed.map((each) => `${each.kind} ${"spec" in each ? each.spec.id : each.id}`).join(", ")}`);
+    this.#trace(
+      `change ${dressed.map((each) => `${each.kind} ${"spec" in each ? each.spec.id : each.id}`).join(", ")}`,
+    );
     const ids = dressed.map((each) => ("spec" in each ? each.spec.id : each.id));
     for (const id of ids) this.#acknowledged.delete(id);
     return apps.change(dressed, { force }).then(() => {
@@ -379,6 +416,7 @@ class ClusterWorld implements WatchedWorld {
       machine.engineOn();
       machine.startAgent();
       machine.disturb();
+      this.#cordon(machine.name, false);
     }
     for (const { spec } of server.cluster.state.apps.values()) {
       if (spec.env["MISBEHAVE"] === undefined) continue;

@@ -58,7 +58,9 @@ export class ClusterWatch {
       ...this.#checkAddresses(),
       ...this.#checkBlocks(),
       ...this.#checkRoutes(),
-      ...this.#world.machines.filter((each) => this.#isSteady(each, TRUE_AFTER_MS)).flatMap((each) => this.#checkServed(each)),
+      ...this.#world.machines
+        .filter((each) => this.#isSteady(each, TRUE_AFTER_MS))
+        .flatMap((each) => this.#checkServed(each)),
     ];
     const fresh = broken.filter((each) => !this.#told.has(each));
     for (const each of fresh) this.#told.add(each);
@@ -83,7 +85,12 @@ export class ClusterWatch {
     // A host that was away learns of drain and stop at once, and takes a moment to follow by itself.
     const away = (each: SimMachine): boolean => each === machine && this.#world.nowMs() - each.disturbedAtMs < 1000;
     return this.#world.machines
-      .filter((each) => this.#isConnected(each) && !away(each) && readyServers(each).some((server) => server.includes(` ${address}:`)))
+      .filter(
+        (each) =>
+          this.#isConnected(each) &&
+          !away(each) &&
+          readyServers(each).some((server) => server.includes(` ${address}:`)),
+      )
       .map(
         (each) =>
           `${machine.name} ends ${instanceId} (${address}) ${wallMs - drainSinceMs} ms after its drain began, while HAProxy on ${each.name} sends it clients`,
@@ -98,7 +105,8 @@ export class ClusterWatch {
     const server = this.#world.server();
     const host = server?.cluster.state.hostByName(machine.name);
     if (server === null || server === undefined || host === null || host === undefined) return false;
-    const cut = this.#world.network.isCut(machine.name, SERVER_NODE) || this.#world.network.isCut(SERVER_NODE, machine.name);
+    const cut =
+      this.#world.network.isCut(machine.name, SERVER_NODE) || this.#world.network.isCut(SERVER_NODE, machine.name);
     return machine.agent?.running?.state.connected === true && server.cluster.hub.isConnected(host.id) && !cut;
   }
 
@@ -168,7 +176,10 @@ export class ClusterWatch {
   }
 
   #checkServed(observer: SimMachine): string[] {
-    const named = new Map<string, Set<string>>([["dns", new Set()], ["ingress", new Set()]]);
+    const named = new Map<string, Set<string>>([
+      ["dns", new Set()],
+      ["ingress", new Set()],
+    ]);
     for (const service of this.#world.services)
       for (const address of askName(observer, service) ?? []) named.get("dns")?.add(address);
     for (const server of readyServers(observer)) named.get("ingress")?.add(server.split(/[ :]/)[1] ?? "");

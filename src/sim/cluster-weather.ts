@@ -12,6 +12,12 @@ export type ClusterFault =
   | "stall"
   | "killProxy"
   | "fillDisk"
+  | "pauseAgent"
+  | "hangEngine"
+  | "reinstall"
+  | "meddle"
+  | "cordon"
+  | "pauseServer"
   | "restartServer";
 
 export interface Weather {
@@ -40,6 +46,12 @@ export function drawWeather(random: SeededRandom): Weather {
       stall: maybe(0.7),
       killProxy: maybe(0.3),
       fillDisk: maybe(0.2),
+      pauseAgent: maybe(0.4),
+      hangEngine: maybe(0.4),
+      reinstall: maybe(0.3),
+      meddle: maybe(0.3),
+      cordon: maybe(0.3),
+      pauseServer: maybe(0.5),
       restartServer: maybe(1),
     },
   };

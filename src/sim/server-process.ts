@@ -91,8 +91,8 @@ export class ServerProcess {
       close: () => stream.close(),
     };
     const listener = agentSocket(this.cluster.hub, host.id, this.#options.log)(socket);
-    stream.onFrame = (frame) => (this.process.alive ? listener.message(frame) : undefined);
-    stream.onClose = () => (this.process.alive ? listener.closed(1006, "") : undefined);
+    stream.onFrame = (frame) => this.process.enter(() => listener.message(frame));
+    stream.onClose = () => this.process.enter(() => listener.closed(1006, ""));
   }
 
   /** As the server's front door does it: by credential. */

@@ -56,7 +56,7 @@ export class SimMachine {
   readonly name: string;
   readonly address: Ipv4;
   readonly resources = RESOURCES;
-  readonly engine: WatchedEngine;
+  engine: WatchedEngine;
   readonly prober: MachineProber;
   readonly file: MemoryFile;
   kernel: FakeHostNetwork;
@@ -75,20 +75,7 @@ export class SimMachine {
     this.#options = options;
     this.name = name;
     this.address = options.address;
-    const images = Object.fromEntries(IMAGES.filter((each) => !PULLED_LATER.has(each)).map((each) => [each, IMAGE]));
-    this.engine = new WatchedEngine({
-      clock,
-      images,
-      registry: Object.fromEntries(IMAGES.map((each) => [each, IMAGE])),
-      latencyMs: {
-        list: random.integer(2, 30),
-        inspect: random.integer(1, 10),
-        create: random.integer(5, 60),
-        start: random.integer(20, 400),
-        remove: random.integer(5, 80),
-        pull: random.integer(100, 3000),
-      },
-    });
+    this.engine = this.#newEngine();
     this.prober = new MachineProber(clock, () => this.containers());
     this.file = new MemoryFile("/data/last-known.json", clock);
     this.kernel = this.#newKernel();
@@ -111,7 +98,7 @@ export class SimMachine {
     this.kernel = this.#newKernel();
     this.proxy = new FakeProxy({ clock: this.#options.clock, latencyMs: 2 });
     this.disturb();
-    this.#options.clock.after(engineAfterMs, () => (this.powered ? this.engineOn() : undefined));
+    this.#options.clock.after(engineAfterMs, () => this.engineOn());
     this.startAgent();
   }
 
@@ -130,6 +117,37 @@ export class SimMachine {
     this.engineUp = false;
     this.engine.shutDown();
     this.disturb();
+  }
+
+  /** The engine does not answer; its containers run on. */
+  engineHang(): void {
+    if (!this.engineUp) return;
+    this.engineUp = false;
+    this.engine.goDown();
+    this.disturb();
+  }
+
+  /** Another machine with the same name and address, and an empty disk. It has to join anew. */
+  reinstall(): void {
+    this.powerOff();
+    this.credential = null;
+    this.file.text = null;
+    this.engine = this.#newEngine();
+    this.engineUp = true;
+    this.powerOn(0);
+  }
+
+  /** Somebody takes away one of our routes, or our packet filter's rules. */
+  meddle(): void {
+    const [destination] = this.ownRoutes();
+    const device = / dev ([^ ]+).* ours$/m.exec(
+      String(this.kernel)
+        .split("\n")
+        .find((line) => line.includes(`route ${destination} `)) ?? "",
+    )?.[1];
+    if (destination !== undefined && device !== undefined)
+      this.kernel.disturb({ kind: "delete-route", destination, device });
+    else this.kernel.disturb({ kind: "flush-ruleset" });
   }
 
   engineOn(): void {
@@ -223,9 +241,31 @@ export class SimMachine {
     return routes.map((line) => line.split(" ")[1] ?? "").toSorted();
   }
 
+  #newEngine(): WatchedEngine {
+    const { clock, random } = this.#options;
+    const images = Object.fromEntries(IMAGES.filter((each) => !PULLED_LATER.has(each)).map((each) => [each, IMAGE]));
+    return new WatchedEngine({
+      clock,
+      images,
+      registry: Object.fromEntries(IMAGES.map((each) => [each, IMAGE])),
+      latencyMs: {
+        list: random.integer(2, 30),
+        inspect: random.integer(1, 10),
+        create: random.integer(5, 60),
+        start: random.integer(20, 400),
+        remove: random.integer(5, 80),
+        pull: random.integer(100, 3000),
+      },
+    });
+  }
+
   #newKernel(): FakeHostNetwork {
     const { address, router, clock } = this.#options;
-    const kernel = new FakeHostNetwork({ uplinks: [{ name: "eth0", address, prefix: 24, router }], clock, latencyMs: 2 });
+    const kernel = new FakeHostNetwork({
+      uplinks: [{ name: "eth0", address, prefix: 24, router }],
+      clock,
+      latencyMs: 2,
+    });
     const route = { destination: OTHERS_ROUTE, via: router, device: "eth0", source: null, mtu: null, onlink: false };
     kernel.disturb({ kind: "put-unmarked-route", route });
     return kernel;

@@ -9,6 +9,8 @@ export class SimProcess {
   readonly clock: Clock;
   readonly #world: VirtualClock;
   readonly #sleeps = new Set<() => void>();
+  /** What came while it was paused, in order; null when it runs. */
+  #backlog: (() => void)[] | null = null;
   #alive = true;
   #listeners = 0;
 
@@ -28,6 +30,28 @@ export class SimProcess {
   /** What it still waits for: after its orderly end, what it has leaked. */
   get leaks(): { readonly sleeps: number; readonly listeners: number } {
     return { sleeps: this.#sleeps.size, listeners: this.#listeners };
+  }
+
+  get paused(): boolean {
+    return this.#backlog !== null;
+  }
+
+  /** Stands still for a time, as under SIGSTOP or in a machine that swaps: time goes on, and what comes waits. */
+  pause(ms: number): void {
+    if (this.#backlog !== null || !this.#alive) return;
+    this.#backlog = [];
+    this.#world.after(ms, () => {
+      const waiting = this.#backlog ?? [];
+      this.#backlog = null;
+      for (const run of waiting) this.enter(run);
+    });
+  }
+
+  /** Runs what comes from outside: now, after a pause, or never. */
+  enter(run: () => void): void {
+    if (!this.#alive) return;
+    if (this.#backlog === null) run();
+    else this.#backlog.push(run);
   }
 
   kill(): void {
@@ -51,7 +75,7 @@ export class SimProcess {
     if (!this.#alive) return new Promise(() => {});
     const guarded = args.map((arg) =>
       typeof arg === "function"
-        ? (...given: unknown[]): unknown => (this.#alive ? Reflect.apply(arg, undefined, given) : undefined)
+        ? (...given: unknown[]): void => this.enter(() => void Reflect.apply(arg, undefined, given))
         : arg,
     );
     const result: unknown = Reflect.apply(method, target, guarded);
@@ -61,8 +85,8 @@ export class SimProcess {
   #answer(result: Promise<unknown>): Promise<unknown> {
     return new Promise((resolve, reject) => {
       result.then(
-        (value) => (this.#alive ? resolve(value) : undefined),
-        (error: unknown) => (this.#alive ? reject(error) : undefined),
+        (value) => this.enter(() => resolve(value)),
+        (error: unknown) => this.enter(() => reject(error)),
       );
     });
   }
@@ -74,16 +98,19 @@ export class SimProcess {
         resolve();
         return;
       }
+      let over = false;
       const end = (): void => {
+        if (over) return;
+        over = true;
         cancel();
         this.#sleeps.delete(cancel);
         if (signal !== undefined) {
           signal.removeEventListener("abort", end);
           this.#listeners -= 1;
         }
-        if (this.#alive) resolve();
+        resolve();
       };
-      const cancel = this.#world.after(ms, end);
+      const cancel = this.#world.after(ms, () => this.enter(end));
       this.#sleeps.add(cancel);
       if (signal === undefined) return;
       signal.addEventListener("abort", end);

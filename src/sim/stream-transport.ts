@@ -24,8 +24,8 @@ export class StreamTransport implements Transport {
       stream.close();
       return new Promise(() => {});
     }
-    stream.onFrame = (frame) => (process.alive ? listener.frame(frame) : undefined);
-    stream.onClose = () => (process.alive ? listener.closed("the connection was lost") : undefined);
+    stream.onFrame = (frame) => process.enter(() => listener.frame(frame));
+    stream.onClose = () => process.enter(() => listener.closed("the connection was lost"));
     return { send: (frame) => stream.send(frame), bufferedBytes: () => 0, close: () => stream.close() };
   }
 }
