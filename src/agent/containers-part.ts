@@ -39,6 +39,8 @@ const STARTS_AT_ONCE = 4;
 const STOPS_AT_ONCE = 16;
 /** A server that restarts is back sooner; until then nothing is started that a server may have given up. */
 const ALONE_AFTER_MS = 10_000;
+/** An ingress that does not come to it in this time is in trouble itself, and its clients with it. */
+const RELEASE_MS_MAX = 2000;
 /** Addresses remembered as used; as many as a block of the usual size has. */
 const RECENT_ADDRESSES_MAX = 256;
 const TOPICS: readonly Topic[] = ["assignments", "identity", "health", "conditions", "connection"];
@@ -215,6 +217,7 @@ class ContainersPart {
         job.status = status;
         this.#report(id, status);
       },
+      released: () => this.#awaitRelease(),
       assignment: () => state.assignments.get(id),
       placement: (name, address) => ({
         hostName: state.identity?.hostName ?? "",
@@ -224,6 +227,20 @@ class ContainersPart {
         dnsDomain: state.identity?.settings.dnsDomain ?? "",
       }),
     };
+  }
+
+  async #awaitRelease(): Promise<void> {
+    const { state, clock } = this.#options;
+    const wanted = state.localRevision;
+    const waits = (): boolean => state.releasedRevision !== null && state.releasedRevision < wanted;
+    if (!waits() || this.#signal.aborted) return;
+    const nap = new AbortController();
+    const wake = (): void => nap.abort();
+    const off = state.on("released", () => (waits() ? undefined : wake()));
+    this.#signal.addEventListener("abort", wake);
+    await clock.sleep(RELEASE_MS_MAX, nap.signal);
+    this.#signal.removeEventListener("abort", wake);
+    off();
   }
 
   #take(action: ContainerAction, result: JobResult): void {

@@ -43,6 +43,7 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
   #planned: {
     readonly epoch: string;
     readonly revision: number;
+    readonly local: number;
     readonly leavers: boolean;
     readonly running: boolean;
   } | null = null;
@@ -62,6 +63,7 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
     });
     // Nothing counts as served on this host before the first pass, however long that takes.
     options.state.setApplied("ingress", 0);
+    options.state.setReleased(0);
     // From the start, not from `run`: the registration part may be faster than we are.
     options.state.on("local", () => {
       this.#localKnown = true;
@@ -93,7 +95,8 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
     this.#problems = desired.problems;
     this.#hold.note(busyLeavers(desired, observed), revision, clock.monotonicMs());
     const leavers = observed.servers.some((server) => server.state === "maint");
-    this.#planned = { epoch: identity.epoch, revision, leavers, running: observed.running };
+    const { localRevision: local } = state;
+    this.#planned = { epoch: identity.epoch, revision, local, leavers, running: observed.running };
     return planProxy(desired, observed);
   }
 
@@ -122,17 +125,18 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
     if (actions.length > 0) log.info("ingress: changed", { actions: actions.map(formatAction) });
     this.#report([...this.#failures, ...this.#problems.map(ingressProblem)]);
     if (this.#planned === null) return;
-    const { epoch, revision, leavers, running } = this.#planned;
+    const { epoch, revision, local, leavers, running } = this.#planned;
     // A request may have come between our look and `maint`: look again before saying that the server is out.
     const leaves = actions.some((action) => action.kind === "set-server" && action.state === "maint");
     this.#verify = leaves && !this.#verify;
     if (this.#verify) this.#loop.poke();
     const nowMs = this.#options.clock.monotonicMs();
     // A proxy that is dead and does not start serves nothing old, either: nobody needs to wait for it.
-    // Another server has come meanwhile: a revision of the former one would be taken for one of its own.
-    const valid = state.identity?.epoch === epoch;
-    if (valid && ((clean && !this.#verify) || (!clean && !running)))
-      state.setApplied("ingress", this.#hold.served(revision, nowMs));
+    if ((clean && !this.#verify) || (!clean && !running)) {
+      state.setReleased(local);
+      // Another server may have come meanwhile: a revision of the former one would be taken for one of its own.
+      if (state.identity?.epoch === epoch) state.setApplied("ingress", this.#hold.served(revision, nowMs));
+    }
     if (this.#hold.holds(nowMs)) this.#wakeIn(BUSY_POLL_MS);
     else if (leavers) this.#wakeIn(LEAVER_POLL_MS);
   }

@@ -74,26 +74,20 @@ export class ClusterWatch {
     if (container === undefined || machine.engine.died.has(containerId)) return [];
     if (instanceId === undefined) return [`${machine.name} ends ${container.name}, which is not ours`];
     const instance = this.#world.server()?.cluster.state.instances.get(instanceId);
+    const address = container.addresses[NETWORK] ?? "";
+    const serves = (each: SimMachine): boolean => readyServers(each).some((server) => server.includes(` ${address}:`));
     // Forgotten: its host was lost for long, or it was reported to have ended.
-    if (instance === undefined) return [];
+    if (instance === undefined) return serves(machine) ? [`${machine.name} ends ${instanceId} while it serves it`] : [];
     if (instance.goal !== "stopped") return [`${machine.name} ends ${instanceId}, whose goal is ${instance.goal}`];
     const { drainSinceMs } = instance;
     if (drainSinceMs === undefined || container.startedAtMs === null) return [];
-    const address = container.addresses[NETWORK] ?? "";
-    const wallMs = this.#wallMs();
-    if (wallMs - drainSinceMs >= DRAIN_MS_MAX) return [];
-    // A host that was away learns of drain and stop at once, and takes a moment to follow by itself.
-    const away = (each: SimMachine): boolean => each === machine && this.#world.nowMs() - each.disturbedAtMs < 1000;
-    return this.#world.machines
-      .filter(
-        (each) =>
-          this.#isConnected(each) &&
-          !away(each) &&
-          readyServers(each).some((server) => server.includes(` ${address}:`)),
-      )
+    const drainedMs = this.#wallMs() - drainSinceMs;
+    const observers = drainedMs >= DRAIN_MS_MAX ? [machine] : this.#world.machines;
+    return observers
+      .filter((each) => (each === machine || this.#isConnected(each)) && serves(each))
       .map(
         (each) =>
-          `${machine.name} ends ${instanceId} (${address}) ${wallMs - drainSinceMs} ms after its drain began, while HAProxy on ${each.name} sends it clients`,
+          `${machine.name} ends ${instanceId} (${address}), drained for ${drainedMs} ms, while ${each.name} sends it clients`,
       );
   }
 
