@@ -231,8 +231,12 @@ class ContainersPart {
 
   async #awaitRelease(): Promise<void> {
     const { state, clock } = this.#options;
-    const wanted = state.localRevision;
-    const waits = (): boolean => state.releasedRevision !== null && state.releasedRevision < wanted;
+    // Before this host's own endpoints are known, its ingress goes on with those that the agent before it had.
+    let wanted: number | null = null;
+    const waits = (): boolean => {
+      if (state.localKnown) wanted ??= state.localRevision;
+      return state.releasedRevision !== null && (wanted === null || state.releasedRevision < wanted);
+    };
     if (!waits() || this.#signal.aborted) return;
     const nap = new AbortController();
     const wake = (): void => nap.abort();

@@ -101,7 +101,8 @@ export class ClusterWatch {
     if (server === null || server === undefined || host === null || host === undefined) return false;
     const cut =
       this.#world.network.isCut(machine.name, SERVER_NODE) || this.#world.network.isCut(SERVER_NODE, machine.name);
-    return machine.agent?.running?.state.connected === true && server.cluster.hub.isConnected(host.id) && !cut;
+    const up = server.cluster.hub.isConnected(host.id) && server.cluster.liveness.presenceOf(host.id).phase === "up";
+    return machine.agent?.running?.state.connected === true && up && !cut;
   }
 
   /** Nothing was done to it, its link and the server for so long. */
