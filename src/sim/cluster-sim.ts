@@ -260,7 +260,7 @@ class ClusterWorld implements WatchedWorld {
     this.#server = null;
     this.#requests = new Set();
     this.#serverDisturbedAtMs = this.nowMs();
-    await this.#pass(this.#random.pick([100, 500, 2000, 8000, 20_000]) * this.#random.next());
+    await this.#pass(this.#random.pick([100, 500, 2000, 8000, 20_000, 60_000]) * this.#random.next());
     this.#store = this.#store.reopen();
     await this.#startServer();
     for (const [id, text] of this.#acknowledged) {

@@ -39,6 +39,7 @@ export class ClusterWatch {
   /** By machine and container: since when it is well without a break. */
   readonly #wellSince = new Map<string, number>();
   readonly #foreignRoutes = new Map<string, string>();
+  readonly #ownerByBlock = new Map<string, string>();
   readonly #told = new Set<string>();
   readonly #found = new Map<string, { readonly look: number; readonly sinceMs: number }>();
   looks = 0;
@@ -58,9 +59,7 @@ export class ClusterWatch {
       ...this.#checkAddresses(),
       ...this.#checkBlocks(),
       ...this.#checkRoutes(),
-      ...this.#world.machines
-        .filter((each) => this.#isSteady(each, TRUE_AFTER_MS))
-        .flatMap((each) => this.#checkServed(each)),
+      ...this.#world.machines.flatMap((each) => this.#checkServed(each)),
     ];
     const fresh = broken.filter((each) => !this.#told.has(each));
     for (const each of fresh) this.#told.add(each);
@@ -114,6 +113,12 @@ export class ClusterWatch {
       nowMs - machine.disturbedAtMs >= ms &&
       nowMs - this.#world.serverDisturbedAtMs() >= SERVER_TRUE_AFTER_MS
     );
+  }
+
+  /** Whatever is with its link and the server. */
+  #isUndisturbed(machine: SimMachine, ms: number): boolean {
+    const { agent, engineUp, disturbedAtMs } = machine;
+    return agent?.running?.state !== undefined && engineUp && this.#world.nowMs() - disturbedAtMs >= ms;
   }
 
   #note(): void {
@@ -170,7 +175,10 @@ export class ClusterWatch {
     });
   }
 
+  /** Without a server, or cut off from it, a host still tells the truth about itself. */
   #checkServed(observer: SimMachine): string[] {
+    const steady = this.#isSteady(observer, TRUE_AFTER_MS);
+    if (!steady && !this.#isUndisturbed(observer, TRUE_AFTER_MS)) return [];
     const named = new Map<string, Set<string>>([
       ["dns", new Set()],
       ["ingress", new Set()],
@@ -179,7 +187,9 @@ export class ClusterWatch {
       for (const address of askName(observer, service) ?? []) named.get("dns")?.add(address);
     for (const server of readyServers(observer)) named.get("ingress")?.add(server.split(/[ :]/)[1] ?? "");
     return [...named].flatMap(([part, addresses]) => [
-      ...[...addresses].flatMap((address) => this.#checkTrue({ observer, part, address })),
+      ...[...addresses]
+        .filter((address) => steady || this.#ownerOf(address) === observer)
+        .flatMap((address) => this.#checkTrue({ observer, part, address })),
       ...this.#missing({ observer, part, addresses }).filter((each) => this.#lasts(each)),
     ]);
   }
@@ -197,8 +207,11 @@ export class ClusterWatch {
   }
 
   #ownerOf(address: string): SimMachine | undefined {
-    const hosts = [...(this.#world.server()?.cluster.state.hosts.values() ?? [])];
-    const owner = hosts.find(({ blocks }) => blocks.some((block) => isInCidr(block, address)))?.name;
+    // Blocks are never given back here, so what any server said of them holds.
+    for (const { name, blocks } of this.#world.server()?.cluster.state.hosts.values() ?? [])
+      for (const block of blocks) this.#ownerByBlock.set(block, name);
+    const block = [...this.#ownerByBlock.keys()].find((each) => isInCidr(each, address));
+    const owner = block === undefined ? undefined : this.#ownerByBlock.get(block);
     return this.#world.machines.find(({ name }) => name === owner);
   }
 
@@ -213,15 +226,23 @@ export class ClusterWatch {
   #missing(of: { observer: SimMachine; part: string; addresses: ReadonlySet<string> }): string[] {
     const { observer, part, addresses } = of;
     const nowMs = this.#world.nowMs();
+    const { assignments } = observer.agent?.running?.state ?? {};
     const instances = this.#world.server()?.cluster.state.instances;
+    const all = this.#isSteady(observer, SERVED_AFTER_MS);
     return this.#world.machines
-      .filter((machine) => this.#isSteady(machine, SERVED_AFTER_MS) && this.#isSteady(observer, SERVED_AFTER_MS))
+      .filter((machine) =>
+        machine === observer
+          ? this.#isUndisturbed(machine, SERVED_AFTER_MS)
+          : all && this.#isSteady(machine, SERVED_AFTER_MS),
+      )
       .flatMap((machine) =>
         machine.containers().flatMap((container) => {
           const sinceMs = this.#wellSince.get(`${machine.name} ${container.id}`);
           const address = container.addresses[NETWORK] ?? "";
           const id = container.labels[LABEL_INSTANCE] as InstanceId | undefined;
-          const wanted = id === undefined || instances?.get(id)?.goal === "running";
+          const own = machine === observer && id !== undefined;
+          const goal = id === undefined ? "running" : instances?.get(id)?.goal;
+          const wanted = own ? assignments?.get(id)?.instance.goal === "running" : goal === "running";
           const settled = sinceMs !== undefined && nowMs - sinceMs >= SERVED_AFTER_MS;
           if (!settled || !wanted || addresses.has(address)) return [];
           return [`${part} on ${observer.name} lacks ${address} (${container.name}), well for ${SERVED_AFTER_MS} ms`];
