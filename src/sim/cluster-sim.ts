@@ -301,7 +301,8 @@ class ClusterWorld implements WatchedWorld {
       case "sicken":
         return this.#onContainer(machine, (id) => {
           machine.prober.sick.add(id);
-          later(() => machine.prober.sick.delete(id));
+          // For longer than from one look to the next, so that it is seen from outside, too.
+          later(() => machine.prober.sick.delete(id), 2 * LOOK_MS + forMs);
         });
       case "cut":
         return this.#cut(machine, forMs);

@@ -36,7 +36,7 @@ export class ClusterWatch {
   readonly #world: WatchedWorld;
   /** By address: when something that answers there was last seen. */
   readonly #lastWell = new Map<string, number>();
-  /** By machine and container: since when it is well without a break. */
+  /** By life of a container: since when it is well without a break. */
   readonly #wellSince = new Map<string, number>();
   readonly #foreignRoutes = new Map<string, string>();
   readonly #ownerByBlock = new Map<string, string>();
@@ -128,7 +128,7 @@ export class ClusterWatch {
       for (const container of machine.containers()) {
         const address = container.addresses[NETWORK];
         if (address === undefined || !isWell(machine, container)) continue;
-        const key = `${machine.name} ${container.id}`;
+        const key = lifeOf(machine, container);
         seen.add(key);
         if (!this.#wellSince.has(key)) this.#wellSince.set(key, nowMs);
         this.#lastWell.set(address, nowMs);
@@ -237,7 +237,7 @@ export class ClusterWatch {
       )
       .flatMap((machine) =>
         machine.containers().flatMap((container) => {
-          const sinceMs = this.#wellSince.get(`${machine.name} ${container.id}`);
+          const sinceMs = this.#wellSince.get(lifeOf(machine, container));
           const address = container.addresses[NETWORK] ?? "";
           const id = container.labels[LABEL_INSTANCE] as InstanceId | undefined;
           const own = machine === observer && id !== undefined;
@@ -253,4 +253,9 @@ export class ClusterWatch {
 
 function isWell(machine: SimMachine, container: Container): boolean {
   return container.state === "running" && (container.env["CHECKED"] === undefined || machine.prober.isWell(container));
+}
+
+/** Another one after each start. */
+function lifeOf(machine: SimMachine, { id, startedAtMs }: Container): string {
+  return `${machine.name} ${id} ${startedAtMs}`;
 }
