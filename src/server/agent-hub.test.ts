@@ -1,11 +1,12 @@
 import { expect, test } from "bun:test";
-import { Catalog } from "../discovery/catalog.ts";
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Host } from "../model/host.ts";
 import type { HostId, InstanceId, ServiceName, Version } from "../model/ids.ts";
 import type { Instance } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
+import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
+import { nodeDigest } from "../platform/digest/node-digest.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import { appSpec, recordingLog } from "../sim/agent-fixtures.ts";
 import { FakeStore } from "../sim/fake-store.ts";
@@ -13,6 +14,7 @@ import { SeededRandom } from "../sim/seeded-random.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { ClusterServer } from "./cluster-server.ts";
 import { keyOf } from "./cluster-state.ts";
+import { HostMembers } from "./host-members.ts";
 
 const SPEC = appSpec({ instances: 1 });
 const VERSION = "2026-01-01T00:00:00.000Z" as Version;
@@ -173,4 +175,27 @@ test("a host that was down serves nothing until its agent has reported again", a
   expect(server.catalog.list()).toHaveLength(1);
   down.abort();
   await world.clock.settle(running);
+});
+
+test("a cordon and an agent's hello at the same moment both count", async () => {
+  const world = new Fixture();
+  const server = await world.startServer();
+  const { clock, random } = world;
+  const members = new HostMembers({ server, clock, random, digest: nodeDigest, chooseBlock, checkRangeClash });
+  const session = server.hub.open(member(1).id, { send: () => undefined, close: () => undefined });
+  const resources = { cpus: 8, memoryMiB: 8000, diskMiB: 8000 };
+  const hello = {
+    type: "hello",
+    wireMin: 1,
+    wireMax: 1,
+    agentVersion: "1",
+    address: "192.0.2.9",
+    labels: {},
+    resources,
+  };
+  for (const cordoned of [true, false]) {
+    const both = [members.setCordoned("h1", cordoned), server.hub.receive(session, JSON.stringify(hello))];
+    await clock.settle(Promise.all(both));
+    expect(server.state.hostByName("h1")).toMatchObject({ cordoned, resources });
+  }
 });

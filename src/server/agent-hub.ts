@@ -130,9 +130,9 @@ export class AgentHub {
       conditions: [],
     });
     const address = isIpv4(hello.address) ? hello.address : host.address;
-    const next: Host = { ...host, address, resources: hello.resources, labels: hello.labels };
-    if (JSON.stringify(next) !== JSON.stringify(host))
-      await state.commit([{ kind: "put", key: keyOf.host(host.id), value: next }]);
+    const said = { address, resources: hello.resources, labels: hello.labels };
+    if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
+      await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));
     session.connection.send({
       type: "welcome",
       wire,

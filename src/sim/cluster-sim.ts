@@ -4,7 +4,6 @@
  * All the while it is watched from outside; then everything is mended, and it must come to rest, the same everywhere.
  */
 import { AppError } from "../model/error.ts";
-import type { AppId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Log, LogFields } from "../platform/ports/log.ts";
 import type { ClusterServer } from "../server/cluster-server.ts";
@@ -14,10 +13,11 @@ import { ClusterWatch } from "./cluster-watch.ts";
 import type { WatchedWorld } from "./cluster-watch.ts";
 import { drawFault, drawWeather } from "./cluster-weather.ts";
 import type { ClusterFault, Weather } from "./cluster-weather.ts";
-import { drawChange } from "./draw-change.ts";
-import { dressChange, SHARED_SERVICE } from "./dress-change.ts";
+import { APPS_MAX, ClusterUser } from "./cluster-user.ts";
+import { SHARED_SERVICE } from "./dress-change.ts";
 import { FakeStore } from "./fake-store.ts";
 import { FakeTransport } from "./fake-transport.ts";
+import { PLAIN_CONTAINER, PLAIN_SERVICE } from "./plain-container.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import { ServerProcess } from "./server-process.ts";
 import { SimMachine } from "./sim-machine.ts";
@@ -50,8 +50,6 @@ const JOIN_RETRY_MS = 2000;
 const REST_MS_MAX = 180_000;
 /** The orderly end of a program: the longest stop of a container that is under way, and a bit. */
 const STOP_MS_MAX = 20_000;
-const APPS_MAX = 4;
-const PLAIN_SERVICE = "plain";
 
 export function simulateCluster(seed: number, options: ClusterSimOptions = {}): Promise<ClusterReport> {
   return new ClusterWorld(seed, options).live();
@@ -64,7 +62,6 @@ class ClusterWorld implements WatchedWorld {
   readonly #random: SeededRandom;
   readonly #clock = new VirtualClock();
   readonly #weather: Weather;
-  readonly #sharing: boolean;
   /** A member whose agent never comes: its join was all that was ever heard of it. */
   readonly #ghost: boolean;
   readonly #watch: ClusterWatch;
@@ -73,11 +70,7 @@ class ClusterWorld implements WatchedWorld {
   #store: FakeStore;
   #server: ServerProcess | null = null;
   #serverDisturbedAtMs = 0;
-  /** Of the server that runs now; those of a dead one never end. */
-  #requests = new Set<Promise<void>>();
-  /** Apps as they were when their last change was answered, as long as nobody asks for another. */
-  readonly #acknowledged = new Map<AppId, string>();
-  #changes = 0;
+  readonly #user: ClusterUser;
   #faults = 0;
   #restMs = 0;
 
@@ -87,7 +80,6 @@ class ClusterWorld implements WatchedWorld {
     this.#random = random;
     this.#trace = (line) => trace(`${(clock.monotonicMs() / 1000).toFixed(3)} ${line}`);
     this.#weather = drawWeather(random);
-    this.#sharing = random.chance(0.5);
     this.#ghost = random.chance(0.25);
     this.network = new FakeTransport({ clock, random: random.fork(), delayMsMax: this.#weather.delayMsMax });
     this.#store = new FakeStore({ clock, random: random.fork(), latencyMs: random.pick([1, 5, 30]) });
@@ -99,8 +91,17 @@ class ClusterWorld implements WatchedWorld {
         name,
         address: parseIpv4(`192.0.${net + 2}.${at + 1}`),
         router: parseIpv4(`192.0.${net + 2}.254`),
-        ...{ clock, network: this.network, random: random.fork(), log: this.#log(name) },
+        clock,
+        network: this.network,
+        random: random.fork(),
+        log: this.#log(name),
       });
+    });
+    this.#user = new ClusterUser({
+      random: random.fork(),
+      hosts: this.machines.length,
+      trace: (line) => this.#trace(line),
+      report: (broken) => this.#report(broken),
     });
     const names = Array.from({ length: APPS_MAX }, (_, at) => `app-${at + 1}`);
     this.services = [...names, SHARED_SERVICE, PLAIN_SERVICE];
@@ -144,7 +145,7 @@ class ClusterWorld implements WatchedWorld {
       seed: this.#random.seed,
       virtualMs: this.#clock.monotonicMs(),
       hosts: this.machines.length,
-      changes: this.#changes,
+      changes: this.#user.requests,
       faults: this.#faults,
       starts: this.machines.reduce((sum, { engine }) => sum + engine.starts.length, 0),
       compared: this.#watch.compared,
@@ -172,7 +173,11 @@ class ClusterWorld implements WatchedWorld {
   async #startServer(): Promise<void> {
     const { network } = this;
     const starting = ServerProcess.start({
-      ...{ clock: this.#clock, random: this.#random.fork(), store: this.#store, network, log: this.#log(SERVER_NODE) },
+      clock: this.#clock,
+      random: this.#random.fork(),
+      store: this.#store,
+      network,
+      log: this.#log(SERVER_NODE),
       credentialOf: (node) => this.machines.find(({ name }) => name === node)?.credential ?? null,
       inspect: (server) => this.#inspect(server),
     });
@@ -222,28 +227,23 @@ class ClusterWorld implements WatchedWorld {
     return await Promise.race([answer, timeout]);
   }
 
-  /** Somebody's own containers: one that serves and one that does not. */
+  /** Somebody's own containers. */
   async #startPlain(): Promise<void> {
     for (const machine of this.machines) {
       if (!this.#random.chance(0.5)) continue;
       const networks = await this.#clock.settle(machine.engine.listNetworks());
       if (!networks.some(({ name }) => name === "apollo")) continue;
-      const base = { image: "app:0", argv: null, entrypoint: null, labels: {}, user: null, tty: false };
-      const rest = { privileged: false, cpus: 0, memoryBytes: 0, hostname: null, dns: [], dnsSearch: [], publish: [] };
-      const id = await this.#clock.settle(
-        machine.engine.createContainer({
-          ...{ ...base, ...rest, name: "by-hand", env: { SERVICE_NAME: PLAIN_SERVICE }, network: "apollo" },
-          ...{ address: null, exposedPorts: [{ port: 80, protocol: "tcp" }], mounts: [], stopGraceMs: 0 },
-          restart: "unless-stopped",
-        }),
-      );
+      const id = await this.#clock.settle(machine.engine.createContainer(PLAIN_CONTAINER));
       await this.#clock.settle(machine.engine.startContainer(id));
     }
   }
 
   async #happen(): Promise<void> {
     const fault = this.#random.chance(this.#weather.calm) ? null : drawFault(this.#random, this.#weather);
-    if (fault === null) return this.#change();
+    if (fault === null) {
+      if (this.#server !== null) this.#user.ask(this.#server);
+      return;
+    }
     this.#faults += 1;
     if (fault === "restartServer") return this.#restartServer();
     if (fault === "pauseServer") return this.#pauseServer();
@@ -253,20 +253,16 @@ class ClusterWorld implements WatchedWorld {
   }
 
   async #restartServer(): Promise<void> {
-    const server = this.#server;
-    if (server === null) return;
     this.#trace("fault: the server dies");
-    server.kill();
+    this.#server?.kill();
     this.#server = null;
-    this.#requests = new Set();
+    this.#user.serverDied();
     this.#serverDisturbedAtMs = this.nowMs();
     await this.#pass(this.#random.pick([100, 500, 2000, 8000, 20_000, 60_000]) * this.#random.next());
     this.#store = this.#store.reopen();
     await this.#startServer();
-    for (const [id, text] of this.#acknowledged) {
-      const found = JSON.stringify(this.server()?.cluster.state.apps.get(id) ?? null);
-      if (found !== text) this.#report([`the server forgot an answered change of ${id}: ${found} instead of ${text}`]);
-    }
+    const server = this.#server as ServerProcess | null;
+    if (server !== null) this.#report(this.#user.findForgotten(server));
   }
 
   async #pauseServer(): Promise<void> {
@@ -361,54 +357,12 @@ class ClusterWorld implements WatchedWorld {
     if (running.length > 0 && machine.engineUp) act(this.#random.pick(running).id);
   }
 
-  /** A user's request. It may be refused, and it may run alongside the next events. */
-  #change(): void {
-    const server = this.#server;
-    if (server === null || server.process.paused) return;
-    this.#changes += 1;
-    const task = this.#request(server.cluster).then(
-      () => undefined,
-      (error: unknown) => {
-        if (!(error instanceof AppError)) this.#report([`a request threw: ${String(error)}`]);
-        else if (error.code === "internal") this.#report([`a request was refused: ${error.message}`]);
-        else this.#trace(`refused: ${error.message}`);
-      },
-    );
-    this.#requests.add(task);
-    void task.then(() => this.#requests.delete(task));
-  }
-
-  #request({ apps, state }: ClusterServer): Promise<unknown> {
-    const random = this.#random;
-    const force = random.chance(0.7);
-    const deployments = apps.deployments().map(({ id }) => id);
-    const instances = apps.instances().map(({ instance }) => instance.id);
-    if (deployments.length > 0 && random.chance(0.12)) {
-      this.#acknowledged.clear();
-      return apps.cancelDeployment(random.pick(deployments), { force: random.chance(0.3) });
-    }
-    if (instances.length > 0 && random.chance(0.15)) {
-      this.#acknowledged.clear();
-      return apps.killInstances([random.pick(instances)], { force, scale: random.chance(0.3) });
-    }
-    const changes = drawChange(random, state, { hosts: this.machines.length, appsMax: APPS_MAX });
-    const dressed = changes.map((change) => dressChange(change, this.#sharing));
-    this.#trace(
-      `change ${dressed.map((each) => `${each.kind} ${"spec" in each ? each.spec.id : each.id}`).join(", ")}`,
-    );
-    const ids = dressed.map((each) => ("spec" in each ? each.spec.id : each.id));
-    for (const id of ids) this.#acknowledged.delete(id);
-    return apps.change(dressed, { force }).then(() => {
-      for (const id of ids) this.#acknowledged.set(id, JSON.stringify(state.apps.get(id) ?? null));
-    });
-  }
-
   /** Ends all faults, mends bad definitions, and waits for rest. */
   async #heal(): Promise<void> {
     const server = this.#server;
     if (server === null) throw new Error("Cannot heal: there is no server");
     this.#trace("heal");
-    await this.#clock.settle(Promise.all(this.#requests));
+    await this.#clock.settle(this.#user.answered());
     this.network.mendAll();
     for (const machine of this.machines) {
       machine.prober.sick.clear();

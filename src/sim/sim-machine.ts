@@ -179,7 +179,10 @@ export class SimMachine {
     run.running = await startAgent(
       { serverUrls: ["https://server:8443"], agentVersion: "sim", address: this.address, labels: {} },
       {
-        ...{ engine, clock, random: random.fork(), log },
+        engine,
+        clock,
+        random: random.fork(),
+        log,
         transport: process.guard(new StreamTransport(links, name, process)),
         prober: process.guard(this.prober),
         lastKnownFile: process.guard(this.file),
@@ -193,7 +196,10 @@ export class SimMachine {
           others: [
             createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
             createDnsPart({
-              ...{ state, clock, log, random: random.fork() },
+              state,
+              clock,
+              log,
+              random: random.fork(),
               listener: process.guard(listener),
               datagrams: silentDatagrams,
               gateway: () => network.gateway(),
