@@ -12,11 +12,12 @@ import { findUnrest } from "./cluster-rest.ts";
 import { ClusterWatch } from "./cluster-watch.ts";
 import type { WatchedWorld } from "./cluster-watch.ts";
 import { drawFault, drawWeather } from "./cluster-weather.ts";
-import type { ClusterFault, Weather } from "./cluster-weather.ts";
+import type { Weather } from "./cluster-weather.ts";
 import { APPS_MAX, ClusterUser } from "./cluster-user.ts";
 import { SHARED_SERVICE } from "./dress-change.ts";
 import { FakeStore } from "./fake-store.ts";
 import { FakeTransport } from "./fake-transport.ts";
+import { MachineTrouble } from "./machine-trouble.ts";
 import { PLAIN_CONTAINER, PLAIN_SERVICE } from "./plain-container.ts";
 import { SeededRandom } from "./seeded-random.ts";
 import { ServerProcess } from "./server-process.ts";
@@ -71,6 +72,7 @@ class ClusterWorld implements WatchedWorld {
   #server: ServerProcess | null = null;
   #serverDisturbedAtMs = 0;
   readonly #user: ClusterUser;
+  readonly #trouble: MachineTrouble;
   #faults = 0;
   #restMs = 0;
 
@@ -103,12 +105,21 @@ class ClusterWorld implements WatchedWorld {
       trace: (line) => this.#trace(line),
       report: (broken) => this.#report(broken),
     });
+    this.#trouble = new MachineTrouble({
+      clock,
+      random: random.fork(),
+      network: this.network,
+      ended: (machine, run) => this.#checkLeaks(machine.name, run?.process.leaks),
+      replaced: (machine) => {
+        this.#watchEnds(machine);
+        this.#keepJoining(machine).catch((error: unknown) => clock.fail(error));
+      },
+      cordon: (machine, cordoned) => this.#cordon(machine.name, cordoned),
+    });
     const names = Array.from({ length: APPS_MAX }, (_, at) => `app-${at + 1}`);
     this.services = [...names, SHARED_SERVICE, PLAIN_SERVICE];
     this.#watch = new ClusterWatch(this);
-    for (const machine of this.machines) {
-      machine.engine.onEnd = (id) => this.#report(this.#watch.checkEnd(machine, id));
-    }
+    for (const machine of this.machines) this.#watchEnds(machine);
   }
 
   server(): ServerProcess | null {
@@ -152,6 +163,10 @@ class ClusterWorld implements WatchedWorld {
       restMs: this.#restMs,
       broken: this.#broken,
     };
+  }
+
+  #watchEnds(machine: SimMachine): void {
+    machine.engine.onEnd = (id) => this.#report(this.#watch.checkEnd(machine, id));
   }
 
   /** Lets time pass and looks at the cluster meanwhile. */
@@ -249,7 +264,7 @@ class ClusterWorld implements WatchedWorld {
     if (fault === "pauseServer") return this.#pauseServer();
     const machine = this.#random.pick(this.machines);
     this.#trace(`fault ${fault} on ${machine.name}`);
-    return this.#trouble(machine, fault);
+    return this.#trouble.begin(machine, fault);
   }
 
   async #restartServer(): Promise<void> {
@@ -273,64 +288,6 @@ class ClusterWorld implements WatchedWorld {
     await this.#pass(forMs);
   }
 
-  async #trouble(machine: SimMachine, fault: Exclude<ClusterFault, "restartServer" | "pauseServer">): Promise<void> {
-    const random = this.#random;
-    const forMs = random.next() ** 2 * 20_000;
-    const later = (run: () => void, ms = forMs): void => void this.#clock.after(ms, run);
-    switch (fault) {
-      case "killAgent":
-        machine.killAgent();
-        return later(() => machine.startAgent(), random.pick([10, 1000, forMs]));
-      case "restartAgent": {
-        const stopping = machine.stopAgent().then((run) => this.#checkLeaks(machine.name, run?.process.leaks));
-        stopping.then(() => later(() => machine.startAgent(), 100)).catch((error: unknown) => this.#clock.fail(error));
-        return;
-      }
-      case "powerCut":
-        machine.powerOff();
-        return later(() => machine.powerOn(random.next() * 4000), 1000 + forMs);
-      case "restartEngine":
-        machine.engineOff();
-        return later(() => machine.engineOn(), 500 + forMs / 4);
-      case "killContainer":
-        return this.#onContainer(machine, (id) => machine.engine.crash(id, 1));
-      case "sicken":
-        return this.#onContainer(machine, (id) => {
-          machine.prober.sick.add(id);
-          // For longer than from one look to the next, so that it is seen from outside, too.
-          later(() => machine.prober.sick.delete(id), 2 * LOOK_MS + forMs);
-        });
-      case "cut":
-        return this.#cut(machine, forMs);
-      case "stall":
-        return this.#cut(machine, random.next() * 2400);
-      case "killProxy":
-        machine.disturb();
-        return machine.proxy.kill();
-      case "pauseAgent":
-        machine.agent?.process.pause(forMs / 2);
-        machine.disturb();
-        return later(() => machine.disturb(), forMs / 2);
-      case "hangEngine":
-        machine.engineHang();
-        return later(() => machine.engineOn(), forMs / 2);
-      case "reinstall":
-        machine.reinstall();
-        machine.engine.onEnd = (id) => this.#report(this.#watch.checkEnd(machine, id));
-        this.#keepJoining(machine).catch((error: unknown) => this.#clock.fail(error));
-        return;
-      case "meddle":
-        return machine.meddle();
-      case "cordon":
-        return this.#cordon(machine.name, random.chance(0.6));
-      case "fillDisk":
-        machine.file.full = true;
-        return later(() => {
-          machine.file.full = false;
-        });
-    }
-  }
-
   #cordon(name: string, cordoned: boolean): void {
     const server = this.#server;
     if (server === null || server.cluster.state.hostByName(name) === null) return;
@@ -338,23 +295,6 @@ class ClusterWorld implements WatchedWorld {
       if (!(error instanceof AppError)) this.#clock.fail(error);
     };
     server.members.setCordoned(name, cordoned).catch(fail);
-  }
-
-  #cut(machine: SimMachine, forMs: number): void {
-    const { name } = machine;
-    const ways = this.#random.integer(1, 3);
-    if ((ways & 1) !== 0) this.network.cut(name, SERVER_NODE);
-    if ((ways & 2) !== 0) this.network.cut(SERVER_NODE, name);
-    machine.disturb();
-    this.#clock.after(forMs, () => {
-      this.network.mend(name, SERVER_NODE);
-      machine.disturb();
-    });
-  }
-
-  #onContainer(machine: SimMachine, act: (id: string) => void): void {
-    const running = machine.containers().filter(({ state, name }) => state === "running" && name !== "by-hand");
-    if (running.length > 0 && machine.engineUp) act(this.#random.pick(running).id);
   }
 
   /** Ends all faults, mends bad definitions, and waits for rest. */
