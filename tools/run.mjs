@@ -32,7 +32,10 @@ const COMMANDS = {
   ok: { about: "check and the fast tests, under a minute", run: ok },
   check: { about: "types, lint, format, layers, house rules", run: (bun) => report([], () => checks(bun)) },
   bench: { about: "a benchmark by name, [--json]; without a name, the list", run: bench },
-  sim: { about: "the simulated cluster, [--seed N]", run: (bun, args) => script(bun, "src/sim/main.ts", args) },
+  sim: {
+    about: "the simulated cluster, [--what rollout|cluster] [--seed N] [--count N] [--trace]",
+    run: (bun, args) => script(bun, "src/sim/main.ts", args),
+  },
   dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },
 };
 

@@ -45,6 +45,7 @@ export type Topic =
   | "reports"
   | "health"
   | "applied"
+  | "released"
   | "connection"
   | "conditions";
 
@@ -66,6 +67,10 @@ export class AgentState {
   reportsKnown = false;
   /** The same for this host's own endpoints. */
   localKnown = false;
+  /** Grows with every change of this host's own endpoints. */
+  localRevision = 0;
+  /** The `localRevision` that this host's ingress serves; null when it has none. */
+  releasedRevision: number | null = null;
   /** Written by the health part. */
   readonly health = new Map<InstanceId, HealthRecord>();
   readonly #catalog = new Map<string, Endpoint>();
@@ -116,6 +121,7 @@ export class AgentState {
   setLocalEndpoints(endpoints: readonly Endpoint[]): void {
     this.#local = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
     this.localKnown = true;
+    this.localRevision += 1;
     this.emit("local");
     this.emit("catalog");
   }
@@ -154,6 +160,13 @@ export class AgentState {
     this.#applied.set(part, revision);
     // A drain waits for the slowest host: the server is to hear of it at once.
     if (this.appliedRevision() !== before) this.emit("applied");
+  }
+
+  /** Written by the ingress part: it sends requests to no endpoint that left up to this `localRevision`. */
+  setReleased(localRevision: number): void {
+    if (localRevision === this.releasedRevision) return;
+    this.releasedRevision = localRevision;
+    this.emit("released");
   }
 
   /** The revision that everything on this host serves at least. */

@@ -33,6 +33,8 @@ export interface JobContext {
   progress(status: InstanceStatus): void;
   /** The container exists now; its end may be told before its start is. */
   created(containerId: string): void;
+  /** Resolves when this host's own ingress sends no more requests to what is not registered any more, or it takes too long. */
+  released(): Promise<void>;
   /** The assignment as it is now; a job that waited long asks again. */
   assignment(): Assignment | undefined;
   placement(network: string, address: Ipv4 | null): Placement;
@@ -163,6 +165,8 @@ async function secure(action: ContainerAction & { kind: "secure" }, context: Job
 
 async function stopAndRemove(action: ContainerAction & { kind: "stop" }, context: JobContext): Promise<JobResult> {
   context.progress({ phase: "stopping", sinceMs: context.clock.nowMs() });
+  // A host that was cut off learns that an instance is to drain and to stop at once, or that it is not known any more.
+  await context.released();
   await context.engine.stopContainer(action.containerId, action.graceMs);
   await context.engine.removeContainer(action.containerId);
   return { kind: "absent" };

@@ -255,6 +255,29 @@ test("draining runs on; stopped is ended with its grace, removed and reported go
   await stop();
 });
 
+test("a container runs until this host's own ingress has let go of it, or does not come to it", async () => {
+  const { clock, engine, state, start } = openWorld();
+  state.setConnected(true);
+  state.setReleased(0);
+  state.setLocalEndpoints([]);
+  start();
+  const spec = { stopGraceMs: 0 };
+  assign(state, [assignmentOf("a", { spec }), assignmentOf("b", { spec })]);
+  await clock.advanceUntil("both", () => phase(state, "a") === "running" && phase(state, "b") === "running");
+  assign(state, [assignmentOf("a", { spec, goal: "stopped" })]);
+  await clock.advance(1000);
+  expect(String(engine)).toContain("web.instance-a web:1 running");
+  state.setReleased(state.localRevision);
+  await clock.advance(100);
+  expect(phase(state, "a")).toBe("gone");
+  state.setLocalEndpoints([]);
+  assign(state, [assignmentOf("b", { spec, goal: "stopped" })]);
+  await clock.advance(1900);
+  expect(phase(state, "b")).toBe("stopping");
+  await clock.advance(300);
+  expect(phase(state, "b")).toBe("gone");
+});
+
 test("what the server does not know of goes, but not while no server is connected, and nothing without our mark", async () => {
   const { clock, engine, state, start } = openWorld();
   state.setConnected(true);

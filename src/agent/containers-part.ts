@@ -41,6 +41,8 @@ const STARTS_AT_ONCE = 4;
 const STOPS_AT_ONCE = 16;
 /** A server that restarts is back sooner; until then nothing is started that a server may have given up. */
 const ALONE_AFTER_MS = 10_000;
+/** An ingress that does not come to it in this time is in trouble itself, and its clients with it. */
+const RELEASE_MS_MAX = 2000;
 /** Addresses remembered as used; as many as a block of the usual size has. */
 const RECENT_ADDRESSES_MAX = 256;
 const TOPICS: readonly Topic[] = ["assignments", "identity", "health", "conditions", "connection"];
@@ -271,6 +273,7 @@ class ContainersPart {
       created: (containerId) => {
         job.containerId = containerId;
       },
+      released: () => this.#awaitRelease(),
       assignment: () => state.assignments.get(id),
       placement: (name, address) => ({
         hostName: state.identity?.hostName ?? "",
@@ -280,6 +283,24 @@ class ContainersPart {
         dnsDomain: state.identity?.settings.dnsDomain ?? "",
       }),
     };
+  }
+
+  async #awaitRelease(): Promise<void> {
+    const { state, clock } = this.#options;
+    // Before this host's own endpoints are known, its ingress goes on with those that the agent before it had.
+    let wanted: number | null = null;
+    const waits = (): boolean => {
+      if (state.localKnown) wanted ??= state.localRevision;
+      return state.releasedRevision !== null && (wanted === null || state.releasedRevision < wanted);
+    };
+    if (!waits() || this.#signal.aborted) return;
+    const nap = new AbortController();
+    const wake = (): void => nap.abort();
+    const off = state.on("released", () => (waits() ? undefined : wake()));
+    this.#signal.addEventListener("abort", wake);
+    await clock.sleep(RELEASE_MS_MAX, nap.signal);
+    this.#signal.removeEventListener("abort", wake);
+    off();
   }
 
   #take(action: ContainerAction, result: JobResult): void {

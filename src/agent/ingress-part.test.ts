@@ -244,3 +244,39 @@ test("IngressPart reports an outside name that two services want", async () => {
   ]);
   await world.stop();
 });
+
+test("IngressPart serves nothing before its first pass", async () => {
+  const world = createWorld();
+  welcome(world.state);
+  await world.serve(7, A);
+  world.state.setApplied("dns", 7);
+  expect(world.state.appliedRevision()).toBe(0);
+  world.start();
+  await world.clock.advance(100);
+  expect(world.state.appliedRevision()).toBe(7);
+  await world.stop();
+});
+
+test("IngressPart does not take a former server's revision for one of the next", async () => {
+  const world = createWorld();
+  world.start();
+  welcome(world.state);
+  await world.serve(9, A);
+  const seen = new Set<number>();
+  world.state.on("applied", () => seen.add(world.state.appliedRevision()));
+  // A pass on revision 10 is under way when another server, which counts anew, takes A out in its revision 2.
+  const { state } = world;
+  state.receive({ type: "catalog", reset: true, revision: 10, upsert: [A, B], remove: [], hosts: null });
+  await world.clock.advance(1);
+  welcome(state, "e2");
+  state.receive({ type: "catalog", reset: true, revision: 2, upsert: [B], remove: [], hosts: null });
+  state.setApplied("dns", 2);
+  const early: string[] = [];
+  state.on("applied", () => {
+    if (state.appliedRevision() === 2) early.push(...containers(world.proxy));
+  });
+  await world.clock.advance(100);
+  expect(seen).toContain(2);
+  expect(early).toEqual(["b"]);
+  await world.stop();
+});

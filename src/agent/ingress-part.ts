@@ -40,7 +40,13 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
   /** False until the registration part has looked at this host's containers once. */
   #localKnown = false;
   #epoch: string | null = null;
-  #planned: { readonly revision: number; readonly leavers: boolean; readonly running: boolean } | null = null;
+  #planned: {
+    readonly epoch: string;
+    readonly revision: number;
+    readonly local: number;
+    readonly leavers: boolean;
+    readonly running: boolean;
+  } | null = null;
   #problems: readonly string[] = [];
   #failures: readonly Condition[] = [];
   #reported: readonly Condition[] = [];
@@ -55,6 +61,9 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
       onFailure: (error, action) => this.#failed(error, action),
       onPass: (clean, actions) => this.#passed(clean, actions),
     });
+    // Nothing counts as served on this host before the first pass, however long that takes.
+    options.state.setApplied("ingress", 0);
+    options.state.setReleased(0);
     // From the start, not from `run`: the registration part may be faster than we are.
     options.state.on("local", () => {
       this.#localKnown = true;
@@ -86,7 +95,8 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
     this.#problems = desired.problems;
     this.#hold.note(busyLeavers(desired, observed), revision, clock.monotonicMs());
     const leavers = observed.servers.some((server) => server.state === "maint");
-    this.#planned = { revision, leavers, running: observed.running };
+    const { localRevision: local } = state;
+    this.#planned = { epoch: identity.epoch, revision, local, leavers, running: observed.running };
     return planProxy(desired, observed);
   }
 
@@ -115,15 +125,18 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
     if (actions.length > 0) log.info("ingress: changed", { actions: actions.map(formatAction) });
     this.#report([...this.#failures, ...this.#problems.map(ingressProblem)]);
     if (this.#planned === null) return;
-    const { revision, leavers, running } = this.#planned;
+    const { epoch, revision, local, leavers, running } = this.#planned;
     // A request may have come between our look and `maint`: look again before saying that the server is out.
     const leaves = actions.some((action) => action.kind === "set-server" && action.state === "maint");
     this.#verify = leaves && !this.#verify;
     if (this.#verify) this.#loop.poke();
     const nowMs = this.#options.clock.monotonicMs();
     // A proxy that is dead and does not start serves nothing old, either: nobody needs to wait for it.
-    if ((clean && !this.#verify) || (!clean && !running))
-      state.setApplied("ingress", this.#hold.served(revision, nowMs));
+    if ((clean && !this.#verify) || (!clean && !running)) {
+      state.setReleased(local);
+      // Another server may have come meanwhile: a revision of the former one would be taken for one of its own.
+      if (state.identity?.epoch === epoch) state.setApplied("ingress", this.#hold.served(revision, nowMs));
+    }
     if (this.#hold.holds(nowMs)) this.#wakeIn(BUSY_POLL_MS);
     else if (leavers) this.#wakeIn(LEAVER_POLL_MS);
   }

@@ -38,9 +38,11 @@ export interface EndpointChange {
 const LOG_ENTRIES_MAX = 20_000;
 /** What stands in the log for a change of the hosts; no endpoint id is empty. */
 const HOSTS_CHANGED = "";
+/** The same for a revision in which nothing visible changed; no endpoint id begins so. */
+const NOTHING_CHANGED = "\n";
 
 export class Catalog {
-  #revision = 1;
+  #revision: number;
   readonly #hosts = new Map<string, CatalogHost>();
   /** As reported, visible or not. */
   readonly #reported = new Map<string, Map<string, Endpoint>>();
@@ -51,9 +53,15 @@ export class Catalog {
   /** Ids in the order of their last changes; a revision each. */
   #log: { readonly revision: number; readonly id: string }[] = [];
   /** Revisions up to this one have left the log. */
-  #logStart = 1;
+  #logStart: number;
   #touched: Set<string> = new Set();
   readonly #listeners = new Set<(delta: CatalogDelta) => void>();
+
+  /** `firstRevision`: of the empty catalog. A server counts on from what earlier runs of it may have promised. */
+  constructor(firstRevision = 1) {
+    this.#revision = firstRevision;
+    this.#logStart = firstRevision;
+  }
 
   get revision(): number {
     return this.#revision;
@@ -95,11 +103,19 @@ export class Catalog {
     this.#commit();
   }
 
-  /** The whole set of instances whose endpoints are to be out; returns the first revision that has them out. */
+  /**
+   * The whole set of instances whose endpoints are to be out; returns the first revision that has them out. More of them
+   * make a new revision even if none was visible: their own hosts may serve what they have not reported yet, and only a
+   * revision that is sent after the news tells that they have it.
+   */
   setDraining(instances: Iterable<InstanceId>): number {
     const before = this.#draining;
     this.#draining = new Set(instances);
-    for (const id of this.#draining) if (!before.has(id)) this.#refreshAll(this.#byInstance.get(id));
+    for (const id of this.#draining) {
+      if (before.has(id)) continue;
+      this.#touched.add(NOTHING_CHANGED);
+      this.#refreshAll(this.#byInstance.get(id));
+    }
     for (const id of before) if (!this.#draining.has(id)) this.#refreshAll(this.#byInstance.get(id));
     this.#commit();
     return this.#revision;
@@ -225,7 +241,7 @@ export class Catalog {
   }
 
   #delta(ids: ReadonlySet<string>): CatalogDelta {
-    const endpointIds = [...ids].filter((id) => id !== HOSTS_CHANGED);
+    const endpointIds = [...ids].filter((id) => id !== HOSTS_CHANGED && id !== NOTHING_CHANGED);
     const upsert = sortedById(endpointIds.flatMap((id) => this.#visible.get(id) ?? []));
     const remove = endpointIds.filter((id) => !this.#visible.has(id)).toSorted();
     return { revision: this.#revision, upsert, remove, hosts: ids.has(HOSTS_CHANGED) ? this.hosts() : null };

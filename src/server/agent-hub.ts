@@ -52,6 +52,8 @@ export class AgentHub {
   readonly #endpointsOf = new Set<HostId>();
   #catalogComplete = false;
   #flushing = false;
+  /** Tasks under way that must be through before anything is sent. */
+  #holds = 0;
 
   constructor(deps: AgentHubDeps) {
     this.#deps = deps;
@@ -112,7 +114,7 @@ export class AgentHub {
   }
 
   async #hello(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<void> {
-    const { state, epoch, nowMs, log } = this.#deps;
+    const { state, epoch, nowMs, log, catalog } = this.#deps;
     const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
     if (wire === null) {
       throw new AppError(
@@ -128,9 +130,9 @@ export class AgentHub {
       conditions: [],
     });
     const address = isIpv4(hello.address) ? hello.address : host.address;
-    const next: Host = { ...host, address, resources: hello.resources, labels: hello.labels };
-    if (JSON.stringify(next) !== JSON.stringify(host))
-      await state.commit([{ kind: "put", key: keyOf.host(host.id), value: next }]);
+    const said = { address, resources: hello.resources, labels: hello.labels };
+    if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
+      await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));
     session.connection.send({
       type: "welcome",
       wire,
@@ -141,6 +143,8 @@ export class AgentHub {
       epoch,
     });
     session.ready = true;
+    // What a host served before it was down may be gone with a power cut: it counts again once its agent has looked.
+    if (this.#deps.isDown(host.id)) catalog.applyEndpoints(host.name, { reset: true, upsert: [], remove: [] });
     session.sendAssignments(this.#assignmentsOf(host.id), true);
     session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
     this.#deps.heard(host.id);
@@ -180,11 +184,28 @@ export class AgentHub {
     this.#deps.wake();
   }
 
-  /** True when every connected host serves catalog `revision` or later. */
+  /**
+   * True when every host that is not down serves catalog `revision` or later. One whose agent is away for a moment, or has
+   * not reported to this server yet, has a HAProxy that goes on with what it had.
+   */
   drainedBy(revision: number): boolean {
-    return [...this.#sessions.values()].every(
-      (session) => !session.ready || (this.observed.get(session.hostId)?.appliedRevision ?? 0) >= revision,
+    return [...this.#deps.state.hosts.keys()].every(
+      (id) => this.#deps.isDown(id) || (this.observed.get(id)?.appliedRevision ?? 0) >= revision,
     );
+  }
+
+  /**
+   * Sends nothing while `task` runs. A host must have the goals of its own instances no later than the catalog without
+   * them: else it confirms that catalog while it still serves them by its own knowledge.
+   */
+  async sendAfter(task: () => Promise<void>): Promise<void> {
+    this.#holds += 1;
+    try {
+      await task();
+    } finally {
+      this.#holds -= 1;
+      this.flush();
+    }
   }
 
   forgetStatus(id: InstanceId): void {
@@ -198,6 +219,7 @@ export class AgentHub {
     this.#flushing = true;
     queueMicrotask(() => {
       this.#flushing = false;
+      if (this.#holds > 0) return;
       for (const session of this.#sessions.values()) {
         if (!session.ready) continue;
         session.sendAssignments(this.#assignmentsOf(session.hostId), false);

@@ -31,7 +31,7 @@ const RESYNC_MS = 10_000;
 /** The server without its sockets: what the programs and the simulator run alike. */
 export class ClusterServer {
   readonly state: ClusterState;
-  readonly catalog = new Catalog();
+  readonly catalog: Catalog;
   readonly liveness = new Liveness();
   readonly channels = new ChannelTable();
   readonly hub: AgentHub;
@@ -51,6 +51,7 @@ export class ClusterServer {
     this.#deps = deps;
     this.state = state;
     this.startedAtMs = clock.nowMs();
+    this.catalog = catalogOf(state);
     const presenceOf = (id: HostId) => this.liveness.presenceOf(id);
     const wake = (): void => this.#changed();
     this.hub = new AgentHub({
@@ -151,4 +152,15 @@ export class ClusterServer {
   #tell(): void {
     for (const listener of this.#listeners) listener();
   }
+}
+
+/**
+ * Drains that an earlier run began go on in this one: the catalog never has their instances, and its revisions are all later
+ * than those that were noted with them, so that a host confirms them with the first catalog of this run that it serves.
+ */
+function catalogOf({ instances }: ClusterState): Catalog {
+  const leaving = [...instances.values()].filter(({ goal }) => goal !== "running");
+  const catalog = new Catalog(Math.max(0, ...leaving.map(({ drainRevision = 0 }) => drainRevision)) + 1);
+  catalog.setDraining(leaving.map(({ id }) => id));
+  return catalog;
 }

@@ -87,6 +87,20 @@ export class ClusterState {
     }
   }
 
+  /**
+   * Changes the record as it is in the store now: others change other fields of it at the same time, and neither may undo
+   * the other's. Null when there is no such record (any more).
+   */
+  async update<Value>(key: string, change: (value: Value) => Value): Promise<Value | null> {
+    for (;;) {
+      const entry = await this.store.get(key);
+      if (entry === null) return null;
+      const value = change(entry.value as Value);
+      const condition = { key, revision: entry.revision };
+      if ((await this.store.commit([{ kind: "put", key, value }], [condition])) !== null) return value;
+    }
+  }
+
   /** A kept version, null when there is none. */
   versionOf(id: AppId, version: Version): AppVersion | null {
     return this.#versions.get(id)?.get(version) ?? null;

@@ -51,9 +51,8 @@ export class HostMembers {
 
   async setCordoned(name: string, cordoned: boolean): Promise<Host> {
     const { state } = this.#deps.server;
-    const host = { ...this.byName(name), cordoned };
-    await state.commit([{ kind: "put", key: keyOf.host(host.id), value: host }]);
-    return host;
+    const { id } = this.byName(name);
+    return (await state.update<Host>(keyOf.host(id), (host) => ({ ...host, cordoned }))) ?? this.byName(name);
   }
 
   /** Ends a membership: its instances are forgotten and replaced elsewhere, its block is free again. */

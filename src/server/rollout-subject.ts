@@ -64,9 +64,11 @@ export class RolloutSubject implements Subject<RolloutInput, Batch> {
 
   async apply(batch: Batch): Promise<void> {
     const { state, hub, log } = this.#deps;
-    const drainRevision = this.#drain(batch);
-    const writes = batch.flatMap((action) => this.#writesOf(action, drainRevision));
-    await state.commit([...writes, ...this.#forgottenApps(batch)]);
+    await hub.sendAfter(async () => {
+      const drainRevision = this.#drain(batch);
+      const writes = batch.flatMap((action) => this.#writesOf(action, drainRevision));
+      await state.commit([...writes, ...this.#forgottenApps(batch)]);
+    });
     for (const action of batch) {
       if (action.kind === "forget-instance") hub.forgetStatus(action.id);
       log.debug("rollout", { action: action.kind, ...("id" in action ? { id: action.id } : {}) });

@@ -148,6 +148,11 @@ export class FakeEngine implements Engine {
     this.#exit(container, exitCode);
   }
 
+  /** What `listContainers` would give, at once and whether or not it answers: for those who look on. */
+  containersNow(): readonly Container[] {
+    return [...this.#containers.values()].map(view);
+  }
+
   toString(): string {
     const lines = [...this.#containers.values()].map(
       ({ spec, state, address, exitCode }) =>

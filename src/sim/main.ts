@@ -1,35 +1,74 @@
-/** `npm run sim -- --seed N --count N`: lives of simulated clusters, one a seed; the first that breaks a rule is told. */
+/**
+ * `npm run sim -- [--what rollout|cluster] [--seed N] [--count N] [--trace]`: lives of simulated clusters, one a seed; the
+ * first that breaks a rule is told. `rollout` is the scheduler with hosts of the simulator's own, `cluster` the whole
+ * product.
+ */
+import { simulateCluster } from "./cluster-sim.ts";
 import { simulateRollout } from "./rollout-sim.ts";
 
+interface Run {
+  readonly first: number;
+  readonly count: number;
+  readonly trace: boolean;
+}
+
+interface Life {
+  readonly broken: readonly string[];
+  readonly virtualMs: number;
+  readonly figures: Readonly<Record<string, number>>;
+}
+
+const SIMULATIONS = {
+  rollout: async (seed: number): Promise<Life> => {
+    const { broken, virtualMs, changes, faults, created, passes } = await simulateRollout(seed);
+    return { broken, virtualMs, figures: { changes, faults, "instances placed": created, passes } };
+  },
+  cluster: async (seed: number, trace: boolean): Promise<Life> => {
+    const options = trace ? { trace: (line: string) => console.log(line) } : {};
+    const { broken, virtualMs, changes, faults, starts, compared } = await simulateCluster(seed, options);
+    return { broken, virtualMs, figures: { changes, faults, "container starts": starts, comparisons: compared } };
+  },
+} as const;
+const COUNTS = { rollout: 200, cluster: 50 } as const;
+const USAGE = "Usage: npm run sim -- [--what rollout|cluster] [--seed N] [--count N] [--trace]";
+
+async function runAll(what: keyof typeof SIMULATIONS, { first, count, trace }: Run): Promise<boolean> {
+  const sums = new Map<string, number>();
+  let virtualMs = 0;
+  for (let seed = first; seed < first + count; seed += 1) {
+    const life = await SIMULATIONS[what](seed, trace);
+    if (life.broken.length > 0) {
+      console.log(`${what}: seed ${seed} broke a rule; again with: npm run sim -- --what ${what} --seed ${seed}`);
+      for (const each of life.broken) console.log(`  ${each}`);
+      return false;
+    }
+    virtualMs += life.virtualMs;
+    for (const [name, value] of Object.entries(life.figures)) sums.set(name, (sums.get(name) ?? 0) + value);
+  }
+  const figures = [...sums].map(([name, value]) => `${value} ${name}`).join(", ");
+  const hours = (virtualMs / 3_600_000).toFixed(1);
+  console.log(`${what}: ${count} seeds from ${first}: ${hours} virtual hours, ${figures}; every rule held`);
+  return true;
+}
+
 async function main(argv: readonly string[]): Promise<number> {
-  const option = (name: string, otherwise: number): number => {
+  const text = (name: string): string | undefined => {
     const at = argv.indexOf(`--${name}`);
-    return at < 0 ? otherwise : Number(argv[at + 1]);
+    return at < 0 ? undefined : argv[at + 1];
   };
-  const first = option("seed", 1);
-  const count = option("count", argv.includes("--seed") ? 1 : 200);
-  if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || count < 1) {
-    console.error("Usage: npm run sim -- [--seed N] [--count N]");
+  const what = text("what");
+  const names = (["rollout", "cluster"] as const).filter((each) => what === undefined || each === what);
+  const first = Number(text("seed") ?? 1);
+  const chosen = text("count") ?? (argv.includes("--seed") ? "1" : undefined);
+  const valid = names.length > 0 && Number.isSafeInteger(first) && (chosen === undefined || /^[1-9]\d*$/.test(chosen));
+  if (!valid) {
+    console.error(USAGE);
     return 2;
   }
-  const sums = { passes: 0, created: 0, changes: 0, faults: 0, hours: 0 };
-  for (let seed = first; seed < first + count; seed += 1) {
-    const report = await simulateRollout(seed);
-    if (report.broken.length > 0) {
-      console.log(`seed ${seed} broke a rule; again with: npm run sim -- --seed ${seed}`);
-      for (const each of report.broken) console.log(`  ${each}`);
-      return 1;
-    }
-    sums.passes += report.passes;
-    sums.created += report.created;
-    sums.changes += report.changes;
-    sums.faults += report.faults;
-    sums.hours += report.virtualMs / 3_600_000;
+  for (const name of names) {
+    const count = chosen === undefined ? COUNTS[name] : Number(chosen);
+    if (!(await runAll(name, { first, count, trace: argv.includes("--trace") }))) return 1;
   }
-  console.log(
-    `${count} seeds from ${first}: ${sums.hours.toFixed(1)} virtual hours, ${sums.changes} changes, ${sums.faults} faults, ` +
-      `${sums.created} instances placed in ${sums.passes} passes; every rule held`,
-  );
   return 0;
 }
 

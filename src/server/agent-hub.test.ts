@@ -1,0 +1,201 @@
+import { expect, test } from "bun:test";
+import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import type { Endpoint } from "../model/endpoint.ts";
+import type { Host } from "../model/host.ts";
+import type { HostId, InstanceId, ServiceName, Version } from "../model/ids.ts";
+import type { Instance } from "../model/instance.ts";
+import { parseIpv4 } from "../model/ip.ts";
+import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
+import { nodeDigest } from "../platform/digest/node-digest.ts";
+import type { AgentMessage, ServerMessage } from "../model/wire.ts";
+import { appSpec, recordingLog } from "../sim/agent-fixtures.ts";
+import { FakeStore } from "../sim/fake-store.ts";
+import { SeededRandom } from "../sim/seeded-random.ts";
+import { VirtualClock } from "../sim/virtual-clock.ts";
+import { ClusterServer } from "./cluster-server.ts";
+import { keyOf } from "./cluster-state.ts";
+import { HostMembers } from "./host-members.ts";
+
+const SPEC = appSpec({ instances: 1 });
+const VERSION = "2026-01-01T00:00:00.000Z" as Version;
+const APP = { version: VERSION, spec: SPEC, lastScalingAt: VERSION, lastConfigChangeAt: VERSION };
+const WEB = "web.instance-1" as InstanceId;
+
+function member(number: number): Host {
+  return {
+    id: `id${number}` as HostId,
+    name: `h${number}`,
+    address: parseIpv4(`192.0.2.${number}`),
+    credentialHash: "",
+    blocks: [`10.2.${number}.0/24`],
+    resources: { cpus: 4, memoryMiB: 4000, diskMiB: 4000 },
+    labels: {},
+    joinedAtMs: 0,
+    cordoned: false,
+  };
+}
+
+function instance(change: Partial<Instance> = {}): Instance {
+  const base = { id: WEB, appId: SPEC.id, version: VERSION, hostId: member(1).id, createdAtMs: 0 };
+  return { ...base, goal: "running", ...change };
+}
+
+const ENDPOINT: Endpoint = {
+  id: "h1:web:80",
+  service: "web" as ServiceName,
+  address: parseIpv4("10.2.1.2"),
+  port: 80,
+  protocol: "tcp",
+  tags: [],
+  meta: {},
+  host: "h1",
+  container: "web",
+  instanceId: WEB,
+  appId: SPEC.id,
+  health: "passing",
+};
+
+/** A server over a store with two members, whose agents are here. */
+class Fixture {
+  readonly clock = new VirtualClock();
+  readonly random = new SeededRandom(1);
+  store = new FakeStore({ clock: this.clock, random: this.random });
+
+  async startServer(records: readonly Instance[] = []): Promise<ClusterServer> {
+    const { clock, random, store } = this;
+    await clock.settle(
+      store.commit([
+        ...[member(1), member(2)].map((value) => ({ kind: "put", key: keyOf.host(value.id), value }) as const),
+        { kind: "put", key: keyOf.app(SPEC.id), value: APP },
+        { kind: "put", key: keyOf.version(SPEC.id, VERSION), value: APP },
+        ...records.map((value) => ({ kind: "put", key: keyOf.instance(value.id), value }) as const),
+      ]),
+    );
+    const deps = { store, clock, random, log: recordingLog(), initial: DEFAULT_SETTINGS };
+    return clock.settle(ClusterServer.open(deps));
+  }
+
+  /** An agent that has said hello; what it is sent is in `sent`. */
+  async connect(server: ClusterServer, number: number) {
+    const sent: ServerMessage[] = [];
+    const connection = { send: (message: ServerMessage) => void sent.push(message), close: () => undefined };
+    const session = server.hub.open(member(number).id, connection);
+    const say = (message: AgentMessage) => this.clock.settle(server.hub.receive(session, JSON.stringify(message)));
+    const { address, resources } = member(number);
+    await say({ type: "hello", wireMin: 1, wireMax: 1, agentVersion: "1", address, labels: {}, resources });
+    const serve = (appliedRevision: number) =>
+      say({ type: "heartbeat", appliedRevision, epoch: epochOf(sent), conditions: [] });
+    const report = (...upsert: readonly Endpoint[]) => say({ type: "endpoints", reset: true, upsert, remove: [] });
+    return { sent, serve, report, hear: () => this.clock.advance(1) };
+  }
+}
+
+function epochOf(sent: readonly ServerMessage[]): string {
+  return sent.flatMap((message) => (message.type === "welcome" ? [message.epoch] : []))[0] ?? "";
+}
+
+function typesOf(sent: readonly ServerMessage[]): readonly string[] {
+  return sent.map(({ type }) => type);
+}
+
+test("a drain that an earlier server began waits until hosts serve a catalog of this one", async () => {
+  const world = new Fixture();
+  const server = await world.startServer([instance({ goal: "draining", drainRevision: 40, drainSinceMs: 0 })]);
+  expect(server.hub.drainedBy(40)).toBe(false);
+  const [first, second] = [await world.connect(server, 1), await world.connect(server, 2)];
+  expect(server.hub.drainedBy(40)).toBe(false);
+  await first.report(ENDPOINT);
+  await second.report();
+  expect(server.catalog.list()).toEqual([]);
+  expect(server.catalog.revision).toBeGreaterThan(40);
+  await first.serve(server.catalog.revision);
+  expect(server.hub.drainedBy(40)).toBe(false);
+  await second.serve(server.catalog.revision);
+  expect(server.hub.drainedBy(40)).toBe(true);
+});
+
+test("drainedBy() waits for a host whose agent is away, and not for one that is down", async () => {
+  const world = new Fixture();
+  const server = await world.startServer();
+  const first = await world.connect(server, 1);
+  await first.serve(5);
+  expect(server.hub.drainedBy(5)).toBe(false);
+  for (let tick = 0; tick < 30; tick += 1) {
+    await first.serve(5);
+    server.liveness.tick(world.clock.nowMs());
+  }
+  expect(server.liveness.presenceOf(member(2).id).phase).toBe("down");
+  expect(server.hub.drainedBy(5)).toBe(true);
+});
+
+test("a host hears that its instance drains no later than it gets the catalog without it", async () => {
+  const world = new Fixture();
+  const server = await world.startServer([instance()]);
+  const [first, second] = [await world.connect(server, 1), await world.connect(server, 2)];
+  await first.report(ENDPOINT);
+  await second.report();
+  await first.hear();
+  first.sent.length = 0;
+  const action = { kind: "drain-instance", id: WEB, reason: "a test" } as const;
+  await world.clock.settle(server.rollout.apply([action]));
+  await first.hear();
+  expect(typesOf(first.sent)).toEqual(["assignments", "catalog"]);
+  expect(first.sent[1]).toMatchObject({ remove: [ENDPOINT.id] });
+});
+
+test("a drain of what no host has reported yet is confirmed by the catalog that follows it", async () => {
+  const world = new Fixture();
+  const server = await world.startServer([instance()]);
+  const [first, second] = [await world.connect(server, 1), await world.connect(server, 2)];
+  for (const each of [first, second]) {
+    await each.report();
+    await each.serve(server.catalog.revision);
+  }
+  await world.clock.settle(server.rollout.apply([{ kind: "drain-instance", id: WEB, reason: "a test" }]));
+  const { drainRevision = 0 } = server.state.instances.get(WEB) ?? {};
+  expect(server.hub.drainedBy(drainRevision)).toBe(false);
+  for (const each of [first, second]) await each.serve(drainRevision);
+  expect(server.hub.drainedBy(drainRevision)).toBe(true);
+});
+
+test("a host that was down serves nothing until its agent has reported again", async () => {
+  const world = new Fixture();
+  const server = await world.startServer([instance()]);
+  const first = await world.connect(server, 1);
+  await first.report(ENDPOINT);
+  expect(server.catalog.list()).toHaveLength(1);
+  const down = new AbortController();
+  const running = server.run(down.signal);
+  await world.clock.advance(4000);
+  expect(server.liveness.presenceOf(member(1).id).phase).toBe("down");
+  const again = await world.connect(server, 1);
+  expect(server.liveness.presenceOf(member(1).id).phase).toBe("up");
+  expect(server.catalog.list()).toEqual([]);
+  await again.report(ENDPOINT);
+  expect(server.catalog.list()).toHaveLength(1);
+  down.abort();
+  await world.clock.settle(running);
+});
+
+test("a cordon and an agent's hello at the same moment both count", async () => {
+  const world = new Fixture();
+  const server = await world.startServer();
+  const { clock, random } = world;
+  const members = new HostMembers({ server, clock, random, digest: nodeDigest, chooseBlock, checkRangeClash });
+  const session = server.hub.open(member(1).id, { send: () => undefined, close: () => undefined });
+  const resources = { cpus: 8, memoryMiB: 8000, diskMiB: 8000 };
+  const hello = {
+    type: "hello",
+    wireMin: 1,
+    wireMax: 1,
+    agentVersion: "1",
+    address: "192.0.2.9",
+    labels: {},
+    resources,
+  };
+  for (const cordoned of [true, false]) {
+    const both = [members.setCordoned("h1", cordoned), server.hub.receive(session, JSON.stringify(hello))];
+    await clock.settle(Promise.all(both));
+    expect(server.state.hostByName("h1")).toMatchObject({ cordoned, resources });
+  }
+});
