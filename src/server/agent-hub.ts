@@ -145,7 +145,7 @@ export class AgentHub {
     session.ready = true;
     // What a host served before it was down may be gone with a power cut: it counts again once its agent has looked.
     if (this.#deps.isDown(host.id)) catalog.applyEndpoints(host.name, { reset: true, upsert: [], remove: [] });
-    session.sendAssignments(this.#assignmentsOf(host.id), true);
+    this.#sendAssignments(session, true);
     session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
     this.#deps.heard(host.id);
     this.flush();
@@ -222,10 +222,18 @@ export class AgentHub {
       if (this.#holds > 0) return;
       for (const session of this.#sessions.values()) {
         if (!session.ready) continue;
-        session.sendAssignments(this.#assignmentsOf(session.hostId), false);
+        this.#sendAssignments(session, false);
         this.#sendCatalog(session);
       }
     });
+  }
+
+  /** A commit touches few of a thousand hosts: the others are not even looked at. */
+  #sendAssignments(session: AgentSession, reset: boolean): void {
+    const changes = this.#deps.state.instanceChanges(session.hostId);
+    if (!reset && changes === session.instanceChanges) return;
+    session.instanceChanges = changes;
+    session.sendAssignments(this.#assignmentsOf(session.hostId), reset);
   }
 
   #sendCatalog(session: AgentSession): void {

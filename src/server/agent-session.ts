@@ -15,6 +15,8 @@ export class AgentSession {
   readonly connection: AgentConnection;
   /** False until `hello` was answered: nothing but `welcome` may come first. */
   ready = false;
+  /** `ClusterState.instanceChanges` as of the last sending. */
+  instanceChanges = -1;
   /** Catalog revision that was sent last. */
   catalogRevision = 0;
   readonly #sent = new Map<InstanceId, Assignment>();

@@ -116,6 +116,11 @@ export class ClusterState {
     return [...(this.#versions.get(id)?.values() ?? [])].toSorted((a, b) => (a.version > b.version ? -1 : 1));
   }
 
+  /** How often the instances of a host have changed: who remembers the number knows whether to look again. */
+  instanceChanges(hostId: HostId): number {
+    return this.#instanceChanges.get(hostId) ?? 0;
+  }
+
   hostByName(name: string): Host | null {
     return [...this.hosts.values()].find((host) => host.name === name) ?? null;
   }
@@ -156,6 +161,9 @@ export class ClusterState {
 
   #absorbInstance(id: InstanceId, value: Instance | null): void {
     const before = this.instances.get(id);
+    for (const hostId of new Set([before?.hostId, value?.hostId])) {
+      if (hostId !== undefined) this.#instanceChanges.set(hostId, this.instanceChanges(hostId) + 1);
+    }
     if (before !== undefined) this.instancesByHost.get(before.hostId)?.delete(id);
     put(this.instances, id, value);
     if (value === null) return;
