@@ -35,6 +35,7 @@ export class ClusterState {
   readonly backoffs = new Map<AppId, BackoffState>();
   /** Stored instances by host, kept with `instances`. */
   readonly instancesByHost = new Map<HostId, Map<InstanceId, Instance>>();
+  readonly #instanceChanges = new Map<HostId, number>();
   readonly #versions = new Map<AppId, Map<Version, AppVersion>>();
   readonly store: Store;
   readonly #listeners = new Set<(writes: readonly StoreWrite[]) => void>();
