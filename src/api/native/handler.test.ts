@@ -63,6 +63,7 @@ class FakeServices implements NativeServices {
     credential: "c",
     block: `of ${request.name}`,
   });
+  readonly leave = async (hostId: HostId) => `name of ${hostId}`;
   readonly openSession = (token: string) => {
     if (token !== "secret") throw new AppError("denied", "Invalid username or password.", { details: { status: 401 } });
     return { value: "1.ab", maxAgeS: 60 };
@@ -261,6 +262,7 @@ test("what needs no token, and only that", async () => {
     "dns",
     "feed",
     "agent",
+    "leave",
     "join",
     "nothing",
     "info/x",
@@ -291,6 +293,15 @@ test("join: parsed, passed on; the right to join is asked for", async () => {
     422,
     { error: { code: "invalid", fields: [{ path: "/name" }, { path: "/address" }, { path: "/hostRanges(0)" }] } },
   ]);
+});
+
+test("leave: for the host that asks, and for nobody else", async () => {
+  const client = new Client();
+  expect((await client.send("POST", "/api/leave", {}))[0]).toBe(404);
+  client.principal = { kind: "host", hostId: "host-9" as HostId };
+  expect(await client.send("POST", "/api/leave", {})).toEqual([200, { left: "name of host-9" }]);
+  expect(client.actions).toEqual(["agent leave", "agent leave"]);
+  expect((await client.send("GET", "/api/leave"))[0]).toBe(405);
 });
 
 test("WebSockets are handed to the server with what they asked for", async () => {

@@ -49,14 +49,19 @@ export class LinuxHostNetwork implements HostNetwork {
       case "put-ruleset":
         await this.#runner.run(["nft", "-f", "-"], { stdin: action.text });
         return;
+      case "delete-ruleset":
+        // Declared first, since deleting a table that is not there fails.
+        await this.#runner.run(["nft", "-f", "-"], {
+          stdin: `table ${TABLE.join(" ")}\ndelete table ${TABLE.join(" ")}\n`,
+        });
+        return;
       case "set-sysctl":
         await this.#runner.run(["sysctl", "-q", "-w", `${action.key}=${action.value}`]);
         return;
       case "allow-range":
         return this.#allowRange(action.range);
       case "remove-allow-range":
-        await this.#runner.run(["iptables", "-w", "-D", ...allowRule(action.range)]);
-        return;
+        return this.#removeAllowRange(action.range);
       case "put-tunnel-peer":
         return this.#putTunnelPeer(action.device, action.peer);
       case "delete-tunnel-peer":
@@ -152,6 +157,11 @@ export class LinuxHostNetwork implements HostNetwork {
     await this.#runner.run(["iptables", "-w", "-I", ...allowRule(range)]);
   }
 
+  async #removeAllowRange(range: string): Promise<void> {
+    const check = await this.#runner.run(["iptables", "-w", "-C", ...allowRule(range)], { okCodes: [0, 1, 2] });
+    if (check.code === 0) await this.#runner.run(["iptables", "-w", "-D", ...allowRule(range)]);
+  }
+
   async #putTunnelPeer(device: string, peer: TunnelPeer): Promise<void> {
     const { mac, underlay } = peer;
     await this.#runner.run(["bridge", "fdb", "replace", mac, "dev", device, "dst", underlay, "self", "permanent"]);
@@ -201,6 +211,7 @@ type IpAction = Exclude<
   {
     kind:
       | "put-ruleset"
+      | "delete-ruleset"
       | "set-sysctl"
       | "allow-range"
       | "remove-allow-range"

@@ -63,8 +63,11 @@ export type NetworkAction =
   | { readonly kind: "set-sysctl"; readonly key: string; readonly value: string }
   /** Replaces our whole nftables table in one transaction. */
   | { readonly kind: "put-ruleset"; readonly text: string }
+  /** Not there is fine. */
+  | { readonly kind: "delete-ruleset" }
   /** Makes the engine's own filter rules let the range through (DOCKER-USER). `unavailable` until the engine made its chain. */
   | { readonly kind: "allow-range"; readonly range: string }
+  /** Not there is fine. */
   | { readonly kind: "remove-allow-range"; readonly range: string };
 
 export interface NetworkState {
