@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
 import { downLab } from "../../src/lab/down-lab.ts";
@@ -31,6 +31,8 @@ const ENDPOINTS = z.array(
 );
 let world: TourWorld;
 
+setDefaultTimeout(LAB_TIMEOUT_MS);
+
 beforeAll(async () => {
   world = await clusterUp(name, 3);
   const constraints = [["hostname", "UNIQUE"]];
@@ -40,8 +42,8 @@ beforeAll(async () => {
   ]);
   await world.dnsFollows(NAME, addresses(instances));
   for (const host of world.lab.hosts) await leadsTo(host, 200);
-}, LAB_TIMEOUT_MS);
-afterAll(() => downLab(name), LAB_TIMEOUT_MS);
+});
+afterAll(() => downLab(name));
 
 function addresses(instances: readonly { readonly address: string }[]): readonly string[] {
   return instances.map((instance) => instance.address);
@@ -64,159 +66,146 @@ async function catalogOf(service: string): Promise<readonly string[]> {
   return endpoints.flatMap((each) => (each.health === "passing" ? [each.address] : [])).toSorted();
 }
 
-test(
-  "without a server everything goes on, what dies is restarted in place, and DNS and ingress follow local health",
-  async () => {
-    const { lab } = world;
-    const before = await allRuns(lab);
-    const instances = await world.settled("web", 3);
-    const local = instances.find((instance) => instance.host === "h2");
-    if (local === undefined) throw new Error("One instance is on h2");
-    expect(await endDaemonOf(name, SERVER, "apollo", "SIGKILL")).toBe(1);
+test("without a server everything goes on, what dies is restarted in place, and DNS and ingress follow local health", async () => {
+  const { lab } = world;
+  const before = await allRuns(lab);
+  const instances = await world.settled("web", 3);
+  const local = instances.find((instance) => instance.host === "h2");
+  if (local === undefined) throw new Error("One instance is on h2");
+  expect(await endDaemonOf(name, SERVER, "apollo", "SIGKILL")).toBe(1);
 
-    for (const host of lab.hosts) {
-      expect(addressesOf(await world.dig(host, NAME, "A")).toSorted()).toEqual(addresses(instances).toSorted());
-      expect(await ingressStatuses(world, host, OUTSIDE, 3)).toEqual([200, 200, 200]);
-    }
-    expect(await allRuns(lab)).toEqual(before);
+  for (const host of lab.hosts) {
+    expect(addressesOf(await world.dig(host, NAME, "A")).toSorted()).toEqual(addresses(instances).toSorted());
+    expect(await ingressStatuses(world, host, OUTSIDE, 3)).toEqual([200, 200, 200]);
+  }
+  expect(await allRuns(lab)).toEqual(before);
 
-    const victim = before.find((run) => run.instance === local.id);
-    if (victim === undefined) throw new Error("The instance has a container");
-    await lab.mustExec("h2", ["docker", "kill", victim.container]);
-    const back = await timed(() =>
-      eventually("the killed container to run again", async () => {
-        const run = (await runsOn(lab, "h2")).find((each) => each.container === victim.container);
-        return run !== undefined && run.startedAt !== victim.startedAt && run.address === victim.address;
-      }),
-    );
-    console.log(`restarted in place without a server after ${back.ms} ms`);
-    await eventually("h2 to answer with its restarted instance", async () =>
-      addressesOf(await world.dig("h2", NAME, "A")).includes(local.address),
-    );
+  const victim = before.find((run) => run.instance === local.id);
+  if (victim === undefined) throw new Error("The instance has a container");
+  await lab.mustExec("h2", ["docker", "kill", victim.container]);
+  const back = await timed(() =>
+    eventually("the killed container to run again", async () => {
+      const run = (await runsOn(lab, "h2")).find((each) => each.container === victim.container);
+      return run !== undefined && run.startedAt !== victim.startedAt && run.address === victim.address;
+    }),
+  );
+  console.log(`restarted in place without a server after ${back.ms} ms`);
+  await eventually("h2 to answer with its restarted instance", async () =>
+    addressesOf(await world.dig("h2", NAME, "A")).includes(local.address),
+  );
 
-    const page = ["docker", "exec", victim.container, "busybox"];
-    await lab.mustExec("h2", [...page, "mv", "/www/index.html", "/www/away"]);
-    await eventually("h2 to leave its sick instance out", async () => {
-      const answered = addressesOf(await world.dig("h2", NAME, "A"));
-      return answered.length === 2 && !answered.includes(local.address);
+  const page = ["docker", "exec", victim.container, "busybox"];
+  await lab.mustExec("h2", [...page, "mv", "/www/index.html", "/www/away"]);
+  await eventually("h2 to leave its sick instance out", async () => {
+    const answered = addressesOf(await world.dig("h2", NAME, "A"));
+    return answered.length === 2 && !answered.includes(local.address);
+  });
+  // A sick instance answers 404: were it still led to, one of these would.
+  await eventually("HAProxy of h2 to leave it out", async () =>
+    (await ingressStatuses(world, "h2", OUTSIDE, 6)).every((status) => status === 200),
+  );
+  await lab.mustExec("h2", [...page, "mv", "/www/away", "/www/index.html"]);
+  await eventually("h2 to take it back", async () => addressesOf(await world.dig("h2", NAME, "A")).length === 3);
+
+  const runs = await allRuns(lab);
+  expect(runs.map((run) => run.container)).toEqual(before.map((run) => run.container));
+  const loop = new DnsLoop(world, lab.hosts, NAME);
+  try {
+    await startDaemonOf(name, SERVER);
+    for (const host of lab.hosts)
+      await eventually(`${host} to be up`, async () => (await hostPhase(world, host)) === "up");
+    await eventually("the catalog to be complete", async () => {
+      return JSON.stringify(await catalogOf("web")) === JSON.stringify(addresses(instances).toSorted());
     });
-    // A sick instance answers 404: were it still led to, one of these would.
-    await eventually("HAProxy of h2 to leave it out", async () =>
-      (await ingressStatuses(world, "h2", OUTSIDE, 6)).every((status) => status === 200),
-    );
-    await lab.mustExec("h2", [...page, "mv", "/www/away", "/www/index.html"]);
-    await eventually("h2 to take it back", async () => addressesOf(await world.dig("h2", NAME, "A")).length === 3);
+    await world.settled("web", 3);
+    await world.dnsFollows(NAME, addresses(instances));
+  } finally {
+    await loop.stop();
+  }
+  expect(loop.failures).toEqual([]);
+  expect(loop.answers).toBeGreaterThan(20);
+  expect(await allRuns(lab)).toEqual(runs);
+});
 
-    const runs = await allRuns(lab);
-    expect(runs.map((run) => run.container)).toEqual(before.map((run) => run.container));
-    const loop = new DnsLoop(world, lab.hosts, NAME);
-    try {
-      await startDaemonOf(name, SERVER);
-      for (const host of lab.hosts)
-        await eventually(`${host} to be up`, async () => (await hostPhase(world, host)) === "up");
-      await eventually("the catalog to be complete", async () => {
-        return JSON.stringify(await catalogOf("web")) === JSON.stringify(addresses(instances).toSorted());
-      });
-      await world.settled("web", 3);
-      await world.dnsFollows(NAME, addresses(instances));
-    } finally {
-      await loop.stop();
-    }
-    expect(loop.failures).toEqual([]);
-    expect(loop.answers).toBeGreaterThan(20);
-    expect(await allRuns(lab)).toEqual(runs);
-  },
-  LAB_TIMEOUT_MS,
-);
-
-test(
-  "an agent that is killed and started again fails no request and restarts nothing, HAProxy included",
-  async () => {
-    const { lab } = world;
-    const runs = await allRuns(lab);
-    const proxies = haproxyPids("h1");
-    expect(proxies.length).toBe(1);
-    const url = `http://${lab.node("h1").address}/`;
-    const load = new LoadClient(name, "h3", { url, hostHeader: OUTSIDE, ratePerS: 40 });
-    await load.start();
-    try {
-      for (let round = 0; round < 2; round += 1) {
-        expect(await endDaemonOf(name, "h1", "apollo", "SIGKILL")).toBe(1);
-        const told = load.result().requests;
-        await eventually("requests without an agent", async () => load.result().requests > told + 20);
-        await startDaemonOf(name, "h1");
-        await eventually("h1 to answer names again", async () => {
-          return addressesOf(await world.dig("h1", NAME, "A", ["@127.0.0.1", "-p", "8600"])).length === 3;
-        });
-        await eventually("h1 to be up", async () => (await hostPhase(world, "h1")) === "up");
-      }
+test("an agent that is killed and started again fails no request and restarts nothing, HAProxy included", async () => {
+  const { lab } = world;
+  const runs = await allRuns(lab);
+  const proxies = haproxyPids("h1");
+  expect(proxies.length).toBe(1);
+  const url = `http://${lab.node("h1").address}/`;
+  const load = new LoadClient(name, "h3", { url, hostHeader: OUTSIDE, ratePerS: 40 });
+  await load.start();
+  try {
+    for (let round = 0; round < 2; round += 1) {
+      expect(await endDaemonOf(name, "h1", "apollo", "SIGKILL")).toBe(1);
       const told = load.result().requests;
-      await eventually("requests with the new agent", async () => load.result().requests > told + 80);
-    } finally {
-      await load.stop();
+      await eventually("requests without an agent", async () => load.result().requests > told + 20);
+      await startDaemonOf(name, "h1");
+      await eventually("h1 to answer names again", async () => {
+        return addressesOf(await world.dig("h1", NAME, "A", ["@127.0.0.1", "-p", "8600"])).length === 3;
+      });
+      await eventually("h1 to be up", async () => (await hostPhase(world, "h1")) === "up");
     }
-    const result = load.result();
-    console.log(`${result.requests} requests, slowest ${Math.round(result.slowestMs)} ms`);
-    expect(result.failures).toEqual([]);
-    expect(haproxyPids("h1")).toEqual(proxies);
-    expect(await allRuns(lab)).toEqual(runs);
-  },
-  LAB_TIMEOUT_MS,
-);
+    const told = load.result().requests;
+    await eventually("requests with the new agent", async () => load.result().requests > told + 80);
+  } finally {
+    await load.stop();
+  }
+  const result = load.result();
+  console.log(`${result.requests} requests, slowest ${Math.round(result.slowestMs)} ms`);
+  expect(result.failures).toEqual([]);
+  expect(haproxyPids("h1")).toEqual(proxies);
+  expect(await allRuns(lab)).toEqual(runs);
+});
 
-test(
-  "a host without power leaves DNS and ingress, is replaced, and comes back without a token",
-  async () => {
-    const { lab } = world;
-    // Without the rule that keeps instances apart, a replacement has somewhere to go.
-    const free = await deploy(world, webApp("free", { instances: 3 }));
-    expect(new Set(free.map((instance) => instance.host)).size).toBe(3);
-    const pinned = (await world.settled("pinned", 1))[0];
-    const lost = (await world.settled("web", 3)).find((instance) => instance.host === "h2");
-    if (lost === undefined || pinned === undefined) throw new Error("h2 has an instance of each");
-    const others = ["h1", "h3"];
-    await stopHost(name, "h2");
-    const out = await timed(() =>
-      Promise.all(
-        others.map((host) =>
-          eventually(`${host} to leave the dead instance out`, async () => {
-            return !addressesOf(await world.dig(host, NAME, "A")).includes(lost.address);
-          }),
-        ),
+test("a host without power leaves DNS and ingress, is replaced, and comes back without a token", async () => {
+  const { lab } = world;
+  // Without the rule that keeps instances apart, a replacement has somewhere to go.
+  const free = await deploy(world, webApp("free", { instances: 3 }));
+  expect(new Set(free.map((instance) => instance.host)).size).toBe(3);
+  const pinned = (await world.settled("pinned", 1))[0];
+  const lost = (await world.settled("web", 3)).find((instance) => instance.host === "h2");
+  if (lost === undefined || pinned === undefined) throw new Error("h2 has an instance of each");
+  const others = ["h1", "h3"];
+  await stopHost(name, "h2");
+  const out = await timed(() =>
+    Promise.all(
+      others.map((host) =>
+        eventually(`${host} to leave the dead instance out`, async () => {
+          return !addressesOf(await world.dig(host, NAME, "A")).includes(lost.address);
+        }),
       ),
-    );
-    for (const host of others) await leadsTo(host, 200);
-    const replaced = await timed(() =>
-      eventually(
-        "the instance of free on h2 to be replaced",
-        async () => {
-          return (
-            (await world.instances("free")).filter((each) => each.host !== "h2" && each.health === "healthy").length ===
-            3
-          );
-        },
-        40_000,
-      ),
-    );
-    console.log(`out of DNS after ${out.ms} ms, replaced ${replaced.ms} ms later`);
+    ),
+  );
+  for (const host of others) await leadsTo(host, 200);
+  const replaced = await timed(() =>
+    eventually(
+      "the instance of free on h2 to be replaced",
+      async () => {
+        return (
+          (await world.instances("free")).filter((each) => each.host !== "h2" && each.health === "healthy").length === 3
+        );
+      },
+      40_000,
+    ),
+  );
+  console.log(`out of DNS after ${out.ms} ms, replaced ${replaced.ms} ms later`);
 
-    await startHost(name, "h2");
-    await eventually("h2 to be up again", async () => (await hostPhase(world, "h2")) === "up", 40_000);
-    await world.settled("free", 3);
-    const [again] = await world.settled("pinned", 1);
-    expect(again?.id).toBe(pinned.id);
-    expect(again?.address).toBe(pinned.address);
-    const web = await world.settled("web", 3);
-    expect(web.find((instance) => instance.host === "h2")?.address).toBe(lost.address);
-    await world.dnsFollows(NAME, addresses(web));
-    const wanted = [...web, ...(await world.settled("free", 3)), again].flatMap((each) =>
-      each?.host === "h2" ? [each.id] : [],
-    );
-    await eventually("surplus on h2 to be stopped", async () => {
-      const runs = await runsOn(lab, "h2");
-      return JSON.stringify(runs.map((run) => run.instance).toSorted()) === JSON.stringify(wanted.toSorted());
-    });
-    await leadsTo("h2", 200);
-  },
-  LAB_TIMEOUT_MS,
-);
+  await startHost(name, "h2");
+  await eventually("h2 to be up again", async () => (await hostPhase(world, "h2")) === "up", 40_000);
+  await world.settled("free", 3);
+  const [again] = await world.settled("pinned", 1);
+  expect(again?.id).toBe(pinned.id);
+  expect(again?.address).toBe(pinned.address);
+  const web = await world.settled("web", 3);
+  expect(web.find((instance) => instance.host === "h2")?.address).toBe(lost.address);
+  await world.dnsFollows(NAME, addresses(web));
+  const wanted = [...web, ...(await world.settled("free", 3)), again].flatMap((each) =>
+    each?.host === "h2" ? [each.id] : [],
+  );
+  await eventually("surplus on h2 to be stopped", async () => {
+    const runs = await runsOn(lab, "h2");
+    return JSON.stringify(runs.map((run) => run.instance).toSorted()) === JSON.stringify(wanted.toSorted());
+  });
+  await leadsTo("h2", 200);
+});
