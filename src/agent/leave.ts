@@ -77,7 +77,8 @@ interface Found {
 function assertFree({ containers: stop }: LeaveWish, { containers, own, networks }: Found): void {
   const running = own.filter((container) => container.state !== "exited" && container.state !== "dead");
   if (running.length > 0 && !stop) {
-    throw new AppError("conflict", `Cannot leave the cluster: ${running.length} instances run on this host`, {
+    const what = running.length === 1 ? "an instance runs" : `${running.length} instances run`;
+    throw new AppError("conflict", `Cannot leave the cluster: ${what} on this host`, {
       hint: 'Run "apollo agent leave --containers": they are stopped here and replaced on other hosts',
     });
   }

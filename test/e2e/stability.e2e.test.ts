@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
 import { downLab } from "../../src/lab/down-lab.ts";
+import { startEngine } from "../../src/lab/engine.ts";
 import { endDaemonOf, startDaemonOf, startHost, stopHost } from "../../src/lab/lab-control.ts";
 import { processOf } from "../../src/lab/lab-state.ts";
 import { LoadClient } from "../../src/lab/load-client.ts";
@@ -156,6 +157,80 @@ test("an agent that is killed and started again fails no request and restarts no
   expect(result.failures).toEqual([]);
   expect(haproxyPids("h1")).toEqual(proxies);
   expect(await allRuns(lab)).toEqual(runs);
+});
+
+test("an agent that is away for long is taken for a dead host, and no request fails when it is, nor when it is back", async () => {
+  const { lab } = world;
+  const free = await deploy(world, webApp("free", { instances: 3 }));
+  expect(new Set(free.map((instance) => instance.host)).size).toBe(3);
+  const loads = ["h1", "h3"].map((host) => {
+    const url = `http://${lab.node(host).address}/`;
+    return new LoadClient(name, "h2", { url, hostHeader: "free.example.com", ratePerS: 25 });
+  });
+  for (const host of lab.hosts) {
+    await eventually(`free behind HAProxy of ${host}`, async () =>
+      (await ingressStatuses(world, host, "free.example.com", 3)).every((each) => each === 200),
+    );
+  }
+  await Promise.all(loads.map((load) => load.start()));
+  try {
+    expect(await endDaemonOf(name, "h1", "apollo", "SIGKILL")).toBe(1);
+    await eventually("h1 to be down", async () => (await hostPhase(world, "h1")) === "down");
+    await eventually("its instance to be replaced", async () => {
+      const there = (await world.instances("free")).filter((each) => each.host !== "h1" && each.health === "healthy");
+      return there.length === 3;
+    });
+    await startDaemonOf(name, "h1");
+    await eventually("h1 to be up", async () => (await hostPhase(world, "h1")) === "up");
+    await world.dnsFollows("free.service.consul", addresses(await world.settled("free", 3)));
+  } finally {
+    await Promise.all(loads.map((load) => load.stop()));
+  }
+  for (const load of loads) expect(load.result().failures).toEqual([]);
+  const { status } = await world.client.request("DELETE", "/v2/apps/free");
+  expect(status).toBe(200);
+  await eventually("free to be gone", async () => (await world.instances("free")).length === 0);
+});
+
+test("a host that reboots while there is no server comes back by itself, and so does HAProxy when it is killed", async () => {
+  const { lab } = world;
+  const before = await world.settled("web", 3);
+  const local = before.find((instance) => instance.host === "h2");
+  if (local === undefined) throw new Error("One instance is on h2");
+  expect(await endDaemonOf(name, SERVER, "apollo", "SIGKILL")).toBe(1);
+  await stopHost(name, "h2");
+  await startHost(name, "h2");
+  await eventually("h2 to answer with all of them", async () => {
+    const found = addressesOf(await world.dig("h2", NAME, "A")).toSorted();
+    return found.join(" ") === addresses(before).toSorted().join(" ");
+  });
+  await leadsTo("h2", 200);
+  for (const host of ["h1", "h3"]) {
+    expect(await lab.mustExec(host, ["curl", "-s", "-m", "5", `http://${local.address}/`])).toBe("ok\n");
+  }
+  expect(await endDaemonOf(name, "h2", "haproxy", "SIGKILL")).toBe(1);
+  await leadsTo("h2", 200);
+  const runs = await allRuns(lab);
+  await startDaemonOf(name, SERVER);
+  for (const host of lab.hosts)
+    await eventually(`${host} to be up`, async () => (await hostPhase(world, host)) === "up");
+  expect(addresses(await world.settled("web", 3)).toSorted()).toEqual(addresses(before).toSorted());
+  expect(await allRuns(lab)).toEqual(runs);
+});
+
+test("an engine that restarts has its instances running again, with the agent's connection to it", async () => {
+  const { lab } = world;
+  await endDaemonOf(name, "h2", "dockerd", "SIGTERM");
+  await startEngine(name, "h2", { config: {} });
+  const [pinned] = await world.settled("pinned", 1);
+  const web = await world.settled("web", 3);
+  await world.dnsFollows(NAME, addresses(web));
+  await leadsTo("h2", 200);
+  const ids = [...web, pinned].flatMap((each) => (each?.host === "h2" ? [each.id] : [])).toSorted();
+  await eventually("nothing else to run there", async () => {
+    const runs = await runsOn(lab, "h2");
+    return JSON.stringify(runs.map((run) => run.instance).toSorted()) === JSON.stringify(ids);
+  });
 });
 
 test("a host without power leaves DNS and ingress, is replaced, and comes back without a token", async () => {

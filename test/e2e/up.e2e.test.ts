@@ -5,7 +5,7 @@ import { addressesOf } from "../../src/lab/dig.ts";
 import { downLab } from "../../src/lab/down-lab.ts";
 import { startForward } from "../../src/lab/forward.ts";
 import { publishWebImage } from "../../src/lab/images.ts";
-import { endDaemonOf } from "../../src/lab/lab-control.ts";
+import { endDaemonOf, startHost, stopHost } from "../../src/lab/lab-control.ts";
 import { processOf } from "../../src/lab/lab-state.ts";
 import { upLab } from "../../src/lab/lab.ts";
 import { readInNode, startDaemon, writeInNode } from "../../src/lab/node-command.ts";
@@ -25,6 +25,7 @@ import {
   testLabName,
   webApp,
 } from "./cluster.fixture.ts";
+import type { Run } from "./cluster.fixture.ts";
 
 const name = testLabName("up");
 const HOST = "h1";
@@ -57,7 +58,7 @@ function up(host: string): Promise<true> {
 }
 
 /** What a restart must not change. */
-async function durableState(): Promise<unknown> {
+async function durableState(): Promise<{ readonly runs: readonly Run[] } & Readonly<Record<string, unknown>>> {
   const { client } = world;
   const versions = z.object({ versions: z.array(z.string()) });
   const hosts = z.array(z.object({ id: z.string(), name: z.string(), blocks: z.array(z.string()) }));
@@ -119,6 +120,46 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
     expect(await durableState()).toEqual(before);
   });
 }
+
+test("apollo up comes back from a power cut with every app, instance and address", async () => {
+  const { lab } = world;
+  const before = await durableState();
+  await stopHost(name, HOST);
+  await startHost(name, HOST);
+  await startDaemon(name, HOST, { log: "apollo", argv: UP });
+  await eventually("an answer", async () => (await world.client.request("GET", "/api/info")).status === 200);
+  await up(HOST);
+  await namesWork();
+  const { runs: old, ...rest } = before;
+  const { runs, ...now } = await durableState();
+  expect(now).toEqual(rest);
+  const where = (list: readonly Run[]): unknown => list.map(({ instance, address }) => ({ instance, address }));
+  expect(where(runs)).toEqual(where(old));
+});
+
+test("a join that cannot be says why: another cluster's token, a taken name, no token, a second agent", async () => {
+  const { lab } = world;
+  const server = `https://${lab.node(HOST).address}:8443`;
+  const token = (await lab.mustExec(HOST, ["apollo", "host", "token"])).trim();
+  const join = async (argv: readonly string[]): Promise<readonly [number, string]> => {
+    const { code, stderr } = await lab.exec("h2", ["apollo", "agent", "--data-dir", "/var/lib/apollo", ...argv]);
+    return [code, stderr];
+  };
+  const [version = "", fingerprint = "", secret = ""] = token.split(".");
+  const foreign = [version, [...fingerprint].toReversed().join(""), secret].join(".");
+  expect(await join(["--server", server, "--token", foreign])).toEqual([6, expect.stringContaining("not the one")]);
+  const stale = [version, fingerprint, [...secret].toReversed().join("")].join(".");
+  expect((await join(["--server", server, "--token", stale]))[0]).toBe(6);
+  expect(await join(["--server", server, "--token", token, "--name", HOST])).toEqual([
+    4,
+    expect.stringContaining("another host has that name"),
+  ]);
+  expect(await join([])).toEqual([2, expect.stringContaining("has not joined")]);
+  const second = await lab.exec(HOST, ["apollo", "agent"]);
+  expect([second.code, second.stderr]).toEqual([4, expect.stringContaining("one runs on this machine")]);
+  const port = await lab.exec(HOST, ["apollo", "server", "--data-dir", "/tmp/other"]);
+  expect([port.code, port.stderr]).toEqual([4, expect.stringContaining("8443")]);
+});
 
 test("a second host joins apollo up with its token, and is used", async () => {
   const { lab } = world;
