@@ -55,7 +55,7 @@ export async function startDaemonOf(lab: string, host: string): Promise<void> {
 
 /**
  * Ends one of a node's own programs, waiting until it is gone: `apollo` (server or agent), `dockerd`, `haproxy`.
- * @returns how many processes got the signal.
+ * @returns how many processes got the signal; a program that is about to start another is two of its name for a moment.
  */
 export async function endDaemonOf(lab: string, host: string, program: string, signal: NodeJS.Signals): Promise<number> {
   const init = processOf(lab, host);

@@ -110,7 +110,7 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
   test(`apollo up that ended by ${signal} and starts again has lost nothing and restarts no container`, async () => {
     const { lab } = world;
     const before = await durableState();
-    expect(await endDaemonOf(name, HOST, "apollo", signal)).toBe(1);
+    expect(await endDaemonOf(name, HOST, "apollo", signal)).toBeGreaterThan(0);
     const curl = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-m", "5", "-H", "Host: first.example.com"];
     expect(await lab.mustExec(HOST, [...curl, `http://${lab.node(HOST).address}/`])).toBe("200");
     await startDaemon(name, HOST, { log: "apollo", argv: UP });
