@@ -25,9 +25,9 @@ export interface LeaveWorld {
   readonly resolver: Pick<HostResolver, "restore">;
   readonly server: Pick<JoinClient, "post">;
   /** Deletes what the agent keeps on disk, the membership last. */
-  forget(): Promise<void>;
+  readonly forget: () => Promise<void>;
   /** One line for a person about what was done. */
-  say(line: string): void;
+  readonly say: (line: string) => void;
 }
 
 export interface LeaveWish {

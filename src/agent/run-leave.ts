@@ -24,10 +24,14 @@ export interface LeaveFlags extends Pick<AgentFlags, "dataDir"> {
 }
 
 /** `apollo agent leave` on a real machine. `say` gets a line for each thing done. */
-export async function leaveHost(flags: LeaveFlags, say: (line: string) => void): Promise<void> {
+export async function leaveHost(
+  flags: LeaveFlags,
+  environment: Readonly<Record<string, string | undefined>>,
+  say: (line: string) => void,
+): Promise<void> {
   const machine = { hostName: "host", address: null };
   // The address plays no part here, and a machine without a default route may leave as well.
-  const { dataDir, dockerSocket } = parseAgentConfig({ ...flags, address: "0.0.0.0" }, process.env, machine);
+  const { dataDir, dockerSocket } = parseAgentConfig({ ...flags, address: "0.0.0.0" }, environment, machine);
   const membershipFile = diskFile(join(dataDir, "agent.json"));
   const membership = await readMembership(membershipFile);
   if (membership === null) {

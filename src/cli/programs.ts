@@ -54,7 +54,11 @@ export interface ProgramEntries {
   readonly runServer: (flags: ServerFlags, signal: AbortSignal) => Promise<void>;
   readonly runAgent: (flags: AgentFlags, signal: AbortSignal) => Promise<void>;
   /** Takes all that the agent made off this machine; `say` gets a line for each thing done. */
-  readonly leaveHost: (flags: LeaveFlags, say: (line: string) => void) => Promise<void>;
+  readonly leaveHost: (
+    flags: LeaveFlags,
+    environment: Readonly<Record<string, string | undefined>>,
+    say: (line: string) => void,
+  ) => Promise<void>;
   readonly runUp: (flags: UpFlags, signal: AbortSignal) => Promise<void>;
   /** The rest of the command line after `apollo lab`; resolves with the exit code. */
   readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
@@ -65,7 +69,8 @@ export interface ProgramEntries {
 export const programs: ProgramEntries = {
   runServer: async (flags, signal) => (await import("../server/main.ts")).runServer(flags, signal, VERSION),
   runAgent: async (flags, signal) => (await import("../agent/run-agent.ts")).runHostAgent(flags, signal, VERSION),
-  leaveHost: async (flags, say) => (await import("../agent/run-leave.ts")).leaveHost(flags, say),
+  leaveHost: async (flags, environment, say) =>
+    (await import("../agent/run-leave.ts")).leaveHost(flags, environment, say),
   runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
   runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
   runDemo: async (flags, signal) => {

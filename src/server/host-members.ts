@@ -25,6 +25,10 @@ export interface HostMembersDeps {
   readonly checkRangeClash: CheckRangeClash;
 }
 
+/** A host that leaves waits so long for the others to know; requests that take longer are cut off. */
+const DRAIN_MS_MAX = 5000;
+const DRAIN_POLL_MS = 20;
+
 /** What is done to the list of members: join, cordon, remove. */
 export class HostMembers {
   readonly #deps: HostMembersDeps;
@@ -69,11 +73,18 @@ export class HostMembers {
     await this.#forget(host);
   }
 
-  /** The host itself says that it goes: nobody needs to confirm it. Returns its name. */
+  /**
+   * The host itself says that it goes: nobody needs to confirm it. Returns its name, once no other host leads anyone to its
+   * instances: what is answered here may be stopped there.
+   */
   async leave(id: HostId): Promise<string> {
-    const host = this.#deps.server.state.hosts.get(id);
+    const { server, clock } = this.#deps;
+    const host = server.state.hosts.get(id);
     if (host === undefined) throw new AppError("not-found", `Cannot find host "${id}"`);
     await this.#forget(host);
+    const { revision } = server.catalog;
+    const deadlineMs = clock.monotonicMs() + DRAIN_MS_MAX;
+    while (!server.hub.drainedBy(revision) && clock.monotonicMs() < deadlineMs) await clock.sleep(DRAIN_POLL_MS);
     return host.name;
   }
 

@@ -81,7 +81,7 @@ async function namesWork(): Promise<void> {
       return found.join(" ") === instances.map((each) => each.address).join(" ");
     });
     await eventually(`${app} behind HAProxy of ${HOST}`, async () =>
-      (await ingressStatuses(world, HOST, `${app}.example.com`, 2)).every((status) => status === 200),
+      (await ingressStatuses(world, HOST, `${app}.example.com`)).every((status) => status === 200),
     );
   }
 }
@@ -122,7 +122,6 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
 }
 
 test("apollo up comes back from a power cut with every app, instance and address", async () => {
-  const { lab } = world;
   const before = await durableState();
   await stopHost(name, HOST);
   await startHost(name, HOST);
@@ -146,9 +145,9 @@ test("a join that cannot be says why: another cluster's token, a taken name, no 
     return [code, stderr];
   };
   const [version = "", fingerprint = "", secret = ""] = token.split(".");
-  const foreign = [version, [...fingerprint].toReversed().join(""), secret].join(".");
+  const foreign = [version, "A".repeat(fingerprint.length), secret].join(".");
   expect(await join(["--server", server, "--token", foreign])).toEqual([6, expect.stringContaining("not the one")]);
-  const stale = [version, fingerprint, [...secret].toReversed().join("")].join(".");
+  const stale = [version, fingerprint, "A".repeat(secret.length)].join(".");
   expect((await join(["--server", server, "--token", stale]))[0]).toBe(6);
   expect(await join(["--server", server, "--token", token, "--name", HOST])).toEqual([
     4,
@@ -171,7 +170,7 @@ test("a second host joins apollo up with its token, and is used", async () => {
   await world.dnsFollows("third.service.consul", [there.address]);
   expect(await lab.mustExec(HOST, ["curl", "-s", "-m", "5", `http://${there.address}/`])).toBe("ok\n");
   await eventually(`third behind HAProxy of ${HOST}`, async () =>
-    (await ingressStatuses(world, HOST, "third.example.com", 2)).every((status) => status === 200),
+    (await ingressStatuses(world, HOST, "third.example.com")).every((status) => status === 200),
   );
 });
 

@@ -82,7 +82,7 @@ function addAgent(program: Command, context: CliContext): void {
   ]);
 }
 
-function addLeave(agent: Command, { programs, stdout }: CliContext): void {
+function addLeave(agent: Command, { programs, stdout, env }: CliContext): void {
   const command = agent
     .command("leave")
     .summary("take this machine out of its cluster and remove all that the agent made on it")
@@ -96,7 +96,7 @@ function addLeave(agent: Command, { programs, stdout }: CliContext): void {
     .option("--data-dir <dir>", "where the agent keeps what it knows")
     .action(async () => {
       const say = (line: string): void => stdout.write(`${line}\n`);
-      await programs.leaveHost(command.optsWithGlobals<LeaveFlags>(), say);
+      await programs.leaveHost(command.optsWithGlobals<LeaveFlags>(), env, say);
     });
   examples(command, [
     ["After its instances were moved away", "apollo agent leave"],
