@@ -197,3 +197,19 @@ test("hosts whose blocks are full take no more, and why says so", async () => {
   expect((await client.request("DELETE", "/v2/apps/third")).status).toBe(200);
   await eventually("eight to run", async () => (await client.cliJson(shape, ["why", "many"])).running === 8, 60_000);
 });
+
+test("apollo up that is taken off its machine without its server's knowledge can be put on again", async () => {
+  const { lab } = world;
+  expect((await world.client.request("DELETE", "/v2/apps/many?force=true")).status).toBe(200);
+  await eventually("many to be gone", async () => (await world.instances("many")).length === 0);
+  expect(await endDaemonOf(name, HOST, "apollo", "SIGTERM")).toBeGreaterThan(0);
+  const leave = ["apollo", "agent", "leave", "--containers", "--data-dir", "/var/lib/apollo"];
+  const said = await lab.mustExec(HOST, leave, { timeoutMs: 60_000 });
+  expect(said).toMatch(/Warning: .*apollo host remove h1/);
+  expect(await lab.mustExec(HOST, ["ip", "-o", "link"])).not.toContain("apollo");
+  expect(await lab.mustExec(HOST, ["docker", "ps", "--all", "--quiet"])).toBe("");
+  expect(readInNode(name, HOST, "/etc/resolv.conf")).toBe(`nameserver ${lab.node(HOST).gateway}\n`);
+  await startDaemon(name, HOST, { log: "apollo", argv: UP });
+  await up(HOST);
+  await namesWork();
+});
