@@ -224,9 +224,9 @@ type IpAction = Exclude<
 function ipCommands(action: IpAction): readonly string[] {
   switch (action.kind) {
     case "add-bridge": {
-      const { name, address, prefix, mtu } = action;
+      const { name, address, prefix, mac, mtu } = action;
       return [
-        `link add name ${name} mtu ${mtu} type bridge`,
+        `link add name ${name} mtu ${mtu} address ${mac} type bridge`,
         `address add ${address}/${prefix} dev ${name}`,
         `link set dev ${name} up`,
       ];
@@ -242,6 +242,8 @@ function ipCommands(action: IpAction): readonly string[] {
       return [`link delete dev ${action.name}`];
     case "set-link-up":
       return [`link set dev ${action.name} up`];
+    case "set-link-mac":
+      return [`link set dev ${action.name} address ${action.mac}`];
     case "set-link-mtu":
       return [`link set dev ${action.name} mtu ${action.mtu}`];
     case "add-address":

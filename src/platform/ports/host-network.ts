@@ -40,6 +40,7 @@ export type NetworkAction =
       readonly name: string;
       readonly address: Ipv4;
       readonly prefix: number;
+      readonly mac: string;
       readonly mtu: number;
     }
   | {
@@ -53,6 +54,7 @@ export type NetworkAction =
     }
   | { readonly kind: "delete-link"; readonly name: string }
   | { readonly kind: "set-link-up"; readonly name: string }
+  | { readonly kind: "set-link-mac"; readonly name: string; readonly mac: string }
   | { readonly kind: "set-link-mtu"; readonly name: string; readonly mtu: number }
   | { readonly kind: "add-address"; readonly device: string; readonly address: Ipv4; readonly prefix: number }
   | { readonly kind: "delete-address"; readonly device: string; readonly address: Ipv4; readonly prefix: number }
