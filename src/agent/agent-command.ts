@@ -1,23 +1,39 @@
 import { mkdirSync } from "node:fs";
+import { AppError } from "../model/error.ts";
+import { claimLock } from "../platform/files/process-lock.ts";
 import type { AgentFlags } from "./agent-config.ts";
 import { hostParts } from "./host-parts.ts";
 import { observeSurroundings } from "./host-surroundings.ts";
 import { runAgent } from "./main.ts";
 
 /** HAProxy's configuration and socket; lost with a reboot, like HAProxy itself. */
-const RUN_DIR = "/run/apollo";
+export const RUN_DIR = "/run/apollo";
 
 /** `apollo agent` on a real machine: runs until `signal` aborts. */
 export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, version: string): Promise<void> {
+  const release = claimHost("Cannot start the agent: one runs on this machine");
+  try {
+    const surroundings = await observeSurroundings(flags.server ?? process.env["APOLLO_SERVER"]);
+    await runAgent(
+      flags,
+      {
+        ...surroundings,
+        agentVersion: version,
+        makeParts: (config, engine, log) => hostParts({ engine, log, dataDir: config.dataDir, runDir: RUN_DIR }),
+      },
+      signal,
+    );
+  } finally {
+    release();
+  }
+}
+
+/** One process at a time may change this host. Returns what gives it free. @throws AppError `conflict`. */
+export function claimHost(refusal: string): () => void {
   mkdirSync(RUN_DIR, { recursive: true, mode: 0o755 });
-  const surroundings = await observeSurroundings(flags.server ?? process.env["APOLLO_SERVER"]);
-  await runAgent(
-    flags,
-    {
-      ...surroundings,
-      agentVersion: version,
-      makeParts: (config, engine, log) => hostParts({ engine, log, dataDir: config.dataDir, runDir: RUN_DIR }),
-    },
-    signal,
-  );
+  const lock = claimLock(`${RUN_DIR}/agent.pid`);
+  if (lock.kind === "claimed") return () => lock.release();
+  throw new AppError("conflict", `${refusal} (pid ${lock.pid})`, {
+    hint: `Stop it first: systemctl stop apollo-agent, or kill ${lock.pid}`,
+  });
 }

@@ -31,6 +31,12 @@ export interface AgentFlags {
   readonly label?: readonly string[];
 }
 
+export interface LeaveFlags {
+  readonly dataDir?: string;
+  /** Stops instances that run here instead of refusing. */
+  readonly containers?: boolean;
+}
+
 /** Server and agent of one host in one process. */
 export type UpFlags = ServerFlags & Pick<AgentFlags, "name" | "address" | "label">;
 
@@ -47,6 +53,12 @@ export interface DemoFlags {
 export interface ProgramEntries {
   readonly runServer: (flags: ServerFlags, signal: AbortSignal) => Promise<void>;
   readonly runAgent: (flags: AgentFlags, signal: AbortSignal) => Promise<void>;
+  /** Takes all that the agent made off this machine; `say` gets a line for each thing done. */
+  readonly leaveHost: (
+    flags: LeaveFlags,
+    environment: Readonly<Record<string, string | undefined>>,
+    say: (line: string) => void,
+  ) => Promise<void>;
   readonly runUp: (flags: UpFlags, signal: AbortSignal) => Promise<void>;
   /** The rest of the command line after `apollo lab`; resolves with the exit code. */
   readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
@@ -57,6 +69,8 @@ export interface ProgramEntries {
 export const programs: ProgramEntries = {
   runServer: async (flags, signal) => (await import("../server/main.ts")).runServer(flags, signal, VERSION),
   runAgent: async (flags, signal) => (await import("../agent/agent-command.ts")).runHostAgent(flags, signal, VERSION),
+  leaveHost: async (flags, environment, say) =>
+    (await import("../agent/leave-command.ts")).leaveHost(flags, environment, say),
   runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
   runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
   runDemo: async (flags, signal) => {

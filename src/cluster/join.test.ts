@@ -87,7 +87,8 @@ test("a taken name: conflict while its host may live, replaced when it is down, 
   store = openStore();
   const first = await joinHost(context(), request("h1"));
   expect(await codeOf(joinHost(context("up"), request("h1")))).toBe("conflict");
-  expect(await codeOf(joinHost(context("joining"), request("h1")))).toBe("conflict");
+  const elsewhere = parseIpv4("192.0.2.9");
+  expect(await codeOf(joinHost(context("joining"), request("h1", { address: elsewhere })))).toBe("conflict");
   expect(await codeOf(joinHost(context("up"), request("h1", { credential: "wrong" })))).toBe("conflict");
 
   const address = parseIpv4("192.0.2.7");
@@ -99,6 +100,14 @@ test("a taken name: conflict while its host may live, replaced when it is down, 
   expect(replaced).toMatchObject({ kind: "replaced", block: first.block, host: { id: first.host.id } });
   expect(await codeOf(joinHost(context("up"), request("h1", { credential: first.credential })))).toBe("conflict");
   expect((await store.list("")).length).toBe(3);
+});
+
+test("a machine that lost its credential while the server was away has its name again, by its address", async () => {
+  store = openStore();
+  const first = await joinHost(context(), request("h1"));
+  const again = await joinHost(context("joining"), request("h1"));
+  expect(again).toMatchObject({ kind: "replaced", block: first.block, host: { id: first.host.id } });
+  expect(again.credential).not.toBe(first.credential);
 });
 
 test("a machine whose own routes use the range is refused with a suggestion, and nothing is stored", async () => {

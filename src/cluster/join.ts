@@ -148,13 +148,15 @@ function planJoin(context: JoinContext, request: JoinRequest, known: Known): Joi
 
 /**
  * A host that shows its credential is itself. Without it the name goes over only when its holder is known to be down:
- * `joining` hosts were not heard of since this server started and may well live.
+ * `joining` hosts were not heard of since this server started and may well live. From the same address it is the same
+ * machine, whose one agent asks now: `apollo up` starts its server moments before, so it would be `joining` each time.
  */
 function judgeName(context: JoinContext, request: JoinRequest, before: Host): "rejoined" | "replaced" {
   if (request.credential !== null && matchesHash(context.digest, request.credential, before.credentialHash)) {
     return "rejoined";
   }
-  if (context.phaseOf(before.id) === "down") return "replaced";
+  const phase = context.phaseOf(before.id);
+  if (phase === "down" || (phase === "joining" && request.address === before.address)) return "replaced";
   throw new AppError("conflict", `Cannot join host "${request.name}": another host has that name (${before.address})`, {
     hint: `Choose another name with --name, or remove the old host with "apollo host remove ${request.name}"`,
     details: { hostId: before.id },

@@ -1,9 +1,11 @@
+import { existsSync } from "node:fs";
 import { AppError } from "../model/error.ts";
 import { readJoinToken, startAgent, startServer } from "./apollo-daemons.ts";
 import { bootNode, endHolder } from "./boot-node.ts";
 import { removeNodeRemains } from "./down-lab.ts";
 import { startEngine } from "./engine.ts";
 import { cutOneWay, healOneWay } from "./fabric.ts";
+import { labPaths } from "./lab-paths.ts";
 import { SERVER_NODE, nodeOf, planLab } from "./lab-plan.ts";
 import type { LabNode } from "./lab-plan.ts";
 import { processOf, requireLabState, writeLabState } from "./lab-state.ts";
@@ -43,12 +45,17 @@ export async function startDaemonOf(lab: string, host: string): Promise<void> {
   const plan = planLab(lab, requireLabState(lab).hosts);
   const node = nodeOf(plan, host);
   if (node.role === "server") await startServer(lab, node);
-  else await startAgent(lab, node, { address: nodeOf(plan, SERVER_NODE).address, token: readJoinToken(lab) });
+  else {
+    // A host that has joined needs no token, and so shows that it needs none.
+    const joined = existsSync(`${labPaths(lab).node(host).apollo}/agent.json`);
+    const token = joined ? null : readJoinToken(lab);
+    await startAgent(lab, node, { address: nodeOf(plan, SERVER_NODE).address, token });
+  }
 }
 
 /**
  * Ends one of a node's own programs, waiting until it is gone: `apollo` (server or agent), `dockerd`, `haproxy`.
- * @returns how many processes got the signal.
+ * @returns how many processes got the signal; a program that is about to start another is two of its name for a moment.
  */
 export async function endDaemonOf(lab: string, host: string, program: string, signal: NodeJS.Signals): Promise<number> {
   const init = processOf(lab, host);

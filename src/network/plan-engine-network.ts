@@ -4,7 +4,7 @@ import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.
 import { BRIDGE } from "./plan-network.ts";
 
 export const ENGINE_NETWORK = "apollo";
-const OPTION_BRIDGE = "com.docker.network.bridge.name";
+export const OPTION_BRIDGE = "com.docker.network.bridge.name";
 const OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade";
 const OPTION_MTU = "com.docker.network.driver.mtu";
 const OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4";

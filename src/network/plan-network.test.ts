@@ -160,6 +160,7 @@ const disturbances: readonly Disturbance[] = [
   { kind: "set-link-down", name: "eth0" },
   { kind: "set-link-up", name: "eth0" },
   { kind: "set-link-mtu", name: TUNNEL, mtu: 1300 },
+  { kind: "set-link-mac", name: BRIDGE, mac: "02:00:00:00:00:fe" },
   { kind: "delete-address", device: BRIDGE, address: ip("10.2.1.1"), prefix: 16 },
   { kind: "add-address", device: BRIDGE, address: ip("10.2.77.1"), prefix: 16 },
   { kind: "add-address", device: BRIDGE, address: ip("172.30.0.1"), prefix: 24 },

@@ -16,7 +16,7 @@ import type {
   NetworkState,
   TunnelPeer,
 } from "../platform/ports/host-network.ts";
-import { tunnelMac } from "./mac.ts";
+import { bridgeMac, tunnelMac } from "./mac.ts";
 import type { Ruleset } from "./render-ruleset.ts";
 
 export const BRIDGE = "apollo0";
@@ -112,8 +112,10 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
 function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): Step {
   const { prefix } = parseCidr(desired.range);
   const address = desired.gateway;
+  const mac = bridgeMac(address);
   if (bridge === undefined) {
-    const actions: NetworkAction[] = [{ kind: "add-bridge", name: BRIDGE, address, prefix, mtu: desired.bridgeMtu }];
+    const mtu = desired.bridgeMtu;
+    const actions: NetworkAction[] = [{ kind: "add-bridge", name: BRIDGE, address, prefix, mac, mtu }];
     return { actions, kills: () => false, fresh: true };
   }
   const range = parseCidr(desired.range);
@@ -129,6 +131,7 @@ function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): S
   const gone = bridge.addresses.filter((entry) => isWrong(entry) || (secondary && isGateway(entry))).toReversed();
   const actions: NetworkAction[] = gone.map((entry) => ({ kind: "delete-address", device: BRIDGE, ...entry }));
   if (at < 0 || secondary) actions.push({ kind: "add-address", device: BRIDGE, address, prefix });
+  if (bridge.mac !== mac) actions.push({ kind: "set-link-mac", name: BRIDGE, mac });
   if (!bridge.up) actions.push({ kind: "set-link-up", name: BRIDGE });
   // Routes that name an address as their source leave with it.
   return { actions, kills: (route) => gone.some((entry) => entry.address === route.source), fresh: false };

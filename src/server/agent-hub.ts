@@ -267,6 +267,7 @@ export class AgentHub {
     this.#sessions.delete(hostId);
     for (const id of this.#reportedBy.get(hostId) ?? []) this.statuses.delete(id);
     this.#reportedBy.delete(hostId);
+    this.#endpointsOf.delete(hostId);
     this.observed.delete(hostId);
   }
 

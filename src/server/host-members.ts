@@ -8,7 +8,7 @@ import {
 } from "../cluster/join.ts";
 import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
-import { parseHostName } from "../model/ids.ts";
+import { type HostId, parseHostName } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -24,6 +24,10 @@ export interface HostMembersDeps {
   readonly chooseBlock: ChooseBlock;
   readonly checkRangeClash: CheckRangeClash;
 }
+
+/** A host that leaves waits so long for the others to know; requests that take longer are cut off. */
+const DRAIN_MS_MAX = 5000;
+const DRAIN_POLL_MS = 20;
 
 /** What is done to the list of members: join, cordon, remove. */
 export class HostMembers {
@@ -57,14 +61,35 @@ export class HostMembers {
 
   /** Ends a membership: its instances are forgotten and replaced elsewhere, its block is free again. */
   async remove(name: string, force: boolean): Promise<void> {
-    const { state, hub, liveness } = this.#deps.server;
+    const { state, liveness } = this.#deps.server;
     const host = this.byName(name);
-    const instances = [...(state.instancesByHost.get(host.id)?.values() ?? [])];
+    const instances = state.instancesByHost.get(host.id)?.size ?? 0;
     if (!force && liveness.presenceOf(host.id).phase !== "down") {
-      throw new AppError("conflict", `Cannot remove host "${name}": it is up, with ${instances.length} instances`, {
+      throw new AppError("conflict", `Cannot remove host "${name}": it is up, with ${instances} instances`, {
         hint: `Run "apollo host cordon ${name}" and stop its agent first, or remove it with --force`,
       });
     }
+    await this.#forget(host);
+  }
+
+  /**
+   * The host itself says that it goes: nobody needs to confirm it. Returns its name, once no other host leads anyone to its
+   * instances: what is answered here may be stopped there.
+   */
+  async leave(id: HostId): Promise<string> {
+    const { server, clock } = this.#deps;
+    const host = server.state.hosts.get(id);
+    if (host === undefined) throw new AppError("not-found", `Cannot find host "${id}"`);
+    await this.#forget(host);
+    const { revision } = server.catalog;
+    const deadlineMs = clock.monotonicMs() + DRAIN_MS_MAX;
+    while (!server.hub.drainedBy(revision) && clock.monotonicMs() < deadlineMs) await clock.sleep(DRAIN_POLL_MS);
+    return host.name;
+  }
+
+  async #forget(host: Host): Promise<void> {
+    const { state, hub, liveness } = this.#deps.server;
+    const instances = [...(state.instancesByHost.get(host.id)?.values() ?? [])];
     const forget = instances.map((instance) => ({ kind: "delete", key: keyOf.instance(instance.id) }) as const);
     await state.commit([...removalOf(host), ...forget]);
     liveness.remove(host.id);

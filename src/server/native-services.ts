@@ -60,6 +60,11 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
       deps.log.info("host joined", { host: host.name, address: host.address, block });
       return { hostId: host.id, credential, block };
     },
+    leave: async (hostId) => {
+      const name = await members.leave(hostId);
+      deps.log.info("host left", { host: name });
+      return name;
+    },
     openSession: (token) => access.openSession(token),
     sockets: nativeSockets(deps),
   };

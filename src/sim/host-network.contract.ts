@@ -27,7 +27,14 @@ const block = {
   onlink: true,
 };
 const direct = { ...block, destination: "10.2.2.0/24", via: ip("192.0.2.2"), device: "eth0", mtu: null, onlink: false };
-const addBridge: NetworkAction = { kind: "add-bridge", name: BRIDGE, address: ip("10.2.1.1"), prefix: 16, mtu: 1500 };
+const addBridge: NetworkAction = {
+  kind: "add-bridge",
+  name: BRIDGE,
+  address: ip("10.2.1.1"),
+  prefix: 16,
+  mac: "0a:71:0a:02:01:01",
+  mtu: 1500,
+};
 const addTunnel: NetworkAction = {
   kind: "add-vxlan",
   name: TUNNEL,
@@ -70,8 +77,8 @@ const STEPS: readonly Step[] = [
       { kind: "put-tunnel-peer", device: TUNNEL, peer },
       { kind: "set-sysctl", key: `net/ipv4/conf/${BRIDGE}/proxy_arp`, value: "1" },
       { kind: "allow-range", range: RANGE },
-      { kind: "remove-allow-range", range: RANGE },
     ],
+    actions: [{ kind: "remove-allow-range", range: RANGE }, { kind: "delete-ruleset" }],
     links: [],
     routes: [UPLINK],
     peers: [],

@@ -5,6 +5,7 @@ import { chooseLinkMode } from "../../src/network/choose-link-mode.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
 import type { DesiredNetwork } from "../../src/network/plan-network.ts";
 import { BRIDGE, NETWORK_SYSCTLS, TUNNEL, planNetwork } from "../../src/network/plan-network.ts";
+import { bridgeMac } from "../../src/network/mac.ts";
 import { renderRuleset } from "../../src/network/render-ruleset.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
@@ -125,6 +126,14 @@ test("pathTo() sees the shared wire, the router, and what cannot be reached", as
 
 test("a second pass has nothing to do", async () => {
   for (const name of HOST_NAMES) expect(await pass(name)).toEqual([]);
+});
+
+test("a bridge keeps its MAC, whatever ports come and go", async () => {
+  for (const name of HOST_NAMES) {
+    const bridge = (await observe(name)).links.find((link) => link.name === BRIDGE);
+    // Containers are attached: without one of its own it would have the lowest of theirs.
+    expect(bridge?.mac).toBe(bridgeMac(gatewayOf([HOSTS[name].block])));
+  }
 });
 
 test("containers reach each other over direct routes and keep their address", async () => {

@@ -63,6 +63,7 @@ class FakeServices implements NativeServices {
     credential: "c",
     block: `of ${request.name}`,
   });
+  readonly leave = async (hostId: HostId) => `name of ${hostId}`;
   readonly openSession = (token: string) => {
     if (token !== "secret") throw new AppError("denied", "Invalid username or password.", { details: { status: 401 } });
     return { value: "1.ab", maxAgeS: 60 };
@@ -261,6 +262,7 @@ test("what needs no token, and only that", async () => {
     "dns",
     "feed",
     "agent",
+    "leave",
     "join",
     "nothing",
     "info/x",
@@ -270,7 +272,7 @@ test("what needs no token, and only that", async () => {
   }
 });
 
-test("join: parsed, passed on; the right to join is asked for", async () => {
+test("join: parsed, passed on; the right to join is asked for; leave is for hosts", async () => {
   const client = new Client();
   const join = {
     name: "H2",
@@ -291,6 +293,9 @@ test("join: parsed, passed on; the right to join is asked for", async () => {
     422,
     { error: { code: "invalid", fields: [{ path: "/name" }, { path: "/address" }, { path: "/hostRanges(0)" }] } },
   ]);
+  expect((await client.send("POST", "/api/leave", {}))[0]).toBe(404);
+  client.principal = { kind: "host", hostId: "host-9" as HostId };
+  expect(await client.send("POST", "/api/leave", {})).toEqual([200, { left: "name of host-9" }]);
 });
 
 test("WebSockets are handed to the server with what they asked for", async () => {

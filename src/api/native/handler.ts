@@ -101,7 +101,7 @@ async function routeSession({ request, services }: Context): Promise<HttpRespons
 function actionOf(method: string, area: string, rest: readonly string[]): Action {
   const resource = area;
   if (area === "join") return { verb: "join", resource };
-  if (area === "agent") return { verb: "agent", resource };
+  if (area === "agent" || area === "leave") return { verb: "agent", resource };
   if (area === "join-token") return { verb: "admin", resource };
   if (area === "instances" && rest.at(-1) === "exec") return { verb: "write", resource: "exec" };
   if (method === "GET") return { verb: "read", resource };
@@ -113,6 +113,11 @@ async function routeSingle(context: Context, area: string, principal: Principal)
   if (area === "join") {
     if (request.method !== "POST") return methodNotAllowed(["POST"]);
     return json(200, await services.join(parseJoin(parseJsonBody(await request.body()))));
+  }
+  if (area === "leave") {
+    if (request.method !== "POST") return methodNotAllowed(["POST"]);
+    if (principal.kind !== "host") throw notFound(`Cannot find "${request.path}"`);
+    return json(200, { left: await services.leave(principal.hostId) });
   }
   if (!["status", "join-token", "services", "dns", "feed", "agent"].includes(area)) {
     throw notFound(`Cannot find "${request.path}"`);

@@ -25,6 +25,8 @@ export interface NativeServices {
   joinToken(): string;
   /** @throws AppError `conflict`, `unavailable`: see `joinHost`. */
   join(request: JoinRequest): Promise<JoinResponse>;
+  /** A host's own wish: forgets it as `removeHost` does, though its agent was there a moment ago. Its name. */
+  leave(hostId: HostId): Promise<string>;
   /** @throws AppError `denied` when it is not the admin token. */
   openSession(token: string): { readonly value: string; readonly maxAgeS: number };
   readonly sockets: NativeSockets;

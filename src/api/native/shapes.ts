@@ -5,6 +5,7 @@
  *   GET    /api/info                          Info (no token needed: only name, version)
  *   GET    /api/ca                            PEM text (no token needed; the join token pins its hash)
  *   POST   /api/join                          JoinRequest → JoinResponse (join secret as bearer token)
+ *   POST   /api/leave                         {left: NAME} (host credential as bearer token); its instances are replaced
  *   POST   /api/session                       {token} → 204 + cookie for the console;  DELETE ends it
  *   GET    /api/status                        Status
  *   GET    /api/join-token                    {token}

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type CliContext, examples } from "../cli-context.ts";
-import type { AgentFlags, DemoFlags, ServerFlags, UpFlags } from "../programs.ts";
+import type { AgentFlags, DemoFlags, LeaveFlags, ServerFlags, UpFlags } from "../programs.ts";
 
 /** demo, up, server, agent, lab: the programs that the same binary holds. */
 export function addProgramCommands(program: Command, context: CliContext): void {
@@ -58,7 +58,8 @@ function addServer(program: Command, { programs, signal }: CliContext): void {
   ]);
 }
 
-function addAgent(program: Command, { programs, signal }: CliContext): void {
+function addAgent(program: Command, context: CliContext): void {
+  const { programs, signal } = context;
   const command = program
     .command("agent")
     .summary("run the agent that makes this machine a host")
@@ -71,12 +72,35 @@ function addAgent(program: Command, { programs, signal }: CliContext): void {
     .option("--data-dir <dir>", "where the agent keeps what it knows")
     .option("--config <file>", "configuration file")
     .action(async (flags: AgentFlags) => await programs.runAgent(flags, signal));
+  addLeave(command, context);
   examples(command, [
     ["Join", "apollo agent --server https://10.0.0.1:8443 --token apollo1.…"],
     [
       "Join with a name and labels for constraints",
       "apollo agent --server https://10.0.0.1:8443 --token apollo1.… --name db-1 --label disk=ssd",
     ],
+  ]);
+}
+
+function addLeave(agent: Command, { programs, stdout, env }: CliContext): void {
+  const command = agent
+    .command("leave")
+    .summary("take this machine out of its cluster and remove all that the agent made on it")
+    .description(
+      "Undoes a join, on the host itself, with its agent stopped: tells the server (its instances are replaced elsewhere), stops HAProxy, " +
+        "restores /etc/resolv.conf, removes the instances' containers, the Docker network, bridge, tunnel, routes, rules and the membership. " +
+        "Refuses while instances run, unless --containers is given, and while other containers use the network. Images and volumes stay. " +
+        "It can be repeated; a server that is away is told later with: apollo host remove NAME.",
+    )
+    .option("--containers", "also stop and remove the instances that run here")
+    .option("--data-dir <dir>", "where the agent keeps what it knows")
+    .action(async () => {
+      const say = (line: string): void => stdout.write(`${line}\n`);
+      await programs.leaveHost(command.optsWithGlobals<LeaveFlags>(), env, say);
+    });
+  examples(command, [
+    ["After its instances were moved away", "apollo agent leave"],
+    ["At once", "systemctl stop apollo-agent && apollo agent leave --containers"],
   ]);
 }
 

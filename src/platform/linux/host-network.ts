@@ -49,14 +49,19 @@ export class LinuxHostNetwork implements HostNetwork {
       case "put-ruleset":
         await this.#runner.run(["nft", "-f", "-"], { stdin: action.text });
         return;
+      case "delete-ruleset":
+        // Declared first, since deleting a table that is not there fails.
+        await this.#runner.run(["nft", "-f", "-"], {
+          stdin: `table ${TABLE.join(" ")}\ndelete table ${TABLE.join(" ")}\n`,
+        });
+        return;
       case "set-sysctl":
         await this.#runner.run(["sysctl", "-q", "-w", `${action.key}=${action.value}`]);
         return;
       case "allow-range":
         return this.#allowRange(action.range);
       case "remove-allow-range":
-        await this.#runner.run(["iptables", "-w", "-D", ...allowRule(action.range)]);
-        return;
+        return this.#removeAllowRange(action.range);
       case "put-tunnel-peer":
         return this.#putTunnelPeer(action.device, action.peer);
       case "delete-tunnel-peer":
@@ -152,6 +157,11 @@ export class LinuxHostNetwork implements HostNetwork {
     await this.#runner.run(["iptables", "-w", "-I", ...allowRule(range)]);
   }
 
+  async #removeAllowRange(range: string): Promise<void> {
+    const check = await this.#runner.run(["iptables", "-w", "-C", ...allowRule(range)], { okCodes: [0, 1, 2] });
+    if (check.code === 0) await this.#runner.run(["iptables", "-w", "-D", ...allowRule(range)]);
+  }
+
   async #putTunnelPeer(device: string, peer: TunnelPeer): Promise<void> {
     const { mac, underlay } = peer;
     await this.#runner.run(["bridge", "fdb", "replace", mac, "dev", device, "dst", underlay, "self", "permanent"]);
@@ -201,6 +211,7 @@ type IpAction = Exclude<
   {
     kind:
       | "put-ruleset"
+      | "delete-ruleset"
       | "set-sysctl"
       | "allow-range"
       | "remove-allow-range"
@@ -209,22 +220,13 @@ type IpAction = Exclude<
   }
 >;
 
-/**
- * A bridge without a MAC of its own takes the lowest of its ports': it would change as containers come and go, and those that
- * stay would send to the old one until their neighbour entries expire, up to a minute later.
- */
-function bridgeMac(address: Ipv4): string {
-  const bytes = address.split(".").map((part) => Number(part).toString(16).padStart(2, "0"));
-  return ["0a", "71", ...bytes].join(":");
-}
-
 /** Lines for `ip -batch`. Values are names and addresses that were parsed before, never free text with spaces. */
 function ipCommands(action: IpAction): readonly string[] {
   switch (action.kind) {
     case "add-bridge": {
-      const { name, address, prefix, mtu } = action;
+      const { name, address, prefix, mac, mtu } = action;
       return [
-        `link add name ${name} mtu ${mtu} address ${bridgeMac(address)} type bridge`,
+        `link add name ${name} mtu ${mtu} address ${mac} type bridge`,
         `address add ${address}/${prefix} dev ${name}`,
         `link set dev ${name} up`,
       ];
@@ -240,6 +242,8 @@ function ipCommands(action: IpAction): readonly string[] {
       return [`link delete dev ${action.name}`];
     case "set-link-up":
       return [`link set dev ${action.name} up`];
+    case "set-link-mac":
+      return [`link set dev ${action.name} address ${action.mac}`];
     case "set-link-mtu":
       return [`link set dev ${action.name} mtu ${action.mtu}`];
     case "add-address":

@@ -40,6 +40,7 @@ export type NetworkAction =
       readonly name: string;
       readonly address: Ipv4;
       readonly prefix: number;
+      readonly mac: string;
       readonly mtu: number;
     }
   | {
@@ -53,6 +54,7 @@ export type NetworkAction =
     }
   | { readonly kind: "delete-link"; readonly name: string }
   | { readonly kind: "set-link-up"; readonly name: string }
+  | { readonly kind: "set-link-mac"; readonly name: string; readonly mac: string }
   | { readonly kind: "set-link-mtu"; readonly name: string; readonly mtu: number }
   | { readonly kind: "add-address"; readonly device: string; readonly address: Ipv4; readonly prefix: number }
   | { readonly kind: "delete-address"; readonly device: string; readonly address: Ipv4; readonly prefix: number }
@@ -63,8 +65,11 @@ export type NetworkAction =
   | { readonly kind: "set-sysctl"; readonly key: string; readonly value: string }
   /** Replaces our whole nftables table in one transaction. */
   | { readonly kind: "put-ruleset"; readonly text: string }
+  /** Not there is fine. */
+  | { readonly kind: "delete-ruleset" }
   /** Makes the engine's own filter rules let the range through (DOCKER-USER). `unavailable` until the engine made its chain. */
   | { readonly kind: "allow-range"; readonly range: string }
+  /** Not there is fine. */
   | { readonly kind: "remove-allow-range"; readonly range: string };
 
 export interface NetworkState {

@@ -1,0 +1,68 @@
+import { rmSync } from "node:fs";
+import { join } from "node:path";
+import { AppError } from "../model/error.ts";
+import { systemClock } from "../platform/clock/system-clock.ts";
+import { DockerEngine } from "../platform/docker/docker-engine.ts";
+import { diskFile } from "../platform/files/disk-file.ts";
+import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
+import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { ProcessRunner } from "../platform/linux/process-runner.ts";
+import { pinoLog } from "../platform/log/pino-log.ts";
+import { proxyPaths } from "../platform/ports/proxy.ts";
+import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
+import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
+import type { AgentFlags } from "./agent-config.ts";
+import { readMembership } from "./join.ts";
+import { loadLastKnown } from "./last-known.ts";
+import { leaveCluster } from "./leave.ts";
+import { ResolverFile } from "./resolver-file.ts";
+import { RUN_DIR, claimHost } from "./agent-command.ts";
+
+export interface LeaveFlags extends Pick<AgentFlags, "dataDir"> {
+  /** Stops instances that run here instead of refusing. */
+  readonly containers?: boolean;
+}
+
+/** `apollo agent leave` on a real machine. `say` gets a line for each thing done. */
+export async function leaveHost(
+  flags: LeaveFlags,
+  environment: Readonly<Record<string, string | undefined>>,
+  say: (line: string) => void,
+): Promise<void> {
+  const machine = { hostName: "host", address: null };
+  // The address plays no part here, and a machine without a default route may leave as well.
+  const { dataDir, dockerSocket } = parseAgentConfig({ ...flags, address: "0.0.0.0" }, environment, machine);
+  const membershipFile = diskFile(join(dataDir, "agent.json"));
+  const membership = await readMembership(membershipFile);
+  if (membership === null) {
+    throw new AppError("not-found", `Cannot leave: there is no membership of a cluster in ${dataDir}`, {
+      hint: "Name the agent's directory with --data-dir",
+    });
+  }
+  const release = claimHost("Cannot leave the cluster: the agent runs");
+  try {
+    const lastKnownFile = diskFile(join(dataDir, "last-known.json"));
+    const log = pinoLog({ name: "apollo-agent", level: "warn" });
+    const known = await loadLastKnown(lastKnownFile, log);
+    const runner = new ProcessRunner();
+    const range = known?.identity?.settings.range ?? null;
+    await leaveCluster(
+      { membership, range, containers: flags.containers === true },
+      {
+        engine: new DockerEngine({ socketPath: dockerSocket, clock: systemClock }),
+        network: new LinuxHostNetwork({ runner, clock: systemClock }),
+        proxy: new HaproxyProxy({ paths: proxyPaths(RUN_DIR), runner, clock: systemClock }),
+        resolver: new ResolverFile({ dataDirectory: dataDir }),
+        server: httpsJoinClient(SERVER_TLS_NAME),
+        forget: () => {
+          rmSync(RUN_DIR, { recursive: true, force: true });
+          for (const { path } of [lastKnownFile, membershipFile]) rmSync(path, { force: true });
+          return Promise.resolve();
+        },
+        say,
+      },
+    );
+  } finally {
+    release();
+  }
+}

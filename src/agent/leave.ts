@@ -1,0 +1,123 @@
+/**
+ * How a host leaves its cluster: everything that the agent ever made on this machine is taken away, the membership last, so
+ * that a leave which fails half-way can be repeated. Refusals come before the first change.
+ */
+import type { Container } from "../model/container.ts";
+import { AppError } from "../model/error.ts";
+import { ENGINE_NETWORK, OPTION_BRIDGE } from "../network/plan-engine-network.ts";
+import { planLeave } from "../network/plan-leave.ts";
+import { BRIDGE, NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
+import type { Engine, EngineNetwork } from "../platform/ports/engine.ts";
+import type { HostNetwork } from "../platform/ports/host-network.ts";
+import type { JoinClient } from "../platform/ports/join-client.ts";
+import type { Proxy } from "../platform/ports/proxy.ts";
+import { instanceOf } from "./instance-container.ts";
+import type { Membership } from "./join.ts";
+import type { HostResolver } from "./resolver-file.ts";
+
+export interface LeaveWorld {
+  readonly engine: Pick<
+    Engine,
+    "listContainers" | "listNetworks" | "stopContainer" | "removeContainer" | "removeNetwork"
+  >;
+  readonly network: Pick<HostNetwork, "observe" | "apply">;
+  readonly proxy: Pick<Proxy, "stop">;
+  readonly resolver: Pick<HostResolver, "restore">;
+  readonly server: Pick<JoinClient, "post">;
+  /** Deletes what the agent keeps on disk, the membership last. */
+  readonly forget: () => Promise<void>;
+  /** One line for a person about what was done. */
+  readonly say: (line: string) => void;
+}
+
+export interface LeaveWish {
+  readonly membership: Membership;
+  /** Container range as last known; null when nobody remembers it. */
+  readonly range: string | null;
+  /** Also stops instances that run; else they are a reason to refuse. */
+  readonly containers: boolean;
+}
+
+const STOP_GRACE_MS = 10_000;
+
+/** @throws AppError `conflict` while something uses what would be taken away, `unavailable` when the engine is down. */
+export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<void> {
+  const { engine, network, say } = world;
+  const [containers, networks] = await Promise.all([engine.listContainers(), engine.listNetworks()]);
+  const own = containers.filter((container) => instanceOf(container) !== null);
+  assertFree(wish, { containers, own, networks });
+  await tellServer(wish.membership, world);
+  const resolver = await world.resolver.restore();
+  say(resolver === null ? "Resolver configuration restored" : `Warning: ${resolver.text} (${resolver.hint})`);
+  await world.proxy.stop();
+  say("HAProxy stopped");
+  await Promise.all(own.map((container) => endContainer(container, engine)));
+  say(`${own.length} ${own.length === 1 ? "container" : "containers"} removed`);
+  await engine.removeNetwork(ENGINE_NETWORK);
+  const range = wish.range ?? networks.find(({ name }) => name === ENGINE_NETWORK)?.subnet ?? null;
+  const observed = await network.observe({
+    sysctls: NETWORK_SYSCTLS,
+    range: range ?? "0.0.0.0/0",
+    tunnelDevice: TUNNEL,
+  });
+  // One after the other: a route over a device must be gone before, and rules need no race.
+  for (const action of planLeave(range, observed)) await network.apply(action);
+  say("Network, routes and rules removed");
+  await world.forget();
+  say(`This machine is no longer host "${wish.membership.name}"`);
+}
+
+interface Found {
+  readonly containers: readonly Container[];
+  /** Those that are instances of ours. */
+  readonly own: readonly Container[];
+  readonly networks: readonly EngineNetwork[];
+}
+
+function assertFree({ containers: stop }: LeaveWish, { containers, own, networks }: Found): void {
+  const running = own.filter((container) => container.state !== "exited" && container.state !== "dead");
+  if (running.length > 0 && !stop) {
+    const what = running.length === 1 ? "an instance runs" : `${running.length} instances run`;
+    throw new AppError("conflict", `Cannot leave the cluster: ${what} on this host`, {
+      hint: 'Run "apollo agent leave --containers": they are stopped here and replaced on other hosts',
+    });
+  }
+  if (networks.some(({ name, options }) => name === "bridge" && options[OPTION_BRIDGE] === BRIDGE)) {
+    throw new AppError("conflict", `Cannot leave the cluster: the engine's default network is on ${BRIDGE}`, {
+      hint: 'Take "bridge" and "fixed-cidr" out of /etc/docker/daemon.json and restart Docker',
+    });
+  }
+  const ids = new Set(own.map((container) => container.id));
+  const attached = Object.keys(networks.find(({ name }) => name === ENGINE_NETWORK)?.containers ?? {});
+  const others = attached.filter((id) => !ids.has(id));
+  if (others.length === 0) return;
+  const names = others.map((id) => containers.find((container) => container.id === id)?.name ?? id.slice(0, 12));
+  throw new AppError("conflict", `Cannot leave the cluster: ${names.toSorted().join(", ")} use its network`, {
+    hint: `They are not Apollo's to stop: docker network disconnect ${ENGINE_NETWORK} ${names[0] ?? ""}`,
+  });
+}
+
+/** First: from then on nobody is led here, and replacements start while this host takes itself apart. */
+async function tellServer(membership: Membership, { server, say }: LeaveWorld): Promise<void> {
+  const { serverUrls, credential, caPem, name } = membership;
+  const later = `on a client: apollo host remove ${name}`;
+  for (const url of serverUrls) {
+    try {
+      await server.post({ url, path: "/api/leave", bearer: credential, caPem, body: {} });
+      say("The server knows");
+      return;
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      if (error.code === "denied" || error.code === "not-found") {
+        say("The server had forgotten this host already");
+        return;
+      }
+      say(`Warning: ${error.message}; when it is back, ${later}`);
+    }
+  }
+}
+
+async function endContainer({ id }: Container, engine: LeaveWorld["engine"]): Promise<void> {
+  await engine.stopContainer(id, STOP_GRACE_MS);
+  await engine.removeContainer(id);
+}

@@ -1,0 +1,23 @@
+import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
+import { BRIDGE, TUNNEL } from "./plan-network.ts";
+
+/**
+ * Takes back all that `planNetwork` makes, for a host that leaves: [] once nothing of ours is there. Sysctls stay, since
+ * nobody knows who else relies on them by now. `range` is null when it is not known any more.
+ */
+export function planLeave(range: string | null, observed: NetworkState): readonly NetworkAction[] {
+  const ours = observed.links.filter(
+    (link) => (link.name === TUNNEL && link.kind === "vxlan") || (link.name === BRIDGE && link.kind === "bridge"),
+  );
+  const devices = new Set(ours.map((link) => link.name));
+  // What leads over our devices goes with them.
+  const routes = observed.routes.filter((route) => route.marked && !devices.has(route.device));
+  return [
+    ...routes
+      .toSorted((a, b) => (a.destination < b.destination ? -1 : 1))
+      .map(({ destination, device }): NetworkAction => ({ kind: "delete-route", destination, device })),
+    ...[...devices].toSorted().map((name): NetworkAction => ({ kind: "delete-link", name })),
+    ...(range === null ? [] : [{ kind: "remove-allow-range", range } as const]),
+    ...(observed.rulesetDigest === null ? [] : [{ kind: "delete-ruleset" } as const]),
+  ];
+}
