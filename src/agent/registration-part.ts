@@ -31,6 +31,8 @@ const DEFAULT_NETWORK = "bridge";
 const BRIDGE_OPTION = "com.docker.network.bridge.name";
 /** Events come in bursts (create, attach, start); listing is many engine calls, and one for the burst will do. */
 const LIST_GAP_MS = 50;
+/** A busy engine is asked less: listing takes a fifth of the time at most while thirty containers start. */
+const LIST_SHARE = 5;
 const RESYNC_MS = 30_000;
 const RETRY_MS = 1000;
 /** Events after which a container serves nobody. `kill` comes before, and may be a signal that it survives. */
@@ -48,6 +50,7 @@ class Registrar {
   readonly #options: RegistrationPartOptions;
   #containers: readonly Container[] | null = null;
   #defaultNetwork: string | null = null;
+  #networksKnown = false;
   /** Also a host without endpoints says so once: the server waits for it after a reconnect. */
   #announced = false;
   /** Containers that an event declared dead, until a listing that began after the event: that one knows itself. */
@@ -81,9 +84,10 @@ class Registrar {
       this.#nap = new AbortController();
       const startedMs = clock.monotonicMs();
       const clean = await this.#list();
+      const tookMs = clock.monotonicMs() - startedMs;
       if (signal.aborted) return;
       if (!this.#poked) await clock.sleep(clean ? RESYNC_MS : RETRY_MS, this.#nap.signal);
-      const gap = startedMs + LIST_GAP_MS - clock.monotonicMs();
+      const gap = startedMs + Math.max(LIST_GAP_MS, tookMs * LIST_SHARE) - clock.monotonicMs();
       if (gap > 0) await clock.sleep(gap, signal);
     }
   }
@@ -95,6 +99,8 @@ class Registrar {
       this.#dead.add(event.id);
       this.#derive();
     }
+    if (event.kind === "lost" || (event.kind === "network" && !/connect/.test(event.action)))
+      this.#networksKnown = false;
     this.#poked = true;
     this.#nap.abort();
   }
@@ -103,9 +109,12 @@ class Registrar {
     const { engine, log } = this.#options;
     const deadBefore = [...this.#dead];
     try {
-      const [containers, networks] = await Promise.all([engine.listContainers(), engine.listNetworks()]);
-      this.#containers = containers;
-      this.#defaultNetwork = networks.some(isOnOurBridge) ? DEFAULT_NETWORK : null;
+      this.#containers = await engine.listContainers();
+      // Whether Docker's default network is on our bridge changes with a restart of the engine, not with containers.
+      if (!this.#networksKnown) {
+        this.#defaultNetwork = (await engine.listNetworks()).some(isOnOurBridge) ? DEFAULT_NETWORK : null;
+        this.#networksKnown = true;
+      }
       for (const id of deadBefore) this.#dead.delete(id);
       this.#listFault = null;
     } catch (error) {
