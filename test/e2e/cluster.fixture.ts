@@ -88,6 +88,26 @@ export async function runsOn(lab: Lab, host: string): Promise<readonly Run[]> {
     .toSorted((a, b) => (a.container < b.container ? -1 : 1));
 }
 
+/** Five seconds of an instance's life, and time for a busy engine. */
+const KEPT_TIMEOUT_MS = 30_000;
+
+/** An instance is given to the engine's own keeping after its first seconds (ADR 10): then it survives a power cut. */
+export function keptByEngine(lab: Lab, host: string): Promise<true> {
+  return eventually(
+    `the engine of ${host} to keep what runs there`,
+    async () => {
+      const ids = (await runsOn(lab, host)).map(({ container }) => container);
+      const format = "{{.HostConfig.RestartPolicy.Name}}";
+      const policies = await lab.mustExec(host, ["docker", "inspect", "--format", format, ...ids]);
+      return policies
+        .trim()
+        .split("\n")
+        .every((policy) => policy === "unless-stopped");
+    },
+    KEPT_TIMEOUT_MS,
+  );
+}
+
 /** What runs on all hosts of a lab. */
 export async function allRuns(lab: Lab): Promise<readonly Run[]> {
   return (await Promise.all(lab.hosts.map((host) => runsOn(lab, host)))).flat();

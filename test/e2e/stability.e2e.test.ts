@@ -18,6 +18,7 @@ import {
   eventually,
   hostPhase,
   ingressStatuses,
+  keptByEngine,
   runsOn,
   testLabName,
   webApp,
@@ -204,6 +205,7 @@ test("an agent that is away for long is taken for a dead host, and no request fa
 test("a host that reboots while there is no server comes back by itself, and so does HAProxy when it is killed", async () => {
   const { lab } = world;
   const before = await world.settled("web", 3);
+  await keptByEngine(lab, "h2");
   const local = before.find((instance) => instance.host === "h2");
   if (local === undefined) throw new Error("One instance is on h2");
   expect(await endDaemonOf(name, SERVER, "apollo", "SIGKILL")).toBeGreaterThan(0);
@@ -281,6 +283,7 @@ test("a host without power leaves DNS and ingress, is replaced, and comes back w
   const lost = (await world.settled("web", 3)).find((instance) => instance.host === "h2");
   if (lost === undefined || pinned === undefined) throw new Error("h2 has an instance of each");
   const others = ["h1", "h3"];
+  await keptByEngine(lab, "h2");
   await stopHost(name, "h2");
   const out = await timed(() =>
     Promise.all(

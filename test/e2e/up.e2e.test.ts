@@ -21,6 +21,7 @@ import {
   eventually,
   hostPhase,
   ingressStatuses,
+  keptByEngine,
   runsOn,
   testLabName,
   webApp,
@@ -122,6 +123,7 @@ for (const signal of ["SIGTERM", "SIGKILL"] as const) {
 }
 
 test("apollo up comes back from a power cut with every app, instance and address", async () => {
+  await keptByEngine(world.lab, HOST);
   const before = await durableState();
   await stopHost(name, HOST);
   await startHost(name, HOST);
