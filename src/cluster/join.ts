@@ -21,6 +21,8 @@ export interface JoinRequest {
   readonly hostRanges: readonly string[];
   /** Credential of an earlier join under this name, when the machine still has it. */
   readonly credential: string | null;
+  /** The request came from the server's own machine, as that of `apollo up` does. */
+  readonly local: boolean;
 }
 
 export interface JoinGrant {
@@ -148,15 +150,17 @@ function planJoin(context: JoinContext, request: JoinRequest, known: Known): Joi
 
 /**
  * A host that shows its credential is itself. Without it the name goes over only when its holder is known to be down:
- * `joining` hosts were not heard of since this server started and may well live. From the same address it is the same
- * machine, whose one agent asks now: `apollo up` starts its server moments before, so it would be `joining` each time.
+ * `joining` hosts were not heard of since this server started and may well live. Only the server's own machine has its name
+ * back then: its one agent asks now, and `apollo up` starts the server moments before, so it would be `joining` each time.
+ * An address alone proves nothing, since it is what the request says.
  */
 function judgeName(context: JoinContext, request: JoinRequest, before: Host): "rejoined" | "replaced" {
   if (request.credential !== null && matchesHash(context.digest, request.credential, before.credentialHash)) {
     return "rejoined";
   }
   const phase = context.phaseOf(before.id);
-  if (phase === "down" || (phase === "joining" && request.address === before.address)) return "replaced";
+  if (phase === "down" || (phase === "joining" && request.local && request.address === before.address))
+    return "replaced";
   throw new AppError("conflict", `Cannot join host "${request.name}": another host has that name (${before.address})`, {
     hint: `Choose another name with --name, or remove the old host with "apollo host remove ${request.name}"`,
     details: { hostId: before.id },

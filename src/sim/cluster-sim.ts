@@ -229,7 +229,7 @@ class ClusterWorld implements WatchedWorld {
     const server = this.#server;
     if (server === null) return null;
     const resources = { cpus: 64, memoryMiB: 64_000, diskMiB: 100_000 };
-    const request = { name, address, labels: {}, resources, hostRanges: [], credential: null };
+    const request = { name, address, labels: {}, resources, hostRanges: [], credential: null, local: false };
     const answer = server.members.join(request).then(
       (grant) => grant.credential,
       (error: unknown) => {

@@ -112,7 +112,8 @@ async function routeSingle(context: Context, area: string, principal: Principal)
   const { request, services } = context;
   if (area === "join") {
     if (request.method !== "POST") return methodNotAllowed(["POST"]);
-    return json(200, await services.join(parseJoin(parseJsonBody(await request.body()))));
+    const wish = parseJoin(parseJsonBody(await request.body()));
+    return json(200, await services.join({ ...wish, local: request.peer.loopback }));
   }
   if (area === "leave") {
     if (request.method !== "POST") return methodNotAllowed(["POST"]);

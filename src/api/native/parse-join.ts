@@ -11,7 +11,7 @@ const RANGES_MAX = 10_000;
  * Reads what a joining machine says of itself. Fields of newer agents are ignored.
  * @throws AppError `invalid` with every fault.
  */
-export function parseJoin(value: unknown): JoinRequest {
+export function parseJoin(value: unknown): Omit<JoinRequest, "local"> {
   const issues = new Issues();
   const join = new JsonObject(expectObject(value), "", issues);
   const resources = join.object("resources");
