@@ -17,14 +17,19 @@ function uuidOf(id: string): string {
   return id.slice(id.lastIndexOf(".instance-") + (id.includes(".instance-") ? ".instance-".length : 1));
 }
 
-/** Runs `body`; when the app does not exist, names those with a similar id. */
-export async function withApp<T>(client: ApolloClient, id: string, body: () => Promise<T>): Promise<T> {
+/**
+ * Runs `body` for an app. When none has that id, but exactly one app runs the service of that name, that one is meant; else
+ * apps with a similar id are named.
+ */
+export async function withApp<T>(client: ApolloClient, id: string, body: (id: string) => Promise<T>): Promise<T> {
   try {
-    return await body();
+    return await body(id);
   } catch (error) {
     if (!(error instanceof AppError) || error.code !== "not-found") throw error;
     const apps = await client.get<readonly AppJson[]>("/api/apps");
     if (apps.some((app) => shownApp(app.id) === shownApp(id))) throw error;
+    const [meant, ...others] = apps.filter(({ service }) => service === shownApp(id));
+    if (meant !== undefined && others.length === 0) return await body(shownApp(meant.id));
     throw notFound(
       "app",
       shownApp(id),
@@ -49,7 +54,7 @@ export async function withHost<T>(client: ApolloClient, name: string, body: () =
 }
 
 export async function getApp(client: ApolloClient, id: string): Promise<AppJson> {
-  return await withApp(client, id, () => client.get<AppJson>(appPath(id)));
+  return await withApp(client, id, (found) => client.get<AppJson>(appPath(found)));
 }
 
 /** "There is no X": with near names, else with the command that lists what there is. */

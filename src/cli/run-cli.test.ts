@@ -151,6 +151,19 @@ test("apollo app scale --detach sends the number and does not wait", async () =>
   expect(requests.map((request) => request.body)).toEqual([{ instances: 4 }, { instances: 4 }]);
 });
 
+test("an app may be named by its service when no other app runs that, but not to be destroyed", async () => {
+  const { requests } = serve({
+    "POST /api/apps/web.v1/scale": () => ({ version: "v", deploymentId: "d1" }),
+    "GET /api/apps": () => [appJson({ id: "/web.v1", service: "web" }), appJson({ id: "/db", service: "db" })],
+  });
+  expect(await apollo(["app", "scale", "web", "4", "-d"])).toMatchObject({
+    code: 0,
+    out: expect.stringContaining("web.v1"),
+  });
+  expect(await apollo(["app", "destroy", "web"])).toMatchObject({ code: 3 });
+  expect(requests.some(({ method, path }) => method === "DELETE" && path.includes("web.v1"))).toBe(false);
+});
+
 test("apollo app destroy waits until the app is gone", async () => {
   let looks = 0;
   serve({

@@ -27,9 +27,14 @@ async function change(context: CliContext, command: Command, what: Change): Prom
   const session = openSession<DeployFlags>(context, command);
   const { client, flags } = session;
   const options = what.body === undefined ? {} : { body: what.body };
+  let id = what.id;
   const start = (): Promise<DeploymentRefJson> =>
-    withApp(client, what.id, () => client.request(what.method, appPath(what.id, what.path(flags)), options));
-  await deploy(context, session, { app: what.id, goal: what.goal, done: what.done, start });
+    withApp(client, what.id, (found) => {
+      // What is to be destroyed has to be named exactly.
+      if (what.goal === "running") id = found;
+      return client.request(what.method, appPath(id, what.path(flags)), options);
+    });
+  await deploy(context, session, { app: () => id, goal: what.goal, done: what.done, start });
 }
 
 function addScale(app: Command, context: CliContext): void {

@@ -23,7 +23,7 @@ function addCreate(app: Command, context: CliContext): void {
     const session = openSession<DeployFlags>(context, command);
     const { id, value } = await readAppFile(path, context);
     const start = (): Promise<DeploymentRefJson> => session.client.request("POST", "/api/apps", { body: value });
-    await deploy(context, session, { app: id, goal: "running", done: "Created", start });
+    await deploy(context, session, { app: () => id, goal: "running", done: "Created", start });
   });
   examples(command, [
     ["Create and wait", "apollo app create nodejs-rest-api.json"],
@@ -42,7 +42,7 @@ function addUpdate(app: Command, context: CliContext): void {
     const { id, value } = await readAppFile(path, context);
     const start = (): Promise<DeploymentRefJson> =>
       withApp(client, id, () => client.request("PUT", appPath(id, forceQuery(flags)), { body: value }));
-    await deploy(context, session, { app: id, goal: "running", done: "Updated", start });
+    await deploy(context, session, { app: () => id, goal: "running", done: "Updated", start });
   });
   examples(command, [
     ["Change what the file says", "apollo app update nodejs-rest-api.json"],

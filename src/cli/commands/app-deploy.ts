@@ -23,7 +23,8 @@ export function deployOptions(command: Command, { force = true }: { readonly for
 }
 
 export interface Deploy {
-  readonly app: string;
+  /** Asked for after `start`, which may have found out which app is meant. */
+  readonly app: () => string;
   readonly goal: "running" | "gone";
   /** "Created", for the last line. */
   readonly done: string;
@@ -37,20 +38,18 @@ export async function deploy(context: CliContext, session: Session<DeployFlags>,
   // A wrong --timeout must not be found after the change was made.
   const timeoutMs = readDuration(flags.timeout, "--timeout");
   const ref = await what.start();
-  const name = paint("bold", shownApp(what.app));
+  const app = what.app();
+  const name = paint("bold", shownApp(app));
   if (flags.detach === true) {
-    show(
-      { ...ref, app: what.app, done: false },
-      () => `${what.done} ${name}: deployment ${ref.deploymentId} is under way\n`,
-    );
+    show({ ...ref, app, done: false }, () => `${what.done} ${name}: deployment ${ref.deploymentId} is under way\n`);
     return;
   }
   const tookMs = await waitForDeployment(
-    { app: what.app, ref, goal: what.goal },
+    { app, ref, goal: what.goal },
     { client, clock: context.clock, signal: context.signal, progress: createProgressLine(context.stderr), timeoutMs },
   );
   show(
-    { ...ref, app: what.app, done: true, tookMs: Math.round(tookMs) },
+    { ...ref, app, done: true, tookMs: Math.round(tookMs) },
     () => `${what.done} ${name} in ${formatDuration(tookMs)}\n`,
   );
 }

@@ -108,7 +108,9 @@ function addVersions(app: Command, context: CliContext): void {
   );
   command.action(async (id: string) => {
     const { client, paint, nowMs, show } = openSession(context, command);
-    const versions = await withApp(client, id, () => client.get<readonly VersionJson[]>(appPath(id, "/versions")));
+    const versions = await withApp(client, id, (found) =>
+      client.get<readonly VersionJson[]>(appPath(found, "/versions")),
+    );
     show(versions, () =>
       formatTable<VersionJson>(
         [

@@ -13,7 +13,7 @@ export function addWhyCommand(program: Command, context: CliContext): void {
   );
   command.action(async (id: string) => {
     const { client, paint, nowMs, show } = openSession(context, command);
-    const why = await withApp(client, id, () => client.get<WhyJson>(appPath(id, "/why")));
+    const why = await withApp(client, id, (found) => client.get<WhyJson>(appPath(found, "/why")));
     show(why, () => formatWhy(why, paint, nowMs));
   });
   examples(command, [["Why are there fewer instances than wanted?", "apollo why nodejs-rest-api"]]);
