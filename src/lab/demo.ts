@@ -67,7 +67,7 @@ export function describeLab(lab: Lab, binary: string, print: (line: string) => v
   const lines = [
     "",
     "The cluster stays until you press Ctrl-C. Look around:",
-    `  console   ${client.url}/ui/   (token: ${client.token})`,
+    `  console   ${client.url}/ui/#token=${client.token}`,
     ...lab.hosts.map(
       (host) =>
         `  ${host} port 80  http://127.0.0.1:${lab.localPort(host, 80)}/   (name the service in the Host header)`,
