@@ -122,7 +122,7 @@ const BANNED_TEXTS: readonly Rule[] = [
     allowed: (path) => isOutside(path) || /^src\/(api\/marathon|agent|platform\/docker)\/|^src\/lab\/images/.test(path),
   },
   {
-    pattern: /(?<![\w.:-])\/(?:work|home\/[a-z]+)\/[a-z]/,
+    pattern: /(?<![\w.:-])\/(?:home|Users)\/[a-z]+\/[a-z]/,
     instead: "no paths of one machine; derive it from import.meta or take it as a value",
     allowed: isTidy,
   },

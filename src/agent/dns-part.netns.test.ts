@@ -11,7 +11,6 @@ import { systemClock } from "../platform/clock/system-clock.ts";
 const NAMESPACE = `apollo-dns-${process.pid}`;
 const GATEWAY = "10.2.1.1";
 const ORIGINAL = "nameserver 192.0.2.1\n";
-const isRoot = process.getuid?.() === 0;
 
 /** Runs in the namespace: reads nothing, says nothing, ends with SIGTERM. */
 const PROGRAM = `
@@ -63,7 +62,6 @@ async function until(what: string, met: () => Promise<boolean>): Promise<void> {
 const answers = async (): Promise<boolean> => (await dig(`@${GATEWAY}`, "h1.node.consul")) === "192.0.2.9\n";
 
 beforeAll(async () => {
-  if (!isRoot) return;
   directory = await mkdtemp(join(tmpdir(), "apollo-dns-"));
   resolvConf = join(directory, "resolv.conf");
   await writeFile(resolvConf, ORIGINAL);
@@ -77,42 +75,37 @@ beforeAll(async () => {
 afterAll(async () => {
   part?.kill("SIGKILL");
   await part?.exited;
-  if (!isRoot) return;
   await run("ip", "netns", "del", NAMESPACE);
   await rm(directory, { recursive: true, force: true });
 });
 
-test.skipIf(!isRoot)(
-  "the DNS part waits for the bridge, outlives its absence, and gives the resolver back",
-  async () => {
-    await until(
-      "the loopback port",
-      async () => (await dig("@127.0.0.1", "-p", "8600", "h1.node.consul")) === "192.0.2.9\n",
-    );
-    expect(await answers()).toBe(false);
-    expect(await readFile(resolvConf, "utf8")).toBe(ORIGINAL);
+test("the DNS part waits for the bridge, outlives its absence, and gives the resolver back", async () => {
+  await until(
+    "the loopback port",
+    async () => (await dig("@127.0.0.1", "-p", "8600", "h1.node.consul")) === "192.0.2.9\n",
+  );
+  expect(await answers()).toBe(false);
+  expect(await readFile(resolvConf, "utf8")).toBe(ORIGINAL);
 
-    await ip("link", "add", "apollo0", "type", "bridge");
-    await ip("link", "set", "apollo0", "up");
-    await ip("addr", "add", `${GATEWAY}/16`, "dev", "apollo0");
-    await until("an answer on the bridge", answers);
-    expect(await dig("+tcp", `@${GATEWAY}`, "h1.node.consul")).toBe("192.0.2.9\n");
-    await until("our line in the resolver file", async () =>
-      (await readFile(resolvConf, "utf8")).includes(`nameserver ${GATEWAY}`),
-    );
+  await ip("link", "add", "apollo0", "type", "bridge");
+  await ip("link", "set", "apollo0", "up");
+  await ip("addr", "add", `${GATEWAY}/16`, "dev", "apollo0");
+  await until("an answer on the bridge", answers);
+  expect(await dig("+tcp", `@${GATEWAY}`, "h1.node.consul")).toBe("192.0.2.9\n");
+  await until("our line in the resolver file", async () =>
+    (await readFile(resolvConf, "utf8")).includes(`nameserver ${GATEWAY}`),
+  );
 
-    await ip("link", "del", "apollo0");
-    await until("no answer", async () => !(await answers()));
-    await ip("link", "add", "apollo0", "type", "bridge");
-    await ip("link", "set", "apollo0", "up");
-    await ip("addr", "add", `${GATEWAY}/16`, "dev", "apollo0");
-    await until("an answer on the new bridge", answers);
-    expect(await dig("+tcp", `@${GATEWAY}`, "h1.node.consul")).toBe("192.0.2.9\n");
+  await ip("link", "del", "apollo0");
+  await until("no answer", async () => !(await answers()));
+  await ip("link", "add", "apollo0", "type", "bridge");
+  await ip("link", "set", "apollo0", "up");
+  await ip("addr", "add", `${GATEWAY}/16`, "dev", "apollo0");
+  await until("an answer on the new bridge", answers);
+  expect(await dig("+tcp", `@${GATEWAY}`, "h1.node.consul")).toBe("192.0.2.9\n");
 
-    part?.kill("SIGTERM");
-    await part?.exited;
-    expect(part?.exitCode).toBe(0);
-    expect(await readFile(resolvConf, "utf8")).toBe(ORIGINAL);
-  },
-  60_000,
-);
+  part?.kill("SIGTERM");
+  await part?.exited;
+  expect(part?.exitCode).toBe(0);
+  expect(await readFile(resolvConf, "utf8")).toBe(ORIGINAL);
+}, 60_000);
