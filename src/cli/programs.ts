@@ -19,7 +19,6 @@ export interface ServerFlags {
 }
 
 export interface AgentFlags {
-  readonly config?: string;
   readonly dataDir?: string;
   readonly server?: string;
   /** Join token; needed once, a host that has joined keeps its own credential. */

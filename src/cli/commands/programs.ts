@@ -70,7 +70,6 @@ function addAgent(program: Command, context: CliContext): void {
     .option("--token <token>", 'join token, from "apollo host token" (APOLLO_TOKEN)');
   hostOptions(command)
     .option("--data-dir <dir>", "where the agent keeps what it knows")
-    .option("--config <file>", "configuration file")
     .action(async (flags: AgentFlags) => await programs.runAgent(flags, signal));
   addLeave(command, context);
   examples(command, [
