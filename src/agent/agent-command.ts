@@ -1,5 +1,5 @@
-import { mkdirSync } from "node:fs";
-import { AppError } from "../model/error.ts";
+import { mkdirSync, readFileSync } from "node:fs";
+import { AppError, describeError } from "../model/error.ts";
 import { claimLock } from "../platform/files/process-lock.ts";
 import type { AgentFlags } from "./agent-config.ts";
 import { hostParts } from "./host-parts.ts";
@@ -15,7 +15,7 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
   try {
     const surroundings = await observeSurroundings(flags.server ?? process.env["APOLLO_SERVER"]);
     await runAgent(
-      flags,
+      flags.tokenFile === undefined ? flags : { ...flags, token: readTokenFile(flags.tokenFile) },
       {
         ...surroundings,
         agentVersion: version,
@@ -25,6 +25,17 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
     );
   } finally {
     release();
+  }
+}
+
+function readTokenFile(path: string): string {
+  try {
+    return readFileSync(path, "utf8").trim();
+  } catch (cause) {
+    throw new AppError("invalid", `Cannot read the join token from "${path}": ${describeError(cause)}`, {
+      cause,
+      hint: 'Write the output of "apollo host token" there',
+    });
   }
 }
 

@@ -22,6 +22,8 @@ export interface AgentFlags {
   readonly dataDir?: string;
   readonly server?: string;
   readonly token?: string;
+  /** File that holds the token: unlike an argument it is not in everyone's process list. */
+  readonly tokenFile?: string;
   readonly name?: string;
   readonly address?: string;
   /** `key=value` each. */

@@ -23,6 +23,8 @@ export interface AgentFlags {
   readonly server?: string;
   /** Join token; needed once, a host that has joined keeps its own credential. */
   readonly token?: string;
+  /** File that holds it: unlike an argument it is not in everyone's process list. */
+  readonly tokenFile?: string;
   readonly name?: string;
   /** Address that other hosts reach this one by. */
   readonly address?: string;

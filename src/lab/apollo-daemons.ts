@@ -6,11 +6,12 @@ import { SERVER_NODE } from "./lab-plan.ts";
 import type { LabNode } from "./lab-plan.ts";
 import { processOf } from "./lab-state.ts";
 import { withLogTail } from "./log-tail.ts";
-import { execInHost, startDaemon } from "./node-command.ts";
+import { execInHost, startDaemon, writeInNode } from "./node-command.ts";
 import { listInNamespace } from "./process-table.ts";
 import { waitFor } from "./wait-for.ts";
 import type { WaitOptions } from "./wait-for.ts";
 
+const TOKEN_FILE = "/tmp/join-token";
 export const DATA_DIR = "/var/lib/apollo";
 export const SERVER_PORT = 8443;
 /** Name in the server's certificate: clients that come by an address ask for this one. */
@@ -91,7 +92,9 @@ export async function startAgent(
   node: LabNode,
   server: { readonly address: string; readonly token: string | null },
 ): Promise<void> {
-  const join = server.token === null ? [] : ["--token", server.token];
+  // Not as an argument: the argv of a process is everyone's to read.
+  if (server.token !== null) writeInNode(lab, node.name, TOKEN_FILE, server.token);
+  const join = server.token === null ? [] : ["--token-file", TOKEN_FILE];
   const url = `https://${server.address}:${SERVER_PORT}`;
   const argv = ["apollo", "agent", "--server", url, ...join, "--name", node.name, "--data-dir", DATA_DIR];
   await startDaemon(lab, node.name, { log: "apollo", argv });

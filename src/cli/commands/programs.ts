@@ -67,13 +67,15 @@ function addAgent(program: Command, context: CliContext): void {
       "Runs the agent: containers, network, DNS and ingress of this host. The first start needs the server's address and a join token, later ones nothing.",
     )
     .option("--server <url>", "server to join, as https://ADDRESS:PORT")
-    .option("--token <token>", 'join token, from "apollo host token" (APOLLO_TOKEN)');
+    .option("--token <token>", 'join token, from "apollo host token" (APOLLO_TOKEN)')
+    .option("--token-file <file>", "file that holds the token, so that it is in nobody's process list");
   hostOptions(command)
     .option("--data-dir <dir>", "where the agent keeps what it knows")
     .action(async (flags: AgentFlags) => await programs.runAgent(flags, signal));
   addLeave(command, context);
   examples(command, [
     ["Join", "apollo agent --server https://10.0.0.1:8443 --token apollo1.…"],
+    ["Join without showing the token", "apollo agent --server https://10.0.0.1:8443 --token-file join-token"],
     [
       "Join with a name and labels for constraints",
       "apollo agent --server https://10.0.0.1:8443 --token apollo1.… --name db-1 --label disk=ssd",
