@@ -3,7 +3,12 @@ import type { Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
+import type { NetworkConfig } from "../model/network-config.ts";
+import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
 import type { Condition, ServerMessage } from "../model/wire.ts";
+import type { LocalPort } from "../network/local-port.ts";
+import type { RulesetPart } from "../network/render-ruleset.ts";
+import { AgentQueries } from "./agent-queries.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -32,6 +37,7 @@ export interface LastKnown {
   readonly hosts: readonly CatalogHost[];
   readonly peers: readonly Peer[];
   readonly revision: number;
+  readonly networkConfig?: NetworkConfig;
   /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
   readonly health?: readonly HealthRecord[];
 }
@@ -41,6 +47,9 @@ export type Topic =
   | "assignments"
   | "catalog"
   | "peers"
+  | "network-config"
+  | "ports"
+  | "rules"
   | "local"
   | "reports"
   | "health"
@@ -61,6 +70,11 @@ export class AgentState {
   readonly assignments = new Map<InstanceId, Assignment>();
   readonly peers = new Map<HostId, Peer>();
   hosts: readonly CatalogHost[] = [];
+  /** What operators declared about the network. */
+  networkConfig: NetworkConfig = EMPTY_NETWORK_CONFIG;
+  /** This host's ends of the containers' interfaces; see `setPorts`. */
+  ports: readonly LocalPort[] = [];
+  readonly queries = new AgentQueries();
   /** By instance: what this host observes of its assignments. Written by the containers part. */
   readonly reports = new Map<InstanceId, InstanceStatus>();
   /** The containers part has seen this host's containers: before that, missing reports mean nothing. */
@@ -77,6 +91,7 @@ export class AgentState {
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
+  readonly #rules = new Map<string, RulesetPart>();
   readonly #listeners = new Map<Topic, Set<() => void>>();
 
   on(topic: Topic, listener: () => void): () => void {
@@ -150,6 +165,23 @@ export class AgentState {
     this.emit("conditions");
   }
 
+  setPorts(ports: readonly LocalPort[]): void {
+    this.ports = ports;
+    this.emit("ports");
+  }
+
+  /** Each part owns the rules of its name in our nftables table; null takes them out. */
+  setRules(part: RulesetPart["name"], rules: RulesetPart | null): void {
+    if (rules === null) this.#rules.delete(part);
+    else this.#rules.set(part, rules);
+    this.emit("rules");
+  }
+
+  /** Sorted by name. */
+  rules(): readonly RulesetPart[] {
+    return [...this.#rules.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
   conditions(): readonly Condition[] {
     return [...this.#conditions.keys()].toSorted().flatMap((part) => this.#conditions.get(part) ?? []);
   }
@@ -214,6 +246,10 @@ export class AgentState {
         for (const peer of message.peers) this.peers.set(peer.id, peer);
         this.emit("peers");
         return;
+      case "network-config":
+        this.networkConfig = message.config;
+        this.emit("network-config");
+        return;
       default:
         return;
     }
@@ -227,6 +263,7 @@ export class AgentState {
       hosts: this.hosts,
       peers: [...this.peers.values()],
       revision: this.catalogRevision,
+      networkConfig: this.networkConfig,
       health: [...this.health.values()],
     };
   }
@@ -238,9 +275,10 @@ export class AgentState {
     for (const peer of known.peers) this.peers.set(peer.id, peer);
     for (const record of known.health ?? []) this.health.set(record.instanceId, record);
     this.hosts = known.hosts;
+    this.networkConfig = known.networkConfig ?? EMPTY_NETWORK_CONFIG;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;
-    for (const topic of ["identity", "assignments", "catalog", "peers"] as const) this.emit(topic);
+    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config"] as const) this.emit(topic);
   }
 }
 

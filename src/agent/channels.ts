@@ -1,5 +1,5 @@
 import { AppError, describeError } from "../model/error.ts";
-import type { AgentMessage, ChannelRequest } from "../model/wire.ts";
+import type { AgentAnswer, AgentMessage, ChannelRequest } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine, ExecSession } from "../platform/ports/engine.ts";
 import type { AgentState } from "./agent-state.ts";
@@ -84,6 +84,7 @@ export class Channels {
     let exitCode: number | null = null;
     let fault: string | null = null;
     try {
+      if (request.kind === "query") return await this.#answer(number, request.question, signal);
       const containerId = await this.#containerOf(request);
       if (request.kind === "logs") await this.#options.engine.logs(containerId, request, sink, signal);
       else exitCode = await this.#exec(channel, { containerId, request }, sink);
@@ -94,6 +95,21 @@ export class Channels {
     if (signal.aborted) return;
     this.#open.delete(number);
     this.#end(number, exitCode, fault);
+  }
+
+  async #answer(number: number, question: unknown, signal: AbortSignal): Promise<void> {
+    let answer: AgentAnswer;
+    try {
+      answer = { ok: true, value: await this.#options.state.queries.ask(question, signal) };
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      const { code, message, hint } = error;
+      answer = { ok: false, code, message, ...(hint === undefined ? {} : { hint }) };
+    }
+    await this.#deliver({ number, stream: "stdout", signal }, new TextEncoder().encode(JSON.stringify(answer)));
+    if (signal.aborted) return;
+    this.#open.delete(number);
+    this.#end(number, 0, null);
   }
 
   async #exec(
@@ -110,7 +126,7 @@ export class Channels {
     return session.done;
   }
 
-  async #containerOf({ kind, instanceId }: ChannelRequest): Promise<string> {
+  async #containerOf({ kind, instanceId }: Exclude<ChannelRequest, { kind: "query" }>): Promise<string> {
     const report = this.#options.state.reports.get(instanceId);
     if (report?.phase === "running") return report.containerId;
     // An instance that failed keeps its container, so that its output can be read.

@@ -36,7 +36,7 @@ class Host {
   readonly bare = String(this.network);
 
   async setUp(): Promise<void> {
-    const known = { range: RANGE, blocks: ["10.2.1.0/24"], peers: PEERS };
+    const known = { range: RANGE, blocks: ["10.2.1.0/24"], peers: PEERS, rules: [] };
     for (let pass = 0; pass < 3; pass += 1) {
       const { actions } = planHost(known, await observeHost(known, this.network, this.engine));
       for (const action of actions) await applyHostAction(action, this.network, this.engine);

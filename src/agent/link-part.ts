@@ -189,6 +189,7 @@ class Session {
         return;
       case "catalog":
       case "peers":
+      case "network-config":
         state.receive(message);
         return;
     }

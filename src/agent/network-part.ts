@@ -29,7 +29,7 @@ export interface NetworkPartOptions {
 
 /** Container starts change links in bursts; one look a quarter of a second is soon enough to heal and cheap enough. */
 const SETTLE_MS = 250;
-const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [] };
+const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [], peers: [] };
 
 /** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
@@ -83,7 +83,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const ends = [state.on("identity", poke), state.on("peers", poke)];
+    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke)];
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
     await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine]);
     for (const end of ends) end();

@@ -11,7 +11,8 @@ import type { Peer } from "./host.ts";
 import type { HostId, InstanceId } from "./ids.ts";
 import type { Assignment, InstanceReport } from "./instance.ts";
 import type { ClusterSettings } from "./cluster.ts";
-import { AppError } from "./error.ts";
+import type { NetworkConfig } from "./network-config.ts";
+import { AppError, type ErrorCode } from "./error.ts";
 
 export const WIRE_VERSION = 1;
 export const WIRE_VERSION_MIN = 1;
@@ -48,6 +49,8 @@ export type ServerMessage =
       readonly hosts: readonly CatalogHost[] | null;
     }
   | { readonly type: "peers"; readonly peers: readonly Peer[] }
+  /** All that is declared about the network, whole, at the start and after each change. */
+  | { readonly type: "network-config"; readonly config: NetworkConfig }
   /** Opens a byte stream to a container: logs or exec. */
   | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
   | { readonly type: "data"; readonly channel: number; readonly bytes: string }
@@ -69,7 +72,14 @@ export type ChannelRequest =
       readonly argv: readonly string[];
       readonly tty: boolean;
       readonly stdin: boolean;
-    };
+    }
+  /** Answered on stdout with one JSON value, see `AgentAnswer`. */
+  | { readonly kind: "query"; readonly question: unknown };
+
+/** What an agent says to a query. */
+export type AgentAnswer =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly code: ErrorCode; readonly message: string; readonly hint?: string };
 
 /** Agent → server. */
 export type AgentMessage =
@@ -207,6 +217,7 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "assignments",
   "catalog",
   "peers",
+  "network-config",
   "open",
   "data",
   "resize",

@@ -10,6 +10,7 @@ import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import { BRIDGE, TUNNEL, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 
 const MTU_DEFAULT = 1500;
@@ -21,6 +22,8 @@ export interface KnownNetwork {
   readonly blocks: readonly string[];
   /** The other hosts. */
   readonly peers: readonly Peer[];
+  /** What other parts want in our nftables table. */
+  readonly rules: readonly RulesetPart[];
 }
 
 /** What one pass sees of this host. */
@@ -53,6 +56,8 @@ export interface HostPlan {
   readonly gateway: Ipv4 | null;
   readonly engineNetwork: { readonly name: string; readonly fixedAddresses: boolean } | null;
   readonly links: readonly LinkRow[];
+  /** How the blocks of the other hosts are reached. */
+  readonly peers: readonly DesiredPeer[];
 }
 
 /** Kernel first, then the engine's network on top of it: a Docker network on a bridge that exists adopts it. */
@@ -72,7 +77,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const links = modes.map(({ peer, link }) => ({ peer: peer.name, ...describeLink(link) }));
   // A network that runs is kept running: a VPN that comes up later must not cut containers off.
   if (clash !== null && !ready) {
-    return { actions: [], conditions: [clashCondition(clash)], gateway: null, engineNetwork: null, links };
+    return { actions: [], conditions: [clashCondition(clash)], gateway: null, engineNetwork: null, links, peers: [] };
   }
   const engine = planEngine(known, observed, desired);
   const conditions = [
@@ -88,6 +93,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     engineNetwork:
       ready && engine?.kind === "ready" ? { name: engine.name, fixedAddresses: engine.fixedAddresses } : null,
     links,
+    peers: desired.peers,
   };
 }
 
@@ -111,7 +117,7 @@ function desireNetwork(
     // One device for all tunnels: as wide as the widest path, each route narrows it for its own peer.
     tunnel: local === undefined ? null : { local, mtu: Math.max(...tunnelled.map((link) => link.mtu)) },
     peers,
-    ruleset: renderRuleset({ range: known.range, bridge: BRIDGE, tunnel: TUNNEL }),
+    ruleset: renderRuleset({ range: known.range, bridge: BRIDGE, tunnel: TUNNEL, parts: known.rules }),
   };
 }
 

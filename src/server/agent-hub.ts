@@ -61,6 +61,7 @@ export class AgentHub {
     deps.state.onCommit((writes) => {
       if (writes.some((write) => write.key.startsWith("instance/"))) this.flush();
       if (writes.some((write) => write.key.startsWith("host/"))) this.sendPeers();
+      if (writes.some((write) => write.key.startsWith("net/"))) this.#sendNetworkConfig();
     });
   }
 
@@ -147,6 +148,7 @@ export class AgentHub {
     if (this.#deps.isDown(host.id)) catalog.applyEndpoints(host.name, { reset: true, upsert: [], remove: [] });
     this.#sendAssignments(session, true);
     session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
+    session.connection.send({ type: "network-config", config: state.networkConfig() });
     this.#deps.heard(host.id);
     this.flush();
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
@@ -258,6 +260,13 @@ export class AgentHub {
   sendPeers(): void {
     for (const session of this.#sessions.values()) {
       if (session.ready) session.connection.send({ type: "peers", peers: this.#peersOf(session.hostId) });
+    }
+  }
+
+  #sendNetworkConfig(): void {
+    const config = this.#deps.state.networkConfig();
+    for (const session of this.#sessions.values()) {
+      if (session.ready) session.connection.send({ type: "network-config", config });
     }
   }
 

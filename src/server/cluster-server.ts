@@ -38,6 +38,7 @@ export class ClusterServer {
   readonly apps: ServerApps;
   readonly rollout: RolloutSubject;
   readonly startedAtMs: number;
+  readonly clock: Clock;
   readonly #deps: ClusterServerDeps;
   readonly #loop: ReconcileLoop<RolloutInput, readonly RolloutAction[]>;
   readonly #listeners = new Set<() => void>();
@@ -49,6 +50,7 @@ export class ClusterServer {
   private constructor(deps: ClusterServerDeps, state: ClusterState) {
     const { clock, random, log } = deps;
     this.#deps = deps;
+    this.clock = clock;
     this.state = state;
     this.startedAtMs = clock.nowMs();
     this.catalog = catalogOf(state);

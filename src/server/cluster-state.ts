@@ -5,6 +5,7 @@ import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
 import type { AppId, DeploymentId, HostId, InstanceId, Version } from "../model/ids.ts";
 import type { Instance } from "../model/instance.ts";
+import type { NetworkConfig, NetworkObject, NetworkObjectKind } from "../model/network-config.ts";
 import type { BackoffState } from "../scheduling/backoff.ts";
 import type { Store, StoreCondition, StoreWrite } from "../platform/ports/store.ts";
 
@@ -19,6 +20,7 @@ export const keyOf = {
   host: (id: HostId): string => `host/${id}`,
   failure: (id: AppId): string => `failure/${encodeURIComponent(id)}`,
   backoff: (id: AppId): string => `backoff/${encodeURIComponent(id)}`,
+  networkObject: (kind: NetworkObjectKind, name: string): string => `net/${kind}/${name}`,
 };
 
 /**
@@ -33,6 +35,8 @@ export class ClusterState {
   readonly hosts = new Map<HostId, Host>();
   readonly failures = new Map<AppId, LastFailure>();
   readonly backoffs = new Map<AppId, BackoffState>();
+  /** Declared network objects, by kind and name. */
+  readonly networkObjects = new Map<NetworkObjectKind, Map<string, NetworkObject>>();
   /** Stored instances by host, kept with `instances`. */
   readonly instancesByHost = new Map<HostId, Map<InstanceId, Instance>>();
   readonly #instanceChanges = new Map<HostId, number>();
@@ -60,6 +64,7 @@ export class ClusterState {
       "host/",
       "failure/",
       "backoff/",
+      "net/",
     ]) {
       for (const entry of await store.list(prefix)) state.#absorb(entry.key, entry.value);
     }
@@ -122,6 +127,21 @@ export class ClusterState {
     return this.#instanceChanges.get(hostId) ?? 0;
   }
 
+  networkObjectsOf<Kind extends NetworkObjectKind>(kind: Kind): readonly NetworkObject<Kind>[] {
+    const objects = [...(this.networkObjects.get(kind)?.values() ?? [])] as NetworkObject<Kind>[];
+    return objects.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  networkConfig(): NetworkConfig {
+    return {
+      networks: this.networkObjectsOf("network"),
+      policies: this.networkObjectsOf("policy"),
+      publications: this.networkObjectsOf("publication"),
+      imports: this.networkObjectsOf("import"),
+      virtuals: this.networkObjectsOf("virtual"),
+    };
+  }
+
   hostByName(name: string): Host | null {
     return [...this.hosts.values()].find((host) => host.name === name) ?? null;
   }
@@ -147,9 +167,18 @@ export class ClusterState {
         return put(this.failures, decodeURIComponent(rest) as AppId, value);
       case "backoff":
         return put(this.backoffs, decodeURIComponent(rest) as AppId, value);
+      case "net":
+        return this.#absorbNetworkObject(rest, value);
       default:
         return;
     }
+  }
+
+  #absorbNetworkObject(rest: string, value: unknown): void {
+    const [kind = "", name = ""] = rest.split("/");
+    const ofKind = this.networkObjects.get(kind as NetworkObjectKind) ?? new Map<string, NetworkObject>();
+    put(ofKind, name, value);
+    this.networkObjects.set(kind as NetworkObjectKind, ofKind);
   }
 
   #absorbVersion(rest: string, value: AppVersion | null): void {

@@ -13,6 +13,8 @@ import { agentSocket } from "./agent-socket.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 import type { ConsoleFeed } from "./console-feed.ts";
 import { containerSocket } from "./container-socket.ts";
+import { askHost } from "./ask-host.ts";
+import { networkObjects } from "./network-objects.ts";
 import type { HostMembers } from "./host-members.ts";
 import type { ServerViews } from "./server-views.ts";
 
@@ -54,6 +56,8 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
       const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
       return explainName({ endpoints, withheld, hosts, domain, datacenter }, name, type);
     },
+    network: networkObjects(server.state),
+    ask: (hostName, question) => askHost(server, hostName, question),
     joinToken: () => deps.joinToken,
     join: async (request) => {
       const { host, credential, block } = await members.join(request);

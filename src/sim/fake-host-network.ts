@@ -131,7 +131,7 @@ export class FakeHostNetwork implements HostNetwork {
         this.#putRoute(change.route, false);
         break;
       case "flush-ruleset":
-        if (this.#ruleset !== null) this.#ruleset = "table ip apollo {}";
+        if (this.#ruleset !== null) this.#ruleset = "table inet apollo {}";
         break;
       case "set-link-down":
         this.#link(change.name).up = false;

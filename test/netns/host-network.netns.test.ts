@@ -57,7 +57,7 @@ async function desire(name: HostName, others: readonly HostName[]): Promise<Desi
     bridgeMtu: 1500,
     tunnel: tunnel === undefined ? null : { local: tunnel.path.source, mtu: tunnel.mtu },
     peers: links.map(({ link, peer }) => ({ ...peer, mode: link.mode, device: link.path.device, mtu: link.mtu })),
-    ruleset: renderRuleset({ range: RANGE, bridge: BRIDGE, tunnel: TUNNEL }),
+    ruleset: renderRuleset({ range: RANGE, bridge: BRIDGE, tunnel: TUNNEL, parts: [] }),
   };
 }
 
@@ -202,9 +202,9 @@ test("the engine's dropping filter lets the range through once its chain is ther
 
 const b2: Ipv4 = gatewayOf([HOSTS.b.block]);
 const damages: readonly (readonly [string, readonly string[], readonly NetworkAction["kind"][]])[] = [
-  ["flushed rules", ["nft", "flush", "table", "ip", "apollo"], ["put-ruleset"]],
-  ["a deleted table", ["nft", "delete", "table", "ip", "apollo"], ["put-ruleset"]],
-  ["a foreign rule in our table", ["nft", "add", "rule", "ip", "apollo", "forward", "counter"], ["put-ruleset"]],
+  ["flushed rules", ["nft", "flush", "table", "inet", "apollo"], ["put-ruleset"]],
+  ["a deleted table", ["nft", "delete", "table", "inet", "apollo"], ["put-ruleset"]],
+  ["a foreign rule in our table", ["nft", "add", "rule", "inet", "apollo", "forward", "counter"], ["put-ruleset"]],
   ["a deleted route", ["ip", "route", "delete", HOSTS.b.block], ["put-route"]],
   ["a changed route", ["ip", "route", "change", HOSTS.b.block, "via", HOSTS.b.address, "proto", "201"], ["put-route"]],
   ["a stray route of ours", ["ip", "route", "add", "10.2.99.0/24", "dev", "eth0", "proto", "201"], ["delete-route"]],

@@ -10,7 +10,9 @@ import { fakeRequest } from "../../sim/fake-request.ts";
 import { createNativeHandler } from "./handler.ts";
 import { parseJoin } from "./parse-join.ts";
 import { renderAppJson, renderInstanceJson, renderWhyJson } from "./render-app.ts";
-import type { NativeServices } from "./services.ts";
+import type { NetworkObject, NetworkObjectKind } from "../../model/network-config.ts";
+import { parseNetworkObject } from "../../model/network-config.ts";
+import type { NativeServices, NetworkObjects } from "./services.ts";
 import type { HostJson, StatusJson } from "./shapes.ts";
 
 const NOW = Date.parse("2026-01-01T00:00:00.000Z");
@@ -42,6 +44,20 @@ class FakeServices implements NativeServices {
   readonly status = () => STATUS;
   readonly services = () => [];
   readonly serviceOf = () => "web";
+  readonly #objects = new Map<string, NetworkObject>();
+  readonly network: NetworkObjects = {
+    list: <Kind extends NetworkObjectKind>(kind: Kind) =>
+      [...this.#objects].filter(([key]) => key.startsWith(kind)).map(([, one]) => one as NetworkObject<Kind>),
+    put: async (kind, name, value) => {
+      const object = parseNetworkObject(kind, { ...(value as object), name });
+      this.#objects.set(`${kind}/${name}`, object);
+      return object;
+    },
+    remove: async (kind, name) => {
+      if (!this.#objects.delete(`${kind}/${name}`)) throw new AppError("not-found", `Cannot find ${kind} "${name}"`);
+    },
+  };
+  readonly ask = async (host: string, question: unknown) => ({ host, question });
   readonly joinToken = () => "apollo1.x.y";
   readonly setCordoned = async (name: string, cordoned: boolean) => {
     if (name !== "h1") throw new AppError("not-found", `Cannot find host "${name}"`);
@@ -114,6 +130,27 @@ async function clientWith(...apps: readonly object[]): Promise<Client> {
   for (const one of apps) expect((await client.send("POST", "/api/apps", one))[0]).toBe(201);
   return client;
 }
+
+test("network objects: put, list, show, delete, faults", async () => {
+  const client = new Client();
+  expect((await client.send("PUT", "/api/policies/web", { ports: [{ protocol: "tcp", from: 80, to: 80 }] }))[0]).toBe(
+    200,
+  );
+  expect((await client.send("GET", "/api/policies"))[1]).toHaveLength(1);
+  expect((await client.send("GET", "/api/policies/web"))[1]).toMatchObject({ name: "web", network: "apollo" });
+  expect((await client.send("PUT", "/api/policies/web", { ports: "all" }))[0]).toBe(422);
+  expect((await client.send("DELETE", "/api/policies/web"))[0]).toBe(204);
+  expect((await client.send("GET", "/api/policies/web"))[0]).toBe(404);
+  expect((await client.send("POST", "/api/policies/web", {}))[0]).toBe(405);
+  expect(client.actions).toContain("write policies");
+});
+
+test("a question to a host's agent needs the admin's right", async () => {
+  const client = new Client();
+  const answer = await client.send("POST", "/api/hosts/h1/query", { kind: "links" });
+  expect(answer).toEqual([200, { host: "h1", question: { kind: "links" } }]);
+  expect(client.actions).toEqual(["admin hosts"]);
+});
 
 test("apps: create, list, show, update, scale, roll back, restart, destroy", async () => {
   const client = await clientWith(app("/shop/web", { instances: 2 }));

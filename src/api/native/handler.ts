@@ -1,6 +1,7 @@
 import type { Action, Authorize, Principal } from "../../cluster/access.ts";
 import { SESSION_COOKIE } from "../../cluster/credentials.ts";
 import { AppError } from "../../model/error.ts";
+import type { NetworkObjectKind } from "../../model/network-config.ts";
 import { type DeploymentId, type InstanceId, parseAppId } from "../../model/ids.ts";
 import type { HttpHandler, HttpRequest, HttpResponse, HttpUpgrade } from "../../platform/ports/http.ts";
 import type { AppService, InstanceView } from "../../scheduling/app-service.ts";
@@ -63,6 +64,12 @@ async function route(context: Context): Promise<HttpResponse | HttpUpgrade> {
       return await routeApps(context, rest);
     case "hosts":
       return await routeHosts(context, rest);
+    case "networks":
+    case "policies":
+    case "publications":
+    case "imports":
+    case "virtuals":
+      return await routeNetworkObjects(context, NETWORK_AREAS[area], rest);
     case "deployments":
       return await routeDeployments(context, rest);
     case "instances":
@@ -142,6 +149,33 @@ function readQuestion(request: HttpRequest): readonly [name: string, type: strin
   return [name, type];
 }
 
+const NETWORK_AREAS = {
+  networks: "network",
+  policies: "policy",
+  publications: "publication",
+  imports: "import",
+  virtuals: "virtual",
+} as const;
+
+async function routeNetworkObjects(
+  { request, services: { network } }: Context,
+  kind: NetworkObjectKind,
+  rest: readonly string[],
+): Promise<HttpResponse> {
+  const [name, ...more] = rest;
+  if (more.length > 0) throw notFound(`Cannot find "${request.path}"`);
+  if (name === undefined) return request.method === "GET" ? json(200, network.list(kind)) : methodNotAllowed(["GET"]);
+  if (request.method === "PUT") return json(200, await network.put(kind, name, parseJsonBody(await request.body())));
+  if (request.method === "DELETE") {
+    await network.remove(kind, name);
+    return empty(204);
+  }
+  if (request.method !== "GET") return methodNotAllowed(["GET", "PUT", "DELETE"]);
+  const found = network.list(kind).find((one) => one.name === name);
+  if (found === undefined) throw notFound(`Cannot find ${kind} "${name}"`);
+  return json(200, found);
+}
+
 async function routeHosts({ request, services }: Context, rest: readonly string[]): Promise<HttpResponse> {
   const [name, action, ...more] = rest;
   if (more.length > 0) throw notFound(`Cannot find "${request.path}"`);
@@ -155,6 +189,10 @@ async function routeHosts({ request, services }: Context, rest: readonly string[
     if (request.method !== "DELETE") return methodNotAllowed(["GET", "DELETE"]);
     await services.removeHost(name, { force: isForced(request) });
     return empty(204);
+  }
+  if (action === "query") {
+    if (request.method !== "POST") return methodNotAllowed(["POST"]);
+    return json(200, await services.ask(name, parseJsonBody(await request.body())));
   }
   if (action !== "cordon" && action !== "uncordon") throw notFound(`Cannot find "${request.path}"`);
   if (request.method !== "POST") return methodNotAllowed(["POST"]);

@@ -2,6 +2,7 @@
 import type { JoinRequest } from "../../cluster/join.ts";
 import type { AppSpec } from "../../model/app.ts";
 import type { HostId, InstanceId } from "../../model/ids.ts";
+import type { NetworkObject, NetworkObjectKind } from "../../model/network-config.ts";
 import type { HttpRequest, HttpUpgrade } from "../../platform/ports/http.ts";
 import type { DnsJson, HostJson, JoinResponse, ServiceJson, StatusJson } from "./shapes.ts";
 
@@ -22,6 +23,9 @@ export interface NativeServices {
   serviceOf(spec: AppSpec): string | null;
   /** What the hosts' DNS answers; `type` is upper case. @throws AppError `invalid` for a type that is not supported. */
   dns(name: string, type: string): Promise<DnsJson>;
+  readonly network: NetworkObjects;
+  /** What the host's agent answers. @throws AppError of the agent, `not-found`, `unavailable` when it is not connected or too slow. */
+  ask(hostName: string, question: unknown): Promise<unknown>;
   joinToken(): string;
   /** @throws AppError `conflict`, `unavailable`: see `joinHost`. */
   join(request: JoinRequest): Promise<JoinResponse>;
@@ -30,6 +34,16 @@ export interface NativeServices {
   /** @throws AppError `denied` when it is not the admin token. */
   openSession(token: string): { readonly value: string; readonly maxAgeS: number };
   readonly sockets: NativeSockets;
+}
+
+/** What is declared about the network. */
+export interface NetworkObjects {
+  /** Sorted by name. */
+  list<Kind extends NetworkObjectKind>(kind: Kind): readonly NetworkObject<Kind>[];
+  /** Makes or replaces it. @throws AppError `invalid` for a faulty one, `conflict` for one that others stand against. */
+  put(kind: NetworkObjectKind, name: string, value: unknown): Promise<NetworkObject>;
+  /** @throws AppError `not-found`, or `conflict` while something uses it. */
+  remove(kind: NetworkObjectKind, name: string): Promise<void>;
 }
 
 /** The WebSockets; by the time these are called, access was granted. Each gives what opens the socket or throws AppError. */

@@ -20,7 +20,7 @@ type Path = NonNullable<Awaited<ReturnType<HostNetwork["pathTo"]>>>;
 const MONITOR_RESTART_MS = 1000;
 /** The engine's filter chain for rules of others; the engine makes it when it starts and keeps what is in it. */
 const ENGINE_CHAIN = "DOCKER-USER";
-const TABLE = ["ip", "apollo"];
+const TABLE = ["inet", "apollo"];
 
 /** The network namespace that `runner` works in, by iproute2, nftables, iptables and procps. */
 export class LinuxHostNetwork implements HostNetwork {

@@ -1,0 +1,16 @@
+import type { Ipv4 } from "../model/ip.ts";
+
+/** The host's end of one container's interface on a bridge of ours. */
+export interface LocalPort {
+  /** Name of the network. */
+  readonly network: string;
+  /** Name of the host's end. */
+  readonly device: string;
+  /** Interface index of the host's end. */
+  readonly index: number;
+  /** Of the container's end, as its packets carry it. */
+  readonly mac: string;
+  /** What the container may send from. */
+  readonly addresses: readonly Ipv4[];
+  readonly container: string;
+}

@@ -1,0 +1,37 @@
+import { expect, test } from "bun:test";
+import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { FakeStore } from "../sim/fake-store.ts";
+import { SeededRandom } from "../sim/seeded-random.ts";
+import { VirtualClock } from "../sim/virtual-clock.ts";
+import { ClusterState } from "./cluster-state.ts";
+import { networkObjects } from "./network-objects.ts";
+
+async function open() {
+  const clock = new VirtualClock();
+  const store = new FakeStore({ clock, random: new SeededRandom(1) });
+  const inTime = async <T>(task: Promise<T>): Promise<T> => {
+    let done = false;
+    const watched = task.finally(() => (done = true));
+    watched.catch(() => undefined);
+    while (!done) await clock.advance(10);
+    return watched;
+  };
+  const state = await inTime(ClusterState.load(store, DEFAULT_SETTINGS));
+  return { state, objects: networkObjects(state), inTime };
+}
+
+test("put() stores what is declared; a network keeps the identifier that it got", async () => {
+  const { state, objects, inTime } = await open();
+  const blue = await inTime(objects.put("network", "blue", { range: "10.9.0.0/16" }));
+  const red = await inTime(objects.put("network", "red", { range: "10.9.0.0/16", mode: "layer2" }));
+  expect([blue, red]).toMatchObject([{ vni: 1000 }, { vni: 1001 }]);
+  await inTime(objects.remove("network", "blue"));
+  expect(await inTime(objects.put("network", "red", { range: "10.8.0.0/16", vni: 1000 }))).toMatchObject({ vni: 1001 });
+  expect(state.networkConfig().networks.map(({ name, range }) => [name, range])).toEqual([["red", "10.8.0.0/16"]]);
+});
+
+test("put() refuses a body with another name, and remove() what is not there", async () => {
+  const { objects, inTime } = await open();
+  expect(inTime(objects.put("virtual", "web", { name: "db" }))).rejects.toThrow(/its body names "db"/);
+  expect(inTime(objects.remove("virtual", "web"))).rejects.toThrow(/Cannot find virtual "web"/);
+});

@@ -1,0 +1,53 @@
+import type { NetworkObjects } from "../api/native/services.ts";
+import { AppError } from "../model/error.ts";
+import { NETWORK_VNI_FIRST, parseNetworkObject } from "../model/network-config.ts";
+import type { ContainerNetwork, NetworkObject, NetworkObjectKind } from "../model/network-config.ts";
+import { type ClusterState, keyOf } from "./cluster-state.ts";
+
+/** More than this is a mistake, or an attack: every agent holds all of them. */
+const OBJECTS_MAX = 10_000;
+
+/** What is declared about the network, stored by compare-and-swap; the hub tells the agents after each commit. */
+export function networkObjects(state: ClusterState): NetworkObjects {
+  return {
+    list: (kind) => state.networkObjectsOf(kind),
+    put: async (kind, name, value) => {
+      const object = parseNetworkObject(kind, named(kind, name, value));
+      const key = keyOf.networkObject(kind, object.name);
+      const entry = await state.store.get(key);
+      if (entry === null && state.networkObjectsOf(kind).length >= OBJECTS_MAX) {
+        throw new AppError("conflict", `Cannot add ${kind} "${name}": there are ${OBJECTS_MAX} already`);
+      }
+      const complete = kind === "network" ? withVni(state, object as ContainerNetwork) : object;
+      await state.commit([{ kind: "put", key, value: complete }], [{ key, revision: entry?.revision ?? 0 }]);
+      return complete;
+    },
+    remove: async (kind, name) => {
+      const key = keyOf.networkObject(kind, name);
+      const entry = await state.store.get(key);
+      if (entry === null) throw new AppError("not-found", `Cannot find ${kind} "${name}"`);
+      await state.commit([{ kind: "delete", key }], [{ key, revision: entry.revision }]);
+    },
+  };
+}
+
+/** The name stands in the path; one in the body must be the same. */
+function named(kind: NetworkObjectKind, name: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  const said = "name" in value ? value.name : name;
+  if (said === name) return { ...value, name };
+  throw new AppError("invalid", `Cannot use ${kind} "${name}": its body names "${String(said)}"`, {
+    fields: [{ path: "/name", message: `must be "${name}"` }],
+  });
+}
+
+/** A network keeps its identifier for life: tunnels of half the hosts would else carry another number than those of the rest. */
+function withVni(state: ClusterState, network: ContainerNetwork): NetworkObject<"network"> {
+  const others = state.networkObjectsOf("network");
+  const before = others.find((one) => one.name === network.name)?.vni;
+  if (before !== undefined) return { ...network, vni: before };
+  const taken = new Set(others.map(({ vni }) => vni));
+  let vni = network.vni ?? NETWORK_VNI_FIRST;
+  while (taken.has(vni)) vni += 1;
+  return { ...network, vni };
+}
