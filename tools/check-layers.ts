@@ -36,7 +36,8 @@ const PROGRAM_EXCEPTIONS: readonly { readonly from: string; readonly to: RegExp;
 /** Where programs start: what nothing below reaches is dead. */
 /** Also what tests and benches start by its path: everything outside `src` is one. */
 const ENTRY = /(^|\/)main\.tsx?$|\.test\.tsx?$|\.contract\.ts$|^(tools|bench|test|examples)\//;
-const TEST = /\.test\.tsx?$|\.contract\.ts$|^test\/|^bench\/|^tools\//;
+/** A fixture is what test files share. */
+const TEST = /\.(test|fixture)\.tsx?$|\.contract\.ts$|^test\/|^bench\/|^tools\//;
 
 /** What the binary carries along: its version, the built console, the example of the demo. */
 const EMBEDDED = /^package\.json$|^dist\/|^examples\//;
@@ -92,6 +93,7 @@ function checkEdge({ from, to, line }: Edge): readonly Violation[] {
     if (EMBEDDED.test(to)) return [];
     return refuse("src imports nothing from outside it, instead move what both need into src");
   }
+  if (TEST.test(to)) return refuse("that is for tests, instead move what both need into a file of its own");
   if (target === "sim") return refuse("only tests use the simulator's fakes, instead depend on the port");
   const reason = refuseRoom(source, target, to);
   return reason === null ? [] : refuse(reason);
