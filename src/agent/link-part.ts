@@ -97,6 +97,7 @@ class Session {
     signal.addEventListener("abort", stop);
     const stops = DELTA_TOPICS.map((topic) => state.on(topic, () => this.#soon()));
     stops.push(state.on("applied", () => this.#heartbeat()));
+    stops.push(state.on("keys", () => this.#tellKeys()));
     try {
       const listener = { frame: (text: string) => this.#receive(text), closed: (reason: string) => this.#end(reason) };
       this.#connection = await transport.connect(this.#url, listener, CONNECT_TIMEOUT_MS);
@@ -134,7 +135,13 @@ class Session {
       address,
       labels,
       resources,
+      ...this.#options.state.keys,
     };
+  }
+
+  #tellKeys(): void {
+    const { keys } = this.#options.state;
+    if (this.#welcomed && keys !== null) this.#send({ type: "keys", ...keys });
   }
 
   /** Resources are told in the hello alone: when the engine is back, a new connection tells them. */
@@ -178,6 +185,8 @@ class Session {
       case "welcome":
         this.#welcomed = true;
         state.receive(message);
+        // They may have changed between hello and welcome.
+        this.#tellKeys();
         log.info("Connected to a server", { server: this.#url, host: message.hostName, wire: message.wire });
         this.#soon();
         this.#heartbeat();

@@ -83,7 +83,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke)];
+    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke), state.on("keys", poke)];
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
     await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine]);
     for (const end of ends) end();
