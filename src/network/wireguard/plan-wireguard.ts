@@ -101,13 +101,16 @@ function wantedPeers(
   seen: ReadonlyMap<string, WireguardPeer>,
 ): ReadonlyMap<string, WireguardPeerSpec> {
   const wanted = new Map<string, WireguardPeerSpec>();
+  const holderOf = new Map([...seen.values()].flatMap((one) => one.allowedIps.map((range) => [range, one] as const)));
   for (const peer of desired.peers.toSorted((a, b) => ((a.keys[0] ?? "") < (b.keys[0] ?? "") ? -1 : 1))) {
     const active = activeKey(peer, seen);
+    // Under whatever key the host was known until now, also one that it has dropped.
+    const holders = peer.allowedIps.flatMap((range) => holderOf.get(range) ?? []);
     for (const publicKey of peer.keys) {
       // WireGuard drops a peer that has the device's own key without a word: it would be put again for ever.
       if (publicKey === desired.publicKey) continue;
-      const siblings = peer.keys.filter((key) => key !== publicKey).map((key) => seen.get(key));
-      const endpoint = chooseEndpoint(peer.endpoint, seen.get(publicKey), { siblings, range: desired.range });
+      const others = holders.filter((one) => one.publicKey !== publicKey);
+      const endpoint = chooseEndpoint(peer.endpoint, seen.get(publicKey), { others, range: desired.range });
       wanted.set(
         publicKey,
         publicKey === active
@@ -134,12 +137,12 @@ function activeKey({ keys }: DesiredWireguardPeer, seen: ReadonlyMap<string, Wir
 function chooseEndpoint(
   want: string | null,
   seen: WireguardPeer | undefined,
-  known: { readonly siblings: readonly (WireguardPeer | undefined)[]; readonly range: string },
+  known: { readonly others: readonly WireguardPeer[]; readonly range: string },
 ): string | null {
   const have = seen?.endpoint ?? null;
   if (have === null) {
-    // The host's other key was heard from somewhere: that is where this one will be.
-    const learnt = known.siblings.find((peer) => isFresh(peer))?.endpoint ?? null;
+    // The host was heard from somewhere under its other key: that is where this one will be.
+    const learnt = known.others.find((peer) => isFresh(peer))?.endpoint ?? null;
     if (learnt === null || want === null) return learnt ?? want;
     return isInside(learnt, known.range) === isInside(want, known.range) ? learnt : want;
   }
