@@ -3,7 +3,7 @@ import { defaultProxySettings } from "../ingress/proxy-settings.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
-import { openKeyFile } from "../platform/keys/key-file.ts";
+import { openKeyFile } from "../platform/tls/wireguard-keys.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
@@ -45,7 +45,7 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays }: Hos
       log,
       rotateEveryMs: keyRotationDays * DAY_MS,
     });
-    const { privateKeyOf } = keys;
+    const privateKeyOf = (publicKey: string): string | null => keys.privateKeyOf(publicKey);
     const kernel = new LinuxHostNetwork({ runner, clock, privateKeyOf });
     const network = createNetworkPart({ state, engine, clock, log, network: kernel });
     const paths = proxyPaths(runDir);

@@ -32,7 +32,8 @@ export function createKeyPart({ state, openKeys, clock, log, rotateEveryMs }: Ke
   if (keys !== null) state.setKeys(keys.announced());
 
   state.queries.register("rotate-keys", async ({ leaked = false }): Promise<AnnouncedKeys> => {
-    if (typeof leaked !== "boolean") throw new AppError("invalid", 'Cannot rotate keys: "leaked" must be true or false');
+    if (typeof leaked !== "boolean")
+      throw new AppError("invalid", 'Cannot rotate keys: "leaked" must be true or false');
     if (keys === null) {
       throw new AppError("unavailable", "Cannot rotate keys: this host has none", { hint: "See its agent's log" });
     }

@@ -221,7 +221,15 @@ const agentMessage = z.discriminatedUnion("type", [
     error: text.nullable(),
   }),
 ]);
-const AGENT_TYPES: ReadonlySet<string> = new Set(["hello", "keys", "heartbeat", "instances", "endpoints", "data", "close"]);
+const AGENT_TYPES: ReadonlySet<string> = new Set([
+  "hello",
+  "keys",
+  "heartbeat",
+  "instances",
+  "endpoints",
+  "data",
+  "close",
+]);
 const SERVER_TYPES: ReadonlySet<string> = new Set([
   "welcome",
   "assignments",

@@ -9,7 +9,15 @@ import { chooseLinkMode, encryptLink } from "./choose-link-mode.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import { BRIDGE, TUNNEL, TUNNEL_PORT, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import {
+  BRIDGE,
+  TUNNEL,
+  TUNNEL_PORT,
+  bridgeReady,
+  findNetworkConflicts,
+  hostRanges,
+  planNetwork,
+} from "./plan-network.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 import { WIREGUARD_PORT } from "./wireguard/plan-wireguard.ts";
@@ -202,7 +210,8 @@ function engineConditions(plan: EngineNetworkPlan | null): readonly Condition[] 
 
 function wireguardConditions(desired: DesiredNetwork, kernel: NetworkState): readonly Condition[] {
   if ((desired.wireguard ?? null) === null || kernel.wireguardSupport !== null) return [];
-  const text = "Cannot encrypt: this host has neither WireGuard in its kernel nor the program wireguard-go, or lacks wg";
+  const text =
+    "Cannot encrypt: this host has neither WireGuard in its kernel nor the program wireguard-go, or lacks wg";
   const hint = "apt-get install wireguard-tools wireguard-go; until then links that must be encrypted carry nothing";
   return [{ code: "wireguard-missing", severity: "error", text, hint }];
 }

@@ -97,8 +97,7 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
   const tunnel = planTunnel(desired, links.get(TUNNEL));
   const wireguard = planWireguard(desiredWireguard(desired), observed);
   const routes = observed.routes.filter(
-    (route) =>
-      !bridge.kills(route) && !tunnel.kills(route) && !(wireguard.fresh && route.device === WIREGUARD),
+    (route) => !bridge.kills(route) && !tunnel.kills(route) && !(wireguard.fresh && route.device === WIREGUARD),
   );
   const peers = tunnel.fresh ? [] : observed.tunnelPeers;
 

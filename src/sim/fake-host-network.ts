@@ -158,8 +158,8 @@ export class FakeHostNetwork implements HostNetwork {
         if (!change.up) this.#allowed.clear();
         break;
       case "handshake":
-        this.#shakeHands(change);
-        break;
+        // The kernel tells nobody of it.
+        return this.#shakeHands(change);
       default:
         this.#apply(change);
     }

@@ -3,7 +3,7 @@ import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { HostNetwork, NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
-import { makeKeyPair } from "../platform/keys/key-file.ts";
+import { makeKeyPair } from "../platform/tls/wireguard-keys.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 
 /** A host with one uplink `eth0`, 192.0.2.1/24, and no engine. */
@@ -315,7 +315,12 @@ function linkTexts(state: NetworkState): readonly string[] {
   return state.links
     .filter(({ name }) => name.startsWith("apollo"))
     .map(({ name, kind, up, addresses }) =>
-      [name, ...(name === WIREGUARD ? [] : [kind]), up ? "up" : "down", ...addresses.map(({ address, prefix }) => `${address}/${prefix}`)].join(" "),
+      [
+        name,
+        ...(name === WIREGUARD ? [] : [kind]),
+        up ? "up" : "down",
+        ...addresses.map(({ address, prefix }) => `${address}/${prefix}`),
+      ].join(" "),
     )
     .toSorted();
 }

@@ -10,7 +10,7 @@ import { planLeave } from "../../src/network/plan-leave.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../../src/network/plan-network.ts";
 import { WIREGUARD } from "../../src/network/wireguard/plan-wireguard.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
-import { openKeyFile } from "../../src/platform/keys/key-file.ts";
+import { openKeyFile } from "../../src/platform/tls/wireguard-keys.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
 import type { HostKeys } from "../../src/platform/ports/host-keys.ts";
 import type { NetworkAction, NetworkState } from "../../src/platform/ports/host-network.ts";
@@ -131,7 +131,10 @@ export class Capture {
   }
 
   /** Lines that hold one of the texts; all that was sent before the call is in. */
-  async linesWith(isMarker: (line: string) => boolean, isWanted: (line: string) => boolean): Promise<readonly string[]> {
+  async linesWith(
+    isMarker: (line: string) => boolean,
+    isWanted: (line: string) => boolean,
+  ): Promise<readonly string[]> {
     await this.#settle(isMarker);
     return this.lines.filter(isWanted);
   }

@@ -118,8 +118,7 @@ for (const hop of ["wireguard", "direct"] as const) {
   test(`over a host whose own links are ${hop}, containers reach each other and keep their addresses`, async () => {
     for (const name of NAMES) await pass(name, hop);
     for (const name of NAMES) expect(await pass(name, hop)).toEqual([]);
-    const seen = (from: string, to: string): Promise<string | null> =>
-      clientSeenBy(of(containers, from), to, 8080);
+    const seen = (from: string, to: string): Promise<string | null> => clientSeenBy(of(containers, from), to, 8080);
     await waitFor("the way from a to c", async () => (await seen("a", "10.2.3.5")) !== null);
     expect(await seen("a", "10.2.3.5")).toBe("10.2.1.5");
     expect(await seen("c", "10.2.1.5")).toBe("10.2.3.5");
@@ -136,7 +135,12 @@ for (const hop of ["wireguard", "direct"] as const) {
     const isMarker = (line: string): boolean => line.includes("192.0.2.2 > 192.0.2.1: ICMP echo request");
     const capture = await Capture.start(relay, { filter: "ip", marker: ping, isMarker });
     try {
-      const read = await of(containers, "a").runner.run(["socat", "-u", "TCP:10.2.3.5:8081,connect-timeout=3", "STDOUT"]);
+      const read = await of(containers, "a").runner.run([
+        "socat",
+        "-u",
+        "TCP:10.2.3.5:8081,connect-timeout=3",
+        "STDOUT",
+      ]);
       expect(read.stdout.trim()).toBe(SECRET);
       const carried = await capture.linesWith(isMarker, (line) => line.includes("10.2.1.0.6785 > 10.2.3.0.6785"));
       expect(carried.length).toBeGreaterThan(0);

@@ -27,7 +27,9 @@ export class WireguardSpace implements Namespace {
     const { stdout } = await root.run(["ip", "netns", "pids", this.name], { okCodes: [0, 1] });
     const pids = stdout.split("\n").filter((line) => line !== "");
     if (pids.length === 0) return [];
-    const { stdout: table } = await root.run(["ps", "-o", "pid=,stat=,comm=", "-p", pids.join(",")], { okCodes: [0, 1] });
+    const { stdout: table } = await root.run(["ps", "-o", "pid=,stat=,comm=", "-p", pids.join(",")], {
+      okCodes: [0, 1],
+    });
     return table.split("\n").flatMap((line) => {
       const [pid = "", state = "", program = ""] = line.trim().split(/\s+/);
       return program === "wireguard-go" && !state.startsWith("Z") ? [Number(pid)] : [];

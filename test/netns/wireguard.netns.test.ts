@@ -100,7 +100,9 @@ test("from the first action of the pass that encrypts, nothing more leaves in th
       for (const to of ["10.2.1.1", "10.2.2.1", "10.2.3.1"]) await send(host(name).space, to);
       // The others may not know yet: only what this host sends counts.
       const own = ADDRESSES[name].block.replace(".0/24", ".");
-      traffic.push(...(await leaked()).filter((line) => line.includes(`IP ${own}`) || line.includes(ADDRESSES[name].address)));
+      traffic.push(
+        ...(await leaked()).filter((line) => line.includes(`IP ${own}`) || line.includes(ADDRESSES[name].address)),
+      );
     });
     expect(sealed).toBe(true);
   }
@@ -165,7 +167,14 @@ test("what comes in the clear under an address of the range is not let in", asyn
   const before = await echoesInto(container("a"));
   await pingFrom(found(middle, "switch"), "10.2.3.77", "10.2.1.5");
   expect(await echoesInto(container("a"))).toBe(before);
-  const { stdout } = await host("a").space.runner.run(["nft", "list", "counter", "inet", "apollo", "encryption_arriving"]);
+  const { stdout } = await host("a").space.runner.run([
+    "nft",
+    "list",
+    "counter",
+    "inet",
+    "apollo",
+    "encryption_arriving",
+  ]);
   expect(Number(/packets (\d+)/.exec(stdout)?.[1])).toBeGreaterThanOrEqual(2);
   await runner.run(["ip", "route", "delete", "10.2.1.0/24"]);
   await runner.run(["ip", "address", "delete", "10.2.3.77/32", "dev", "lo"]);
@@ -182,7 +191,7 @@ test("a transfer outlives the change of keys, told or not told by a server", asy
   await settle();
   const { wireguard } = await host("b").observe();
   const known = [host("a"), host("c")].flatMap(({ keys }) => Object.values(keys.announced()));
-  expect(wireguard?.peers.map(({ publicKey }) => publicKey).toSorted()).toEqual(known.toSorted());
+  expect(new Set(wireguard?.peers.map(({ publicKey }) => publicKey))).toEqual(new Set(known));
   for (const name of ["a", "b", "c"] as const) expect(await host(name).pass()).toEqual([]);
   expect(await clientSeenBy(container("a"), "10.2.2.5", 8080)).toBe("10.2.1.5");
   expect(await leaked()).toEqual([]);
@@ -201,10 +210,14 @@ async function rotateUnderTransfer(told: boolean): Promise<number> {
   });
   const argv = ["socat", "-u", `TCP:10.2.1.5:${port},connect-timeout=3`, "STDOUT"];
   const numbers: string[] = [];
-  const done = container("b").runner.follow(argv, (line) => {
-    numbers.push(line);
-    arrivals.push(performance.now());
-  }, stop.signal);
+  const done = container("b").runner.follow(
+    argv,
+    (line) => {
+      numbers.push(line);
+      arrivals.push(performance.now());
+    },
+    stop.signal,
+  );
   await waitFor("the start of the transfer", async () => numbers.length > 20);
   host("a").keys.rotate(Date.now());
   if (told) introduce([...hosts.values()]);

@@ -32,7 +32,8 @@ function addRotateKeys(net: Command, context: CliContext): void {
   );
   command.action(async () => {
     const { client, flags, show } = openSession<RotateFlags>(context, command);
-    const names = flags.host === undefined ? (await client.get<readonly HostJson[]>("/api/hosts")).map(nameOf) : [flags.host];
+    const names =
+      flags.host === undefined ? (await client.get<readonly HostJson[]>("/api/hosts")).map(nameOf) : [flags.host];
     const rotations: Rotation[] = [];
     // One after the other: a link whose two ends change at once has to find itself anew.
     for (const name of names) rotations.push(await rotateKeys(client, name, flags));
@@ -50,7 +51,9 @@ async function rotateKeys(client: ApolloClient, host: string, flags: RotateFlags
   const question = { kind: "rotate-keys", leaked: flags.leaked === true };
   try {
     const { publicKey } = await withHost(client, host, () =>
-      client.request<{ readonly publicKey: string }>("POST", `/api/hosts/${encodeURIComponent(host)}/query`, { body: question }),
+      client.request<{ readonly publicKey: string }>("POST", `/api/hosts/${encodeURIComponent(host)}/query`, {
+        body: question,
+      }),
     );
     return { host, publicKey, error: null };
   } catch (error) {

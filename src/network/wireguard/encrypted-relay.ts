@@ -8,7 +8,10 @@ import { WIREGUARD_OVERHEAD_BYTES, WIREGUARD_PORT } from "./plan-wireguard.ts";
  * and packets to that address go the way of `relay`, who sees WireGuard's packets and nothing of what is in them. Both ends
  * have to do the same, so that the address that each sees of the other leads back the way it came.
  */
-export function encryptedRelay(far: Peer, relay: DesiredPeer): { readonly far: DesiredPeer; readonly relay: DesiredPeer } {
+export function encryptedRelay(
+  far: Peer,
+  relay: DesiredPeer,
+): { readonly far: DesiredPeer; readonly relay: DesiredPeer } {
   const probe = probeAddressOf(far.blocks);
   const keys = [far.publicKey, far.nextPublicKey].filter((key) => key !== undefined);
   return {

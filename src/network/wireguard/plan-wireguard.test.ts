@@ -7,7 +7,12 @@ import type { DesiredWireguard, DesiredWireguardPeer } from "./plan-wireguard.ts
 import { HANDSHAKE_FRESH_MS, WIREGUARD, WIREGUARD_SYSCTLS, planWireguard } from "./plan-wireguard.ts";
 
 const RANGE = "10.2.0.0/16";
-const want = { sysctls: Object.keys(WIREGUARD_SYSCTLS), range: RANGE, tunnelDevice: "none", wireguardDevice: WIREGUARD };
+const want = {
+  sysctls: Object.keys(WIREGUARD_SYSCTLS),
+  range: RANGE,
+  tunnelDevice: "none",
+  wireguardDevice: WIREGUARD,
+};
 const key = (name: string): string => `${name.padEnd(43, "0")}=`;
 const OWN = key("own");
 
@@ -147,27 +152,25 @@ test("planWireguard() deletes the device when nobody needs it", async () => {
   expect(String(host)).toBe(before);
 });
 
-const peers = fc
-  .uniqueArray(fc.integer({ min: 2, max: 9 }), { maxLength: 5 })
-  .chain((numbers) =>
-    fc.tuple(
-      ...numbers.map((number) =>
-        fc
-          .record({
-            endpoint: fc.constantFrom(null, `192.0.2.${number}:6785`, `10.2.${number}.0:6785`),
-            more: fc.boolean(),
-            generation: fc.integer({ min: 0, max: 3 }),
-          })
-          .map(({ endpoint, more, generation }) =>
-            peer(number, {
-              endpoint,
-              keys: [key(`${number}g${generation}`), key(`${number}g${generation + 1}`)],
-              allowedIps: more ? [`10.2.${number}.0/24`, `10.2.${number + 100}.0/24`] : [`10.2.${number}.0/24`],
-            }),
-          ),
-      ),
+const peers = fc.uniqueArray(fc.integer({ min: 2, max: 9 }), { maxLength: 5 }).chain((numbers) =>
+  fc.tuple(
+    ...numbers.map((number) =>
+      fc
+        .record({
+          endpoint: fc.constantFrom(null, `192.0.2.${number}:6785`, `10.2.${number}.0:6785`),
+          more: fc.boolean(),
+          generation: fc.integer({ min: 0, max: 3 }),
+        })
+        .map(({ endpoint, more, generation }) =>
+          peer(number, {
+            endpoint,
+            keys: [key(`${number}g${generation}`), key(`${number}g${generation + 1}`)],
+            allowedIps: more ? [`10.2.${number}.0/24`, `10.2.${number + 100}.0/24`] : [`10.2.${number}.0/24`],
+          }),
+        ),
     ),
-  );
+  ),
+);
 const handshakes = fc.array(
   fc.record({
     number: fc.integer({ min: 2, max: 9 }),

@@ -7,7 +7,12 @@
  * at that moment, and the ranges move in one step.
  */
 import { cidrContains, parseCidr, parseIpv4 } from "../../model/ip.ts";
-import type { NetworkAction, NetworkState, WireguardPeer, WireguardPeerSpec } from "../../platform/ports/host-network.ts";
+import type {
+  NetworkAction,
+  NetworkState,
+  WireguardPeer,
+  WireguardPeerSpec,
+} from "../../platform/ports/host-network.ts";
 
 export const WIREGUARD = "apollo-wg0";
 export const WIREGUARD_PORT = 6785;
@@ -84,8 +89,7 @@ export function planWireguard(desired: DesiredWireguard | null, observed: Networ
       ...sysctls,
       ...(changed.length === 0 ? [] : [{ kind: "put-wireguard-peers", device: WIREGUARD, peers: changed } as const]),
     ],
-    after:
-      gone.length === 0 ? [] : [{ kind: "delete-wireguard-peers", device: WIREGUARD, publicKeys: gone }],
+    after: gone.length === 0 ? [] : [{ kind: "delete-wireguard-peers", device: WIREGUARD, publicKeys: gone }],
     usable: true,
     fresh,
   };

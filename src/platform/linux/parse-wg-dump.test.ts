@@ -57,7 +57,9 @@ test("parseWgDump() reads device and peers, and keeps no private key", () => {
 
 test("parseWgDump() gives a value or an AppError that does not repeat what it read", () => {
   const field = fc.oneof(fc.constantFrom(SECRET, KEY, "(none)", "off", "6785", "1", ""), fc.string());
-  const dump = fc.array(fc.array(field, { maxLength: 10 }).map((fields) => fields.join("\t"))).map((lines) => lines.join("\n"));
+  const dump = fc
+    .array(fc.array(field, { maxLength: 10 }).map((fields) => fields.join("\t")))
+    .map((lines) => lines.join("\n"));
   fc.assert(
     fc.property(fc.oneof(dump, fc.string()), (text) => {
       try {

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openKeyFile } from "./key-file.ts";
+import { openKeyFile } from "./wireguard-keys.ts";
 
 let directory = "";
 beforeEach(() => {

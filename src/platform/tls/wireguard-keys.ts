@@ -5,7 +5,8 @@ import { z } from "zod";
 import { AppError, describeError } from "../../model/error.ts";
 import type { HostKeys } from "../ports/host-keys.ts";
 
-const KEY = z.string().regex(/^[A-Za-z0-9+/]{43}=$/);
+/** Strictly, since `wg` repeats a key that it cannot read in its error. */
+const KEY = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);
 const pair = z.object({ publicKey: KEY, privateKey: KEY });
 const shape = z.object({ form: z.literal(1), sinceMs: z.number(), current: pair, next: pair });
 type Stored = z.infer<typeof shape>;
@@ -15,7 +16,8 @@ type Stored = z.infer<typeof shape>;
  * @throws AppError `unavailable` when it cannot be read or written or holds something else.
  */
 export function openKeyFile(path: string, nowMs: number): HostKeys {
-  let stored: Stored = read(path) ?? write(path, { form: 1, sinceMs: nowMs, current: makeKeyPair(), next: makeKeyPair() });
+  let stored: Stored =
+    read(path) ?? write(path, { form: 1, sinceMs: nowMs, current: makeKeyPair(), next: makeKeyPair() });
   return {
     announced: () => announced(stored),
     sinceMs: () => stored.sinceMs,
