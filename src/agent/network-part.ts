@@ -82,19 +82,15 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
     state.setConditions("network", conditions);
   }
 
-  async function followKeys(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted) {
-      await clock.sleep(FOLLOW_KEYS_MS, signal);
-      if (!state.connected && current.peers.some(({ mode }) => mode === "wireguard")) loop.poke();
-    }
-  }
-
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
     const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke), state.on("keys", poke)];
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
-    await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine, followKeys(signal)]);
+    const follow = every(FOLLOW_KEYS_MS, { clock, signal }, () => {
+      if (!state.connected && current.peers.some(({ mode }) => mode === "wireguard")) poke();
+    });
+    await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine, follow]);
     for (const end of ends) end();
   }
 
@@ -105,4 +101,15 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
     engineNetwork: () => current.engineNetwork,
     linkTable: () => current.links,
   };
+}
+
+async function every(
+  ms: number,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  body: () => void,
+): Promise<void> {
+  while (!signal.aborted) {
+    await clock.sleep(ms, signal);
+    if (!signal.aborted) body();
+  }
 }

@@ -44,6 +44,8 @@ interface Link {
   readonly vxlan: NetworkLink["vxlan"];
 }
 
+type WireguardAction = Extract<NetworkAction, { kind: `${string}-wireguard${string}` }>;
+
 interface Wireguard {
   publicKey: string;
   port: number;
@@ -241,18 +243,10 @@ export class FakeHostNetwork implements HostNetwork {
       case "delete-tunnel-peer":
         return this.#deleteTunnelPeer(action.device, action.peer);
       case "add-wireguard":
-        if (this.#support() === null) throw refusal("Unknown device type.");
-        this.#addLink(action.name, { kind: "wireguard", mtu: action.mtu, mac: "", vxlan: null });
-        this.#wireguards.set(action.name, { publicKey: action.publicKey, port: action.port, peers: new Map() });
-        return this.#setUp(action.name);
       case "set-wireguard-key":
-        Object.assign(this.#wireguard(action.name), { publicKey: action.publicKey, port: action.port });
-        return;
       case "put-wireguard-peers":
-        return this.#putWireguardPeers(this.#wireguard(action.device), action.peers);
       case "delete-wireguard-peers":
-        for (const key of action.publicKeys) this.#wireguard(action.device).peers.delete(key);
-        return;
+        return this.#applyWireguard(action);
       case "set-sysctl":
         if (!this.#sysctls.has(action.key)) throw refusal(`cannot stat /proc/sys/${action.key}`);
         this.#sysctls.set(action.key, action.value);
@@ -318,6 +312,24 @@ export class FakeHostNetwork implements HostNetwork {
       if (peer === undefined) continue;
       const endpoint = change.endpoint ?? peer.endpoint;
       peers.set(change.publicKey, { ...peer, handshakeAgeMs: change.ageMs, endpoint });
+    }
+  }
+
+  #applyWireguard(action: WireguardAction): void {
+    switch (action.kind) {
+      case "add-wireguard":
+        if (this.#support() === null) throw refusal("Unknown device type.");
+        this.#addLink(action.name, { kind: "wireguard", mtu: action.mtu, mac: "", vxlan: null });
+        this.#wireguards.set(action.name, { publicKey: action.publicKey, port: action.port, peers: new Map() });
+        return this.#setUp(action.name);
+      case "set-wireguard-key":
+        Object.assign(this.#wireguard(action.name), { publicKey: action.publicKey, port: action.port });
+        return;
+      case "put-wireguard-peers":
+        return this.#putWireguardPeers(this.#wireguard(action.device), action.peers);
+      case "delete-wireguard-peers":
+        for (const key of action.publicKeys) this.#wireguard(action.device).peers.delete(key);
+        return;
     }
   }
 
