@@ -34,8 +34,21 @@ function plainPeer(name: string, mode: "direct" | "wireguard"): DesiredPeer {
   return { ...base, mode, mtu: 1500 - WIREGUARD_OVERHEAD_BYTES, wireguard };
 }
 
-/** What the links of `name` come to while a and c are carried by b, whose own links have mode `hop`. */
-function desire(name: string, hop: "direct" | "wireguard"): DesiredNetwork {
+interface Way {
+  /** Mode of b's own links, over which it carries a and c. */
+  readonly hop: "direct" | "wireguard";
+  readonly sealed: boolean;
+}
+
+const WAYS: readonly Way[] = [
+  { hop: "wireguard", sealed: true },
+  { hop: "direct", sealed: false },
+  // No link is so by policy; it shows that the rules let the carried packets through, and only them.
+  { hop: "direct", sealed: true },
+];
+
+/** What the links of `name` come to while b carries those between a and c. */
+function desire(name: string, { hop, sealed }: Way): DesiredNetwork {
   const { block, keys } = of(hosts, name);
   const far = name === "a" ? "c" : "a";
   const carried = encryptedRelay(of(hosts, far).peer(), plainPeer("b", hop));
@@ -43,7 +56,7 @@ function desire(name: string, hop: "direct" | "wireguard"): DesiredNetwork {
   const encryption = renderEncryption({
     range: RANGE,
     inside: [BRIDGE],
-    sealed: hop === "wireguard",
+    sealed,
     used: true,
     probes: NAMES.map((each) => probeAddressOf([of(hosts, each).block])),
     tunnelPort: TUNNEL_PORT,
@@ -69,9 +82,9 @@ function desire(name: string, hop: "direct" | "wireguard"): DesiredNetwork {
   };
 }
 
-async function pass(name: string, hop: "direct" | "wireguard"): Promise<readonly NetworkAction[]> {
+async function pass(name: string, way: Way): Promise<readonly NetworkAction[]> {
   const host = of(hosts, name);
-  const actions = planNetwork(desire(name, hop), await host.observe());
+  const actions = planNetwork(desire(name, way), await host.observe());
   for (const action of actions) await host.network().apply(action);
   return actions;
 }
@@ -90,7 +103,7 @@ beforeAll(async () => {
     if (name !== "b") await middle.runner.run(["bridge", "link", "set", "dev", far.device, "isolated", "on"]);
   }
   introduce([...hosts.values()]);
-  for (const name of NAMES) await pass(name, "wireguard");
+  for (const name of NAMES) await pass(name, { hop: "wireguard", sealed: true });
   for (const name of NAMES) {
     const host = of(hosts, name);
     const container = await lab.addContainer(host.space, `${name}5`, host.block.replace(".0/24", ".5"));
@@ -114,20 +127,22 @@ test("a and c do not reach each other by themselves", async () => {
   expect(code).toBe(1);
 });
 
-for (const hop of ["wireguard", "direct"] as const) {
-  test(`over a host whose own links are ${hop}, containers reach each other and keep their addresses`, async () => {
-    for (const name of NAMES) await pass(name, hop);
-    for (const name of NAMES) expect(await pass(name, hop)).toEqual([]);
+for (const way of WAYS) {
+  const text = `${way.hop}${way.sealed ? ", encryption required" : ""}`;
+  test(`over a host whose own links are ${text}: containers reach each other and keep their addresses`, async () => {
+    for (const name of NAMES) await pass(name, way);
+    for (const name of NAMES) expect(await pass(name, way)).toEqual([]);
     const seen = (from: string, to: string): Promise<string | null> => clientSeenBy(of(containers, from), to, 8080);
     await waitFor("the way from a to c", async () => (await seen("a", "10.2.3.5")) !== null);
     expect(await seen("a", "10.2.3.5")).toBe("10.2.1.5");
     expect(await seen("c", "10.2.1.5")).toBe("10.2.3.5");
-    expect(await seen("a", "10.2.2.5")).toBe("10.2.1.5");
+    const allowed = way.hop === "wireguard" || !way.sealed;
+    expect(await seen("a", "10.2.2.5")).toBe(allowed ? "10.2.1.5" : null);
     expect(await bytesFrom(of(containers, "a"), "10.2.3.5", 9000)).toBe(TRANSFER_BYTES);
-    for (const name of NAMES) expect(await pass(name, hop)).toEqual([]);
+    for (const name of NAMES) expect(await pass(name, way)).toEqual([]);
   }, 60_000);
 
-  test(`the host that carries (${hop}) sees WireGuard's packets between probe addresses and nothing of what is in them`, async () => {
+  test(`the host that carries (${text}) sees WireGuard's packets between probe addresses and nothing of what is in them`, async () => {
     const relay = of(hosts, "b").space;
     const ping = async (): Promise<void> => {
       await relay.runner.run(["ping", "-n", "-c", "1", "-W", "0.2", "192.0.2.1"], { okCodes: [0, 1] });
