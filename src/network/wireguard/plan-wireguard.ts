@@ -23,8 +23,9 @@ export const KEEPALIVE_SEC = 25;
 /** A session that nobody renewed for so long is dead (WireGuard's Reject-After-Time). */
 export const HANDSHAKE_FRESH_MS = 180_000;
 export const WIREGUARD_SYSCTLS: Readonly<Record<string, string>> = {
-  // Loose: whether a source address is right is checked by its key already.
-  [`net/ipv4/conf/${WIREGUARD}/rp_filter`]: "2",
+  // Off: its key says already whether a source address is right, and while only one end has changed its link over, the
+  // way back is another. "Loose" would not do: on a device without an address the kernel takes it for "strict".
+  [`net/ipv4/conf/${WIREGUARD}/rp_filter`]: "0",
 };
 
 export interface DesiredWireguardPeer {
