@@ -234,6 +234,21 @@ async function rotateUnderTransfer(told: boolean): Promise<number> {
   return Math.round(Math.max(...arrivals.slice(1).map((at, index) => at - (arrivals[index] ?? at))));
 }
 
+test("a silent host behind NAT that changes its key is followed at once: it greets the others with it", async () => {
+  host("c").keys.rotate(Date.now());
+  await host("c").pass();
+  const { publicKey } = host("c").keys.announced();
+  // Its next keepalive would come later than this waits.
+  await waitFor("the handshake with the new key", async () => {
+    const { wireguard } = await host("a").observe();
+    return wireguard?.peers.some((peer) => peer.publicKey === publicKey && peer.handshakeAgeMs !== null) === true;
+  });
+  await settle(["a", "b"]);
+  expect(await clientSeenBy(container("a"), "10.2.3.5", 8080)).toBe("10.2.1.5");
+  introduce([...hosts.values()]);
+  await settle();
+}, 30_000);
+
 test("the program outlives whoever started it, is found again, and is started again when it dies", async () => {
   const [pid] = await host("a").space.programs();
   expect(pid).toBeNumber();

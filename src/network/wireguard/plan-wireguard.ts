@@ -67,12 +67,13 @@ export function planWireguard(desired: DesiredWireguard | null, observed: Networ
   if (!ours || observed.wireguardSupport === null) return { before: [], after: [], usable: false, fresh: false };
   const { publicKey, mtu } = desired;
   const fresh = link === undefined || observed.wireguard === null;
+  const rekeyed = !fresh && observed.wireguard?.publicKey !== publicKey;
   const device: NetworkAction[] = [];
   // A device that nobody answers for is of no use, and its name must be free first.
   if (fresh && link !== undefined) device.push({ kind: "delete-link", name: WIREGUARD });
   if (fresh) device.push({ kind: "add-wireguard", name: WIREGUARD, port: WIREGUARD_PORT, mtu, publicKey });
   else {
-    if (observed.wireguard?.publicKey !== publicKey || observed.wireguard.port !== WIREGUARD_PORT)
+    if (rekeyed || observed.wireguard?.port !== WIREGUARD_PORT)
       device.push({ kind: "set-wireguard-key", name: WIREGUARD, port: WIREGUARD_PORT, publicKey });
     if (link?.mtu !== mtu) device.push({ kind: "set-link-mtu", name: WIREGUARD, mtu });
     if (link?.up !== true) device.push({ kind: "set-link-up", name: WIREGUARD });
@@ -88,12 +89,27 @@ export function planWireguard(desired: DesiredWireguard | null, observed: Networ
     before: [
       ...device,
       ...sysctls,
-      ...(changed.length === 0 ? [] : [{ kind: "put-wireguard-peers", device: WIREGUARD, peers: changed } as const]),
+      ...(changed.length === 0 ? [] : [putPeers(changed)]),
+      ...(rekeyed ? greet([...wanted.values()]) : []),
     ],
     after: gone.length === 0 ? [] : [{ kind: "delete-wireguard-peers", device: WIREGUARD, publicKeys: gone }],
     usable: true,
     fresh,
   };
+}
+
+function putPeers(peers: readonly WireguardPeerSpec[]): NetworkAction {
+  return { kind: "put-wireguard-peers", device: WIREGUARD, peers };
+}
+
+/**
+ * A keepalive that is turned on is sent at once, and with it a handshake under the new key: the others need not wait for a
+ * packet that has something to say, and a router between learns of no other address.
+ */
+function greet(peers: readonly WireguardPeerSpec[]): readonly NetworkAction[] {
+  const known = peers.filter(({ keepaliveSec }) => keepaliveSec > 0).map((peer) => ({ ...peer, endpoint: null }));
+  if (known.length === 0) return [];
+  return [putPeers(known.map((peer) => ({ ...peer, keepaliveSec: 0 }))), putPeers(known)];
 }
 
 /** A device of our name that may be ours: the program's devices look like any other tunnel's. */
@@ -106,16 +122,12 @@ function wantedPeers(
   seen: ReadonlyMap<string, WireguardPeer>,
 ): ReadonlyMap<string, WireguardPeerSpec> {
   const wanted = new Map<string, WireguardPeerSpec>();
-  const holderOf = new Map([...seen.values()].flatMap((one) => one.allowedIps.map((range) => [range, one] as const)));
   for (const peer of desired.peers.toSorted((a, b) => ((a.keys[0] ?? "") < (b.keys[0] ?? "") ? -1 : 1))) {
     const active = activeKey(peer, seen);
-    // Under whatever key the host was known until now, also one that it has dropped.
-    const holders = peer.allowedIps.flatMap((range) => holderOf.get(range) ?? []);
     for (const publicKey of peer.keys) {
       // WireGuard drops a peer that has the device's own key without a word: it would be put again for ever.
       if (publicKey === desired.publicKey) continue;
-      const others = holders.filter((one) => one.publicKey !== publicKey);
-      const endpoint = chooseEndpoint(peer.endpoint, seen.get(publicKey), { others, range: desired.range });
+      const endpoint = chooseEndpoint(peer.endpoint, seen.get(publicKey), desired.range);
       wanted.set(
         publicKey,
         publicKey === active
@@ -139,21 +151,11 @@ function activeKey({ keys }: DesiredWireguardPeer, seen: ReadonlyMap<string, Wir
  * The endpoint to set, null for none. One that WireGuard learnt from the peer's own packets is better than what we were
  * told, as long as the peer is heard there: a router may have given it that address.
  */
-function chooseEndpoint(
-  want: string | null,
-  seen: WireguardPeer | undefined,
-  known: { readonly others: readonly WireguardPeer[]; readonly range: string },
-): string | null {
+function chooseEndpoint(want: string | null, seen: WireguardPeer | undefined, range: string): string | null {
   const have = seen?.endpoint ?? null;
-  if (have === null) {
-    // The host was heard from somewhere under its other key: that is where this one will be.
-    const learnt = known.others.find((peer) => isFresh(peer))?.endpoint ?? null;
-    if (learnt === null || want === null) return learnt ?? want;
-    return isInside(learnt, known.range) === isInside(want, known.range) ? learnt : want;
-  }
   if (want === null || want === have) return null;
   // The way itself has changed, from its own address to that through another host or back: nobody learns that.
-  if (isInside(want, known.range) !== isInside(have, known.range)) return want;
+  if (have === null || isInside(want, range) !== isInside(have, range)) return want;
   return isFresh(seen) ? null : want;
 }
 
