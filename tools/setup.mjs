@@ -31,6 +31,9 @@ const PACKAGES = [
   ["socat", "socat", "to reach the lab's ports from this machine"],
   ["iputils-ping", "ping", "to measure links"],
   ["curl", "curl", "HTTP client of the tour and the tests"],
+  ["wireguard-tools", "wg", "to encrypt what hosts say to each other"],
+  ["wireguard-go", "wireguard-go", "the same where the kernel has no WireGuard"],
+  ["tcpdump", "tcpdump", "the tests look at the wire: nothing leaks where encryption is required"],
   ["procps", "sysctl", "kernel settings of the lab's router"],
   ["ca-certificates", "update-ca-certificates", "to download packages by HTTPS"],
 ];

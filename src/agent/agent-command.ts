@@ -19,7 +19,8 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
       {
         ...surroundings,
         agentVersion: version,
-        makeParts: (config, engine, log) => hostParts({ engine, log, dataDir: config.dataDir, runDir: RUN_DIR }),
+        makeParts: ({ dataDir, keyRotationDays }, engine, log) =>
+          hostParts({ engine, log, dataDir, keyRotationDays, runDir: RUN_DIR }),
       },
       signal,
     );

@@ -12,6 +12,8 @@ export interface AgentConfig {
   readonly dataDir: string;
   readonly dockerSocket: string;
   readonly logLevel: "debug" | "info" | "warn" | "error";
+  /** WireGuard keys are changed after so many days; 0: only when asked. */
+  readonly keyRotationDays: number;
   /** Where and with what to join; null fields once the host has joined. */
   readonly serverUrl: string | null;
   readonly token: string | null;
@@ -42,6 +44,8 @@ export const SERVER_TLS_NAME = "server.apollo.internal";
 export const DEFAULT_AGENT_DATA_DIR = "/var/lib/apollo/agent";
 const DEFAULT_DOCKER_SOCKET = "/var/run/docker.sock";
 const DEFAULT_SERVER_PORT = "8443";
+const KEY_ROTATION_DAYS = 30;
+const KEY_ROTATION_DAYS_MAX = 3650;
 const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
 /** Later sources win: machine, environment (APOLLO_…), flags. @throws AppError `invalid` naming the setting. */
@@ -70,6 +74,7 @@ export function parseAgentConfig(
     dataDir: setting(flags.dataDir, "APOLLO_DATA_DIR") ?? DEFAULT_AGENT_DATA_DIR,
     dockerSocket: parseSocket(environment["APOLLO_DOCKER_SOCKET"] || DEFAULT_DOCKER_SOCKET),
     logLevel: parseLogLevel(environment["APOLLO_LOG_LEVEL"] || "info"),
+    keyRotationDays: parseDays(environment["APOLLO_KEY_ROTATION_DAYS"] || String(KEY_ROTATION_DAYS)),
     serverUrl: server === null ? null : parseServerUrl(server),
     token: setting(flags.token, "APOLLO_TOKEN"),
   };
@@ -107,6 +112,14 @@ function parseSocket(text: string): string {
   const path = text.replace(/^unix:\/\//, "");
   if (!path.startsWith("/")) throw new AppError("invalid", `Cannot use Docker socket "${text}": it must be a path`);
   return path;
+}
+
+function parseDays(text: string): number {
+  const days = Number(text);
+  if (/^\d{1,4}$/.test(text) && days <= KEY_ROTATION_DAYS_MAX) return days;
+  throw new AppError("invalid", `Cannot rotate keys every "${text}" days: it must be 0 to ${KEY_ROTATION_DAYS_MAX}`, {
+    hint: "0 changes them only when asked: apollo net rotate-keys",
+  });
 }
 
 function parseLogLevel(text: string): AgentConfig["logLevel"] {

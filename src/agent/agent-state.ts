@@ -1,5 +1,5 @@
 import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
-import type { Peer } from "../model/host.ts";
+import type { AnnouncedKeys, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
@@ -50,6 +50,7 @@ export type Topic =
   | "network-config"
   | "ports"
   | "rules"
+  | "keys"
   | "local"
   | "reports"
   | "health"
@@ -75,6 +76,8 @@ export class AgentState {
   /** This host's ends of the containers' interfaces; see `setPorts`. */
   ports: readonly LocalPort[] = [];
   readonly queries = new AgentQueries();
+  /** This host's own WireGuard keys, see `setKeys`; null when it has none. */
+  keys: AnnouncedKeys | null = null;
   /** By instance: what this host observes of its assignments. Written by the containers part. */
   readonly reports = new Map<InstanceId, InstanceStatus>();
   /** The containers part has seen this host's containers: before that, missing reports mean nothing. */
@@ -168,6 +171,12 @@ export class AgentState {
   setPorts(ports: readonly LocalPort[]): void {
     this.ports = ports;
     this.emit("ports");
+  }
+
+  /** Written by the key part. */
+  setKeys(keys: AnnouncedKeys): void {
+    this.keys = keys;
+    this.emit("keys");
   }
 
   /** Each part owns the rules of its name in our nftables table; null takes them out. */

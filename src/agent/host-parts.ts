@@ -1,7 +1,9 @@
+import { join } from "node:path";
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
+import { openKeyFile } from "../platform/tls/wireguard-keys.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
@@ -12,6 +14,7 @@ import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { MakeParts } from "./agent.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
+import { createKeyPart } from "./key-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
@@ -22,18 +25,34 @@ export interface HostPartsOptions {
   readonly dataDir: string;
   /** Where HAProxy's files and socket lie; gone with a reboot, as HAProxy itself. */
   readonly runDir: string;
+  /** See `AgentConfig`. */
+  readonly keyRotationDays: number;
 }
 
+/** The private halves of this host's WireGuard keys; readable by root alone. */
+export const KEY_FILE = "wireguard-keys.json";
+const DAY_MS = 86_400_000;
+
 /** The parts that act on this machine, on its real kernel, sockets, resolver and HAProxy. */
-export function hostParts({ engine, log, dataDir, runDir }: HostPartsOptions): MakeParts {
+export function hostParts({ engine, log, dataDir, runDir, keyRotationDays }: HostPartsOptions): MakeParts {
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
   return (state) => {
-    const network = createNetworkPart({ state, engine, clock, log, network: new LinuxHostNetwork({ runner, clock }) });
+    const keys = createKeyPart({
+      state,
+      openKeys: () => openKeyFile(join(dataDir, KEY_FILE), clock.nowMs()),
+      clock,
+      log,
+      rotateEveryMs: keyRotationDays * DAY_MS,
+    });
+    const privateKeyOf = (publicKey: string): string | null => keys.privateKeyOf(publicKey);
+    const kernel = new LinuxHostNetwork({ runner, clock, privateKeyOf });
+    const network = createNetworkPart({ state, engine, clock, log, network: kernel });
     const paths = proxyPaths(runDir);
     return {
       network,
       others: [
+        keys,
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
         createDnsPart({
           state,

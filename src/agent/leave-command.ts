@@ -16,6 +16,7 @@ import { readMembership } from "./join.ts";
 import { loadLastKnown } from "./last-known.ts";
 import { leaveCluster } from "./leave.ts";
 import { ResolverFile } from "./resolver-file.ts";
+import { KEY_FILE } from "./host-parts.ts";
 import { RUN_DIR, claimHost } from "./agent-command.ts";
 
 export interface LeaveFlags extends Pick<AgentFlags, "dataDir"> {
@@ -56,7 +57,8 @@ export async function leaveHost(
         server: httpsJoinClient(SERVER_TLS_NAME),
         forget: () => {
           rmSync(RUN_DIR, { recursive: true, force: true });
-          for (const { path } of [lastKnownFile, membershipFile]) rmSync(path, { force: true });
+          for (const path of [join(dataDir, KEY_FILE), lastKnownFile.path, membershipFile.path])
+            rmSync(path, { force: true });
           return Promise.resolve();
         },
         say,

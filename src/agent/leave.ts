@@ -7,6 +7,7 @@ import { AppError } from "../model/error.ts";
 import { ENGINE_NETWORK, OPTION_BRIDGE } from "../network/plan-engine-network.ts";
 import { planLeave } from "../network/plan-leave.ts";
 import { BRIDGE, NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
+import { WIREGUARD } from "../network/wireguard/plan-wireguard.ts";
 import type { Engine, EngineNetwork } from "../platform/ports/engine.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
 import type { JoinClient } from "../platform/ports/join-client.ts";
@@ -59,6 +60,7 @@ export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<
     sysctls: NETWORK_SYSCTLS,
     range: range ?? "0.0.0.0/0",
     tunnelDevice: TUNNEL,
+    wireguardDevice: WIREGUARD,
   });
   // One after the other: a route over a device must be gone before, and rules need no race.
   for (const action of planLeave(range, observed)) await network.apply(action);

@@ -362,3 +362,15 @@ test("output waits while the connection is full", async () => {
   expect(messages(last(transport), "data")).toHaveLength(1);
   await stop();
 });
+
+test("tells its keys with the hello, and again only when they changed", async () => {
+  const { clock, state, transport, stop } = openWorld();
+  state.setKeys({ publicKey: "K1", nextPublicKey: "K2" });
+  await clock.advance(50);
+  expect(messages(last(transport), "hello")[0]).toMatchObject({ publicKey: "K1", nextPublicKey: "K2" });
+  expect(messages(last(transport), "keys")).toEqual([]);
+  state.setKeys({ publicKey: "K2", nextPublicKey: "K3" });
+  await clock.advance(5);
+  expect(messages(last(transport), "keys")).toEqual([{ type: "keys", publicKey: "K2", nextPublicKey: "K3" }]);
+  await stop();
+});

@@ -1,5 +1,5 @@
 import { AppError } from "../model/error.ts";
-import type { HostResources } from "../model/host.ts";
+import type { AnnouncedKeys, HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { HEARTBEAT_INTERVAL_MS, parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
@@ -73,6 +73,7 @@ interface SessionEnd {
 class Session {
   readonly #options: LinkPartOptions;
   readonly #url: string;
+  #toldKeys: AnnouncedKeys | null = null;
   readonly #ended = new AbortController();
   readonly #channels: Channels;
   readonly #deltas: DeltaSender;
@@ -97,6 +98,7 @@ class Session {
     signal.addEventListener("abort", stop);
     const stops = DELTA_TOPICS.map((topic) => state.on(topic, () => this.#soon()));
     stops.push(state.on("applied", () => this.#heartbeat()));
+    stops.push(state.on("keys", () => this.#tellKeys()));
     try {
       const listener = { frame: (text: string) => this.#receive(text), closed: (reason: string) => this.#end(reason) };
       this.#connection = await transport.connect(this.#url, listener, CONNECT_TIMEOUT_MS);
@@ -125,6 +127,7 @@ class Session {
   }
 
   #hello(resources: HostResources): AgentMessage {
+    this.#toldKeys = this.#options.state.keys;
     const { agentVersion, address, labels } = this.#options;
     return {
       type: "hello",
@@ -134,7 +137,15 @@ class Session {
       address,
       labels,
       resources,
+      ...this.#toldKeys,
     };
+  }
+
+  #tellKeys(): void {
+    const { keys } = this.#options.state;
+    if (!this.#welcomed || keys === null || keys === this.#toldKeys) return;
+    this.#toldKeys = keys;
+    this.#send({ type: "keys", ...keys });
   }
 
   /** Resources are told in the hello alone: when the engine is back, a new connection tells them. */
@@ -178,6 +189,8 @@ class Session {
       case "welcome":
         this.#welcomed = true;
         state.receive(message);
+        // They may have changed between hello and welcome.
+        this.#tellKeys();
         log.info("Connected to a server", { server: this.#url, host: message.hostName, wire: message.wire });
         this.#soon();
         this.#heartbeat();

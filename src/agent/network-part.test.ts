@@ -256,3 +256,28 @@ test("createNetworkPart() refuses a range that the host uses, but does not take 
   expect(codes(running.state)).toEqual(["range-clash"]);
   await running.stop();
 });
+
+test("while no server can tell, the host looks by itself whether another one has changed its key", async () => {
+  const key = (name: string): string => `${name.padEnd(43, "0")}=`;
+  const { state, network, clock, stop } = start();
+  state.setKeys({ publicKey: key("own"), nextPublicKey: key("own2") });
+  state.receive({
+    type: "welcome",
+    wire: 1,
+    hostId: OWN,
+    hostName: "h1",
+    settings: { ...DEFAULT_SETTINGS, encryption: "required" },
+    blocks: ["10.2.1.0/24"],
+    epoch: "e",
+  });
+  state.receive({
+    type: "peers",
+    peers: [{ ...peer(2, "192.0.2.2"), publicKey: key("now"), nextPublicKey: key("next") }],
+  });
+  await clock.advance(1000);
+  expect(String(network)).toContain(`peer ${key("now")} at 192.0.2.2:6785 allows 10.2.2.0/24`);
+  network.disturb({ kind: "handshake", publicKey: key("next"), ageMs: 0 });
+  await clock.advance(5000);
+  expect(String(network)).toContain(`peer ${key("next")} at 192.0.2.2:6785 allows 10.2.2.0/24`);
+  await stop();
+});

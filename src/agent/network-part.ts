@@ -29,6 +29,8 @@ export interface NetworkPartOptions {
 
 /** Container starts change links in bursts; one look a quarter of a second is soon enough to heal and cheap enough. */
 const SETTLE_MS = 250;
+/** A host may change its WireGuard key; while no server can tell, only the next look shows it, and until then it is cut off. */
+const FOLLOW_KEYS_MS = 5000;
 const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [], peers: [] };
 
 /** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
@@ -83,9 +85,12 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke)];
+    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke), state.on("keys", poke)];
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
-    await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine]);
+    const follow = every(FOLLOW_KEYS_MS, { clock, signal }, () => {
+      if (!state.connected && current.peers.some(({ mode }) => mode === "wireguard")) poke();
+    });
+    await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine, follow]);
     for (const end of ends) end();
   }
 
@@ -96,4 +101,15 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
     engineNetwork: () => current.engineNetwork,
     linkTable: () => current.links,
   };
+}
+
+async function every(
+  ms: number,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  body: () => void,
+): Promise<void> {
+  while (!signal.aborted) {
+    await clock.sleep(ms, signal);
+    if (!signal.aborted) body();
+  }
 }

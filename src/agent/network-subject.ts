@@ -1,6 +1,7 @@
 import { AppError } from "../model/error.ts";
 import type { HostAction, KnownNetwork, ObservedHost } from "../network/plan-host.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
+import { WIREGUARD } from "../network/wireguard/plan-wireguard.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
 import type { AgentState } from "./agent-state.ts";
@@ -13,7 +14,8 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { identity } = state;
   if (identity === null || identity.blocks.length === 0) return null;
   const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
-  return { range: identity.settings.range, blocks: identity.blocks, peers, rules: state.rules() };
+  const { range, encryption = "auto" } = identity.settings;
+  return { range, blocks: identity.blocks, peers, rules: state.rules(), encryption, keys: state.keys };
 }
 
 export async function observeHost(
@@ -22,7 +24,7 @@ export async function observeHost(
   engine: NetworkEngine,
 ): Promise<ObservedHost> {
   const [kernel, seen, paths] = await Promise.all([
-    network.observe({ sysctls: NETWORK_SYSCTLS, range: known.range, tunnelDevice: TUNNEL }),
+    network.observe({ sysctls: NETWORK_SYSCTLS, range: known.range, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD }),
     observeEngine(engine),
     Promise.all(known.peers.map(async ({ address }) => [address, await network.pathTo(address)] as const)),
   ]);

@@ -13,6 +13,8 @@ export interface ClusterSettings {
   readonly ingressDomain: string;
   /** Where containers' outside names are asked, when the host's own resolver is not to be used. */
   readonly dnsUpstreams: readonly Ipv4[];
+  /** `required`: what containers say to each other leaves no host in the clear. Missing means `auto`. */
+  readonly encryption?: "auto" | "required" | "off";
 }
 
 export const DEFAULT_SETTINGS: ClusterSettings = {

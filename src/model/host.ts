@@ -23,6 +23,18 @@ export interface Host {
   readonly joinedAtMs: number;
   /** No new instances are placed here. */
   readonly cordoned: boolean;
+  /** WireGuard keys, base64; missing while its agent has told none. See `AnnouncedKeys`. */
+  readonly publicKey?: string;
+  readonly nextPublicKey?: string;
+}
+
+/**
+ * The public halves of a host's WireGuard keys. The next one is told long before it is used: a host can change over at
+ * any moment, and is understood even by hosts that no server reaches just then.
+ */
+export interface AnnouncedKeys {
+  readonly publicKey: string;
+  readonly nextPublicKey: string;
 }
 
 /** `joining`: known, not heard of since this server started. `up`, `down`: by heartbeat. */
@@ -34,4 +46,6 @@ export interface Peer {
   readonly name: string;
   readonly address: Ipv4;
   readonly blocks: readonly string[];
+  readonly publicKey?: string;
+  readonly nextPublicKey?: string;
 }

@@ -91,7 +91,12 @@ export type AgentMessage =
       readonly address: string;
       readonly resources: { readonly cpus: number; readonly memoryMiB: number; readonly diskMiB: number };
       readonly labels: Readonly<Record<string, string>>;
+      /** WireGuard keys of this host; agents of older versions have none. */
+      readonly publicKey?: string;
+      readonly nextPublicKey?: string;
     }
+  /** The host's keys have changed. */
+  | { readonly type: "keys"; readonly publicKey: string; readonly nextPublicKey: string }
   | {
       readonly type: "heartbeat";
       /** Catalog revision that DNS and HAProxy on this host serve, with its epoch. */
@@ -168,6 +173,8 @@ const endpoint = z.object({
   appId: text.nullable(),
   health: z.enum(["passing", "warning", "critical"]),
 });
+/** 32 bytes in base64: the last digit carries four bits only. */
+const wireguardKey = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);
 const agentMessage = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("hello"),
@@ -177,7 +184,10 @@ const agentMessage = z.discriminatedUnion("type", [
     address,
     resources: z.object({ cpus: z.number().min(0), memoryMiB: z.number().min(0), diskMiB: z.number().min(0) }),
     labels: z.record(z.string(), text),
+    publicKey: wireguardKey.optional(),
+    nextPublicKey: wireguardKey.optional(),
   }),
+  z.object({ type: z.literal("keys"), publicKey: wireguardKey, nextPublicKey: wireguardKey }),
   z.object({
     type: z.literal("heartbeat"),
     appliedRevision: z.number().int(),
@@ -211,7 +221,15 @@ const agentMessage = z.discriminatedUnion("type", [
     error: text.nullable(),
   }),
 ]);
-const AGENT_TYPES: ReadonlySet<string> = new Set(["hello", "heartbeat", "instances", "endpoints", "data", "close"]);
+const AGENT_TYPES: ReadonlySet<string> = new Set([
+  "hello",
+  "keys",
+  "heartbeat",
+  "instances",
+  "endpoints",
+  "data",
+  "close",
+]);
 const SERVER_TYPES: ReadonlySet<string> = new Set([
   "welcome",
   "assignments",

@@ -86,6 +86,16 @@ function freeRange(prefix: number, own: readonly Cidr[]): string | null {
   return null;
 }
 
+/**
+ * Where a host is asked for itself, whatever way leads there: the first address of its first block, which no container
+ * gets. @throws AppError `invalid` for a host without blocks.
+ */
+export function probeAddressOf(blocks: readonly string[]): Ipv4 {
+  const first = blocks[0];
+  if (first === undefined) throw new AppError("invalid", "Cannot find the probe address of a host: it has no block");
+  return cidrAddress(parseCidr(first), 0);
+}
+
 /** The gateway of a host: the `.1` of its first block. @throws AppError `invalid` for a host without blocks. */
 export function gatewayOf(blocks: readonly string[]): Ipv4 {
   const first = blocks[0];

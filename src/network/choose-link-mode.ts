@@ -1,5 +1,6 @@
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, parseCidr } from "../model/ip.ts";
+import { WIREGUARD_OVERHEAD_BYTES } from "./wireguard/plan-wireguard.ts";
 
 /** What VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IPv4 20. */
 export const VXLAN_OVERHEAD_BYTES = 50;
@@ -18,6 +19,7 @@ export interface Path {
 export type LinkMode =
   | { readonly mode: "direct"; readonly why: string; readonly mtu: number; readonly path: Path }
   | { readonly mode: "vxlan"; readonly why: string; readonly mtu: number; readonly path: Path }
+  | { readonly mode: "wireguard"; readonly why: string; readonly mtu: number; readonly path: Path }
   | { readonly mode: "none"; readonly why: string };
 
 /**
@@ -42,4 +44,17 @@ export function chooseLinkMode(address: Ipv4, path: Path | null, range: string):
     mtu: path.mtu - VXLAN_OVERHEAD_BYTES,
     path,
   };
+}
+
+/** The same link where everything has to be encrypted: through WireGuard, or not at all when one end has no key. */
+export function encryptLink(
+  link: LinkMode,
+  keys: { readonly own: string | undefined; readonly peer: string | undefined },
+): LinkMode {
+  if (link.mode === "none") return link;
+  const { path } = link;
+  const why = (what: string): LinkMode => ({ mode: "none", why: `encryption is required, and ${what}` });
+  if (keys.own === undefined) return why("this host has no WireGuard key");
+  if (keys.peer === undefined) return why("its agent has told no WireGuard key: update it");
+  return { mode: "wireguard", why: "encryption is required", mtu: path.mtu - WIREGUARD_OVERHEAD_BYTES, path };
 }

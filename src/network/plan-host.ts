@@ -1,17 +1,27 @@
-import type { Peer } from "../model/host.ts";
+import type { AnnouncedKeys, Peer } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
-import { checkRangeClash, gatewayOf } from "./blocks.ts";
+import { checkRangeClash, gatewayOf, probeAddressOf } from "./blocks.ts";
 import type { LinkMode, Path } from "./choose-link-mode.ts";
-import { chooseLinkMode } from "./choose-link-mode.ts";
+import { chooseLinkMode, encryptLink } from "./choose-link-mode.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import { BRIDGE, TUNNEL, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import {
+  BRIDGE,
+  TUNNEL,
+  TUNNEL_PORT,
+  bridgeReady,
+  findNetworkConflicts,
+  hostRanges,
+  planNetwork,
+} from "./plan-network.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
+import { WIREGUARD_PORT } from "./wireguard/plan-wireguard.ts";
+import { renderEncryption } from "./wireguard/render-encryption.ts";
 
 const MTU_DEFAULT = 1500;
 
@@ -24,6 +34,10 @@ export interface KnownNetwork {
   readonly peers: readonly Peer[];
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
+  /** Missing means `auto`. */
+  readonly encryption?: "auto" | "required" | "off";
+  /** This host's WireGuard keys; null or missing when it has none. */
+  readonly keys?: AnnouncedKeys | null;
 }
 
 /** What one pass sees of this host. */
@@ -67,10 +81,11 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const modes = known.peers
     .filter((peer) => peer.blocks.length > 0)
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-    .map((peer) => ({
-      peer,
-      link: chooseLinkMode(peer.address, observed.paths.get(peer.address) ?? null, known.range),
-    }));
+    .map((peer) => {
+      const link = chooseLinkMode(peer.address, observed.paths.get(peer.address) ?? null, known.range);
+      const keys = { own: known.keys?.publicKey, peer: peer.publicKey };
+      return { peer, link: known.encryption === "required" ? encryptLink(link, keys) : link };
+    });
   const desired = desireNetwork(known, modes, kernel);
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
@@ -83,6 +98,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const conditions = [
     ...(clash === null ? [] : [clashCondition(clash)]),
     ...findNetworkConflicts(desired, kernel).map(conflictCondition),
+    ...wireguardConditions(desired, kernel),
     ...engineConditions(engine),
     ...modes.filter(({ link }) => link.mode === "none").map(({ peer, link }) => peerCondition(peer.name, link.why)),
   ];
@@ -106,7 +122,20 @@ function desireNetwork(
     if (link.mode === "none") return [];
     const { mode, mtu, path } = link;
     const gateway = gatewayOf(peer.blocks);
-    return [{ gateway, underlay: peer.address, blocks: peer.blocks, mode, device: path.device, mtu }];
+    const plain = { gateway, underlay: peer.address, blocks: peer.blocks, mode, device: path.device, mtu };
+    if (mode !== "wireguard") return [plain];
+    const keys = [peer.publicKey, peer.nextPublicKey].filter((key) => key !== undefined);
+    return [{ ...plain, wireguard: { keys, endpoint: `${peer.address}:${WIREGUARD_PORT}` } }];
+  });
+  const encrypted = peers.filter(({ mode }) => mode === "wireguard");
+  const [own, sealed] = [known.keys?.publicKey, known.encryption === "required"];
+  const encryption = renderEncryption({
+    range: known.range,
+    inside: [BRIDGE],
+    sealed,
+    used: encrypted.length > 0,
+    probes: [known.blocks, ...known.peers.map(({ blocks }) => blocks)].flatMap(probesOf),
+    tunnelPort: TUNNEL_PORT,
   });
   const tunnelled = modes.flatMap(({ link }) => (link.mode === "vxlan" ? [link] : []));
   const local = tunnelled[0]?.path.source;
@@ -116,9 +145,23 @@ function desireNetwork(
     bridgeMtu: uplinkMtu(kernel),
     // One device for all tunnels: as wide as the widest path, each route narrows it for its own peer.
     tunnel: local === undefined ? null : { local, mtu: Math.max(...tunnelled.map((link) => link.mtu)) },
+    wireguard:
+      own === undefined || encrypted.length === 0
+        ? null
+        : { publicKey: own, mtu: Math.max(...encrypted.map(({ mtu }) => mtu)) },
+    ...(encrypted.length === 0 ? {} : { probe: probeAddressOf(known.blocks) }),
     peers,
-    ruleset: renderRuleset({ range: known.range, bridge: BRIDGE, tunnel: TUNNEL, parts: known.rules }),
+    ruleset: renderRuleset({
+      range: known.range,
+      bridge: BRIDGE,
+      tunnel: TUNNEL,
+      parts: encryption === null ? known.rules : [...known.rules, encryption],
+    }),
   };
+}
+
+function probesOf(blocks: readonly string[]): readonly Ipv4[] {
+  return blocks.length === 0 ? [] : [probeAddressOf(blocks)];
 }
 
 /** Containers send what the way out carries; paths that carry less have it on their route. */
@@ -163,6 +206,14 @@ function engineConditions(plan: EngineNetworkPlan | null): readonly Condition[] 
   const text = `The container network is not as it should be: ${plan.fault}; other hosts may not reach containers here`;
   const hint = `Stop the containers once, then the network is made anew: docker ps --filter network=${ENGINE_NETWORK}`;
   return [{ code: "engine-network-wrong", severity: "warning", text, hint }];
+}
+
+function wireguardConditions(desired: DesiredNetwork, kernel: NetworkState): readonly Condition[] {
+  if ((desired.wireguard ?? null) === null || kernel.wireguardSupport !== null) return [];
+  const text =
+    "Cannot encrypt: this host has neither WireGuard in its kernel nor the program wireguard-go, or lacks wg";
+  const hint = "apt-get install wireguard-tools wireguard-go; until then links that must be encrypted carry nothing";
+  return [{ code: "wireguard-missing", severity: "error", text, hint }];
 }
 
 function clashCondition(clash: NonNullable<ReturnType<typeof checkRangeClash>>): Condition {

@@ -9,6 +9,8 @@ const NOTHING: NetworkState = {
   links: [],
   routes: [],
   tunnelPeers: [],
+  wireguard: null,
+  wireguardSupport: null,
   sysctls: {},
   rulesetDigest: null,
   rangeAllowed: false,

@@ -1,5 +1,6 @@
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
 import { BRIDGE, TUNNEL } from "./plan-network.ts";
+import { WIREGUARD, isWireguard } from "./wireguard/plan-wireguard.ts";
 
 /**
  * Takes back all that `planNetwork` makes, for a host that leaves: [] once nothing of ours is there. Sysctls stay, since
@@ -7,7 +8,10 @@ import { BRIDGE, TUNNEL } from "./plan-network.ts";
  */
 export function planLeave(range: string | null, observed: NetworkState): readonly NetworkAction[] {
   const ours = observed.links.filter(
-    (link) => (link.name === TUNNEL && link.kind === "vxlan") || (link.name === BRIDGE && link.kind === "bridge"),
+    (link) =>
+      (link.name === TUNNEL && link.kind === "vxlan") ||
+      (link.name === WIREGUARD && isWireguard(link.kind)) ||
+      (link.name === BRIDGE && link.kind === "bridge"),
   );
   const devices = new Set(ours.map((link) => link.name));
   // What leads over our devices goes with them.

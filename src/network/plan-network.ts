@@ -18,6 +18,8 @@ import type {
 } from "../platform/ports/host-network.ts";
 import { bridgeMac, tunnelMac } from "./mac.ts";
 import type { Ruleset } from "./render-ruleset.ts";
+import type { DesiredWireguard } from "./wireguard/plan-wireguard.ts";
+import { WIREGUARD, WIREGUARD_SYSCTLS, isWireguard, planWireguard } from "./wireguard/plan-wireguard.ts";
 
 export const BRIDGE = "apollo0";
 export const TUNNEL = "apollo-vx0";
@@ -39,16 +41,21 @@ export const NETWORK_SYSCTLS: readonly string[] = [
   FORWARD_KEY,
   ...Object.keys(BRIDGE_SYSCTLS),
   ...Object.keys(TUNNEL_SYSCTLS),
+  ...Object.keys(WIREGUARD_SYSCTLS),
 ];
 
 export interface DesiredPeer {
   readonly gateway: Ipv4;
   readonly underlay: Ipv4;
   readonly blocks: readonly string[];
-  readonly mode: "direct" | "vxlan";
+  readonly mode: "direct" | "vxlan" | "wireguard";
   /** Device towards the peer; used in direct mode. */
   readonly device: string;
   readonly mtu: number;
+  /** In wireguard mode: its keys, the one in use first, and where it listens. */
+  readonly wireguard?: { readonly keys: readonly string[]; readonly endpoint: string | null };
+  /** Probe addresses (CIDR texts) of other hosts that are reached through this one. */
+  readonly carries?: readonly string[];
 }
 
 export interface DesiredNetwork {
@@ -58,9 +65,15 @@ export interface DesiredNetwork {
   readonly bridgeMtu: number;
   /** Own end of the tunnels; null when no peer needs one. */
   readonly tunnel: { readonly local: Ipv4; readonly mtu: number } | null;
+  /** Own end of the encrypted links; null or missing when no peer needs one. */
+  readonly wireguard?: { readonly publicKey: string; readonly mtu: number } | null;
+  /** A second address of the bridge, for packets that other hosts carry; see `probeAddressOf`. */
+  readonly probe?: Ipv4;
   readonly peers: readonly DesiredPeer[];
   readonly ruleset: Ruleset;
 }
+
+const PROBE_PREFIX = 32;
 
 type RouteSpec = Omit<NetworkRoute, "marked">;
 
@@ -82,7 +95,10 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
   if (current !== undefined && current.kind !== "bridge") return [];
   const bridge = planBridge(desired, current);
   const tunnel = planTunnel(desired, links.get(TUNNEL));
-  const routes = observed.routes.filter((route) => !bridge.kills(route) && !tunnel.kills(route));
+  const wireguard = planWireguard(desiredWireguard(desired), observed);
+  const routes = observed.routes.filter(
+    (route) => !bridge.kills(route) && !tunnel.kills(route) && !(wireguard.fresh && route.device === WIREGUARD),
+  );
   const peers = tunnel.fresh ? [] : observed.tunnelPeers;
 
   const forward: NetworkAction[] =
@@ -90,21 +106,25 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
   const ruleset: NetworkAction[] =
     observed.rulesetDigest === desired.ruleset.digest ? [] : [{ kind: "put-ruleset", text: desired.ruleset.text }];
   const allow: NetworkAction[] = observed.rangeAllowed ? [] : [{ kind: "allow-range", range: desired.range }];
+  const wanted = desiredRoutes(desired).filter((route) => route.device !== WIREGUARD || wireguard.usable);
   const connected = current === undefined || bridge.actions.length > 0 ? [] : connectedRoute(desired, routes);
 
   return [
     ...forward,
+    // Rules before traffic: what may not leave in the clear must not do so while routes change.
+    ...ruleset,
     ...bridge.actions,
     ...planSysctls(BRIDGE_SYSCTLS, observed, bridge.fresh),
     ...tunnel.actions,
     ...(desired.tunnel === null ? [] : planSysctls(TUNNEL_SYSCTLS, observed, tunnel.fresh)),
-    // Neighbours before the routes that lead to them, rules before traffic; what is no longer wanted goes last.
+    ...wireguard.before,
+    // Neighbours before the routes that lead to them; what is no longer wanted goes last.
     ...putTunnelPeers(desired, peers),
     ...connected,
-    ...putRoutes(desired, routes),
-    ...ruleset,
+    ...putRoutes(wanted, routes),
     ...allow,
-    ...deleteRoutes(desired, routes),
+    ...deleteRoutes([desired.range, ...wanted.map(({ destination }) => destination)], routes),
+    ...wireguard.after,
     ...deleteTunnel(desired, links.get(TUNNEL), peers),
   ];
 }
@@ -116,12 +136,15 @@ function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): S
   if (bridge === undefined) {
     const mtu = desired.bridgeMtu;
     const actions: NetworkAction[] = [{ kind: "add-bridge", name: BRIDGE, address, prefix, mac, mtu }];
+    if (desired.probe !== undefined) actions.push(addProbe(desired.probe));
     return { actions, kills: () => false, fresh: true };
   }
   const range = parseCidr(desired.range);
   const isGateway = (entry: LinkAddress): boolean => entry.address === address && entry.prefix === prefix;
   // Addresses outside the range are somebody else's business.
-  const isWrong = (entry: LinkAddress): boolean => !isGateway(entry) && cidrContains(range, entry.address);
+  const isProbe = (entry: LinkAddress): boolean => entry.address === desired.probe && entry.prefix === PROBE_PREFIX;
+  const isWrong = (entry: LinkAddress): boolean =>
+    !isGateway(entry) && !isProbe(entry) && cidrContains(range, entry.address);
   const at = bridge.addresses.findIndex(isGateway);
   // Behind another of its subnet the gateway is secondary and would leave with it, so it is taken off as well.
   const secondary = bridge.addresses
@@ -131,10 +154,15 @@ function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): S
   const gone = bridge.addresses.filter((entry) => isWrong(entry) || (secondary && isGateway(entry))).toReversed();
   const actions: NetworkAction[] = gone.map((entry) => ({ kind: "delete-address", device: BRIDGE, ...entry }));
   if (at < 0 || secondary) actions.push({ kind: "add-address", device: BRIDGE, address, prefix });
+  if (desired.probe !== undefined && !bridge.addresses.some(isProbe)) actions.push(addProbe(desired.probe));
   if (bridge.mac !== mac) actions.push({ kind: "set-link-mac", name: BRIDGE, mac });
   if (!bridge.up) actions.push({ kind: "set-link-up", name: BRIDGE });
   // Routes that name an address as their source leave with it.
   return { actions, kills: (route) => gone.some((entry) => entry.address === route.source), fresh: false };
+}
+
+function addProbe(address: Ipv4): NetworkAction {
+  return { kind: "add-address", device: BRIDGE, address, prefix: PROBE_PREFIX };
 }
 
 function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Step {
@@ -183,24 +211,43 @@ function connectedRoute(desired: DesiredNetwork, routes: readonly NetworkRoute[]
 
 function desiredRoutes(desired: DesiredNetwork): RouteSpec[] {
   return desired.peers
-    .flatMap((peer) =>
-      peer.blocks.map((destination) => ({
-        destination,
-        via: peer.mode === "direct" ? peer.underlay : peer.gateway,
-        device: peer.mode === "direct" ? peer.device : TUNNEL,
-        source: desired.gateway,
-        mtu: peer.mtu,
-        // The tunnel device has no address, so nothing tells the kernel that the peer's gateway is behind it.
-        onlink: peer.mode === "vxlan",
-      })),
-    )
+    .flatMap((peer) => {
+      const way = { ...wayTo(peer), mtu: peer.mtu };
+      const carried = desired.probe === undefined ? [] : (peer.carries ?? []);
+      return [
+        ...peer.blocks.map((destination) => ({ destination, ...way, source: desired.gateway })),
+        // Answers come the same way only to the address that the peer reaches through another host as well.
+        ...carried.map((destination) => ({ destination, ...way, source: desired.probe ?? null })),
+      ];
+    })
     .toSorted((a, b) => compare(a.destination, b.destination));
 }
 
-function putRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
+function wayTo(peer: DesiredPeer): Pick<RouteSpec, "via" | "device" | "onlink"> {
+  switch (peer.mode) {
+    case "direct":
+      return { via: peer.underlay, device: peer.device, onlink: false };
+    case "vxlan":
+      // The tunnel device has no address, so nothing tells the kernel that the peer's gateway is behind it.
+      return { via: peer.gateway, device: TUNNEL, onlink: true };
+    case "wireguard":
+      return { via: null, device: WIREGUARD, onlink: false };
+  }
+}
+
+function desiredWireguard(desired: DesiredNetwork): DesiredWireguard | null {
+  const own = desired.wireguard ?? null;
+  if (own === null) return null;
+  const peers = desired.peers.flatMap(({ mode, wireguard, blocks, carries = [] }) =>
+    mode === "wireguard" && wireguard !== undefined ? [{ ...wireguard, allowedIps: [...blocks, ...carries] }] : [],
+  );
+  return { ...own, range: desired.range, peers };
+}
+
+function putRoutes(wanted: readonly RouteSpec[], routes: readonly NetworkRoute[]): NetworkAction[] {
   const marked = new Map(routes.filter((route) => route.marked).map((route) => [route.destination, route]));
   const foreign = new Set(routes.filter((route) => !route.marked).map((route) => route.destination));
-  return desiredRoutes(desired)
+  return wanted
     .filter((route) => !foreign.has(route.destination) && !sameRoute(route, marked.get(route.destination)))
     .map((route) => ({ kind: "put-route", route }));
 }
@@ -217,8 +264,8 @@ function sameRoute(want: RouteSpec, have: NetworkRoute | undefined): boolean {
   );
 }
 
-function deleteRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
-  const wanted = new Set([desired.range, ...desired.peers.flatMap((peer) => peer.blocks)]);
+function deleteRoutes(destinations: readonly string[], routes: readonly NetworkRoute[]): NetworkAction[] {
+  const wanted = new Set(destinations);
   return routes
     .filter((route) => route.marked && !wanted.has(route.destination))
     .toSorted((a, b) => compare(a.destination, b.destination) || compare(a.device, b.device))
@@ -267,7 +314,7 @@ function samePeer(a: TunnelPeer, b: TunnelPeer): boolean {
 /** The host's own ranges: what it routes without us. The range of the bridge is the container range itself. */
 export function hostRanges(observed: NetworkState): readonly string[] {
   return observed.routes
-    .filter((route) => !route.marked && route.device !== BRIDGE && route.device !== TUNNEL)
+    .filter((route) => !route.marked && ![BRIDGE, TUNNEL, WIREGUARD].includes(route.device))
     .map((route) => route.destination);
 }
 
@@ -281,6 +328,8 @@ export function bridgeReady(desired: Pick<DesiredNetwork, "gateway">, observed: 
 export function findNetworkConflicts(desired: DesiredNetwork, observed: NetworkState): readonly string[] {
   const bridge = observed.links.find((link) => link.name === BRIDGE);
   const taken = bridge !== undefined && bridge.kind !== "bridge" ? [`device ${BRIDGE} is not a bridge`] : [];
+  const other = observed.links.find((link) => link.name === WIREGUARD && !isWireguard(link.kind));
+  if ((desired.wireguard ?? null) !== null && other !== undefined) taken.push(`device ${WIREGUARD} is not WireGuard's`);
   const wanted = new Set(desired.peers.flatMap((peer) => peer.blocks));
   const routes = observed.routes
     .filter((route) => !route.marked && wanted.has(route.destination))

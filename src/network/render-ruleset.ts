@@ -9,6 +9,8 @@ export interface Ruleset {
 
 /** The chains that rules can be added to, in the order of their hooks. */
 export const CHAINS = {
+  /** Before anything has looked at a packet, NAT included. */
+  arriving: "type filter hook prerouting priority raw; policy accept;",
   /** Destinations are chosen here, for packets that come in … */
   prerouting: "type nat hook prerouting priority dstnat - 5; policy accept;",
   /** … and for those of the host itself. */
@@ -21,6 +23,8 @@ export const CHAINS = {
   egress: "type filter hook output priority mangle; policy accept;",
   /** Before Docker's own NAT rules (priority 100): whichever chain sets up a connection's NAT first has decided it. */
   postrouting: "type nat hook postrouting priority srcnat - 5; policy accept;",
+  /** All that leaves, forwarded or this host's own, when its device is settled; addresses are those before source NAT. */
+  leaving: "type filter hook postrouting priority raw; policy accept;",
 } as const;
 
 export type ChainName = keyof typeof CHAINS;

@@ -86,7 +86,7 @@ class Fixture {
     const serve = (appliedRevision: number) =>
       say({ type: "heartbeat", appliedRevision, epoch: epochOf(sent), conditions: [] });
     const report = (...upsert: readonly Endpoint[]) => say({ type: "endpoints", reset: true, upsert, remove: [] });
-    return { sent, serve, report, hear: () => this.clock.advance(1) };
+    return { sent, say, serve, report, hear: () => this.clock.advance(1) };
   }
 }
 
@@ -198,4 +198,25 @@ test("a cordon and an agent's hello at the same moment both count", async () => 
     await clock.settle(Promise.all(both));
     expect(server.state.hostByName("h1")).toMatchObject({ cordoned, resources });
   }
+});
+
+test("the keys that an agent tells are stored, once, and handed to the others; older agents have none", async () => {
+  const world = new Fixture();
+  const server = await world.startServer();
+  const [first, second] = [await world.connect(server, 1), await world.connect(server, 2)];
+  const peersSeen = () => second.sent.flatMap((message) => (message.type === "peers" ? [message.peers] : []));
+  expect(Object.keys(peersSeen()[0]?.[0] ?? {})).toEqual(["id", "name", "address", "blocks"]);
+  const keys = { publicKey: `${"A".repeat(43)}=`, nextPublicKey: `${"A".repeat(42)}E=` };
+  await first.say({ type: "keys", ...keys });
+  await second.hear();
+  expect(peersSeen().at(-1)?.[0]).toMatchObject({ name: "h1", ...keys });
+  const count = peersSeen().length;
+  await first.say({ type: "keys", ...keys });
+  await second.hear();
+  expect(peersSeen().length).toBe(count);
+  expect(server.state.hosts.get(member(1).id)).toMatchObject(keys);
+  // A host that says hello without keys (an older agent came back) keeps those that it told.
+  await world.connect(server, 1);
+  expect(server.state.hosts.get(member(1).id)).toMatchObject(keys);
+  expect(first.say({ type: "keys", ...keys, publicKey: "not a key" })).rejects.toThrow(/publicKey/);
 });

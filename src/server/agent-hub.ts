@@ -1,6 +1,6 @@
 import type { Catalog } from "../discovery/catalog.ts";
 import { AppError } from "../model/error.ts";
-import type { Host, Peer } from "../model/host.ts";
+import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
@@ -107,6 +107,8 @@ export class AgentHub {
         this.#endpointsOf.add(host.id);
         this.flush();
         return;
+      case "keys":
+        return this.#keys(host, message);
       case "data":
         return this.#deps.channels.data(session.hostId, message);
       case "close":
@@ -131,7 +133,7 @@ export class AgentHub {
       conditions: [],
     });
     const address = isIpv4(hello.address) ? hello.address : host.address;
-    const said = { address, resources: hello.resources, labels: hello.labels };
+    const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
     if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
       await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));
     session.connection.send({
@@ -152,6 +154,12 @@ export class AgentHub {
     this.#deps.heard(host.id);
     this.flush();
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
+  }
+
+  async #keys(host: Host, message: AgentMessage & { type: "keys" }): Promise<void> {
+    const keys = keysOf(message);
+    if (host.publicKey === keys.publicKey && host.nextPublicKey === keys.nextPublicKey) return;
+    await this.#deps.state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...keys }));
   }
 
   #heartbeat(session: AgentSession, message: AgentMessage & { type: "heartbeat" }): void {
@@ -283,7 +291,7 @@ export class AgentHub {
   #peersOf(hostId: HostId): readonly Peer[] {
     return [...this.#deps.state.hosts.values()]
       .filter((host) => host.id !== hostId)
-      .map(({ id, name, address, blocks }) => ({ id, name, address, blocks }))
+      .map((host) => ({ id: host.id, name: host.name, address: host.address, blocks: host.blocks, ...keysOf(host) }))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
@@ -295,4 +303,13 @@ export class AgentHub {
     }
     return assignments;
   }
+}
+
+/** The keys alone, where there are any: a field that is there and undefined is another record. */
+function keysOf(said: Pick<Host, "publicKey" | "nextPublicKey">): Partial<AnnouncedKeys> {
+  const { publicKey, nextPublicKey } = said;
+  return {
+    ...(publicKey === undefined ? {} : { publicKey }),
+    ...(nextPublicKey === undefined ? {} : { nextPublicKey }),
+  };
 }

@@ -10,6 +10,8 @@ import type {
   NetworkRoute,
   NetworkState,
   TunnelPeer,
+  WireguardPeer,
+  WireguardPeerSpec,
 } from "../platform/ports/host-network.ts";
 
 export interface FakeUplink {
@@ -25,6 +27,8 @@ export interface FakeHostNetworkOptions {
   readonly uplinks: readonly FakeUplink[];
   /** Whether the engine has made its filter chain. */
   readonly engineUp?: boolean;
+  /** How it can do WireGuard; by its kernel unless told otherwise. */
+  readonly wireguardSupport?: NetworkState["wireguardSupport"];
   /** Virtual time that each call takes; without a clock calls answer in the next turn. */
   readonly clock?: Clock;
   readonly latencyMs?: number;
@@ -38,6 +42,14 @@ interface Link {
   mac: string;
   addresses: { readonly address: Ipv4; readonly prefix: number }[];
   readonly vxlan: NetworkLink["vxlan"];
+}
+
+type WireguardAction = Extract<NetworkAction, { kind: `${string}-wireguard${string}` }>;
+
+interface Wireguard {
+  publicKey: string;
+  port: number;
+  readonly peers: Map<string, WireguardPeer>;
 }
 
 /**
@@ -55,6 +67,7 @@ export class FakeHostNetwork implements HostNetwork {
   readonly #forwarding = new Map<string, { readonly underlay: Ipv4; readonly device: string }>();
   readonly #sysctls = new Map<string, string>([["net/ipv4/ip_forward", "0"]]);
   readonly #allowed = new Set<string>();
+  readonly #wireguards = new Map<string, Wireguard>();
   readonly #watchers = new Set<() => void>();
   #ruleset: string | null = null;
   #engineUp: boolean;
@@ -84,6 +97,8 @@ export class FakeHostNetwork implements HostNetwork {
       links: [...this.#links].map(([name, link]) => ({ name, ...link, addresses: [...link.addresses] })),
       routes: [...this.#routes.values()],
       tunnelPeers: this.#tunnelPeers(want.tunnelDevice),
+      wireguard: this.#observeWireguard(want.wireguardDevice),
+      wireguardSupport: want.wireguardDevice === undefined ? null : this.#support(),
       sysctls: Object.fromEntries(sysctls),
       rulesetDigest: this.#ruleset === null ? null : (/"apollo ([0-9a-f]+) /.exec(this.#ruleset)?.[1] ?? "altered"),
       rangeAllowed: !this.#engineUp || this.#allowed.has(want.range),
@@ -124,7 +139,9 @@ export class FakeHostNetwork implements HostNetwork {
       | { readonly kind: "put-unmarked-route"; readonly route: Omit<NetworkRoute, "marked"> }
       | { readonly kind: "flush-ruleset" }
       | { readonly kind: "set-link-down"; readonly name: string }
-      | { readonly kind: "set-engine"; readonly up: boolean },
+      | { readonly kind: "set-engine"; readonly up: boolean }
+      /** A peer was heard, from `endpoint` when given. */
+      | { readonly kind: "handshake"; readonly publicKey: string; readonly ageMs: number; readonly endpoint?: string },
   ): void {
     switch (change.kind) {
       case "put-unmarked-route":
@@ -142,6 +159,9 @@ export class FakeHostNetwork implements HostNetwork {
         this.#engineUp = change.up;
         if (!change.up) this.#allowed.clear();
         break;
+      case "handshake":
+        // The kernel tells nobody of it.
+        return this.#shakeHands(change);
       default:
         this.#apply(change);
     }
@@ -166,10 +186,18 @@ export class FakeHostNetwork implements HostNetwork {
         ({ gateway, mac, underlay }) => `peer ${gateway} ${mac} at ${underlay} dev ${device}`,
       ),
     );
+    const wireguards = [...this.#wireguards].flatMap(([device, { publicKey, port, peers: known }]) => [
+      `wireguard ${device} ${publicKey} port ${port}`,
+      ...[...known.values()].map(
+        (peer) =>
+          `wireguard ${device} peer ${peer.publicKey} at ${peer.endpoint ?? "nowhere"} ` +
+          `allows ${peer.allowedIps.join(",") || "nothing"} keepalive ${peer.keepaliveSec}`,
+      ),
+    ]);
     const sysctls = [...this.#sysctls].map(([key, value]) => `sysctl ${key} = ${value}`);
     const allowed = [...this.#allowed].map((range) => `allowed ${range}`);
     const engine = `engine ${this.#engineUp ? "up" : "down"}`;
-    const parts = [links, routes, peers, sysctls, allowed].flatMap((lines) => lines.toSorted());
+    const parts = [links, routes, peers, wireguards, sysctls, allowed].flatMap((lines) => lines.toSorted());
     return [...parts, engine, `ruleset ${this.#ruleset ?? "none"}`].join("\n");
   }
 
@@ -214,6 +242,11 @@ export class FakeHostNetwork implements HostNetwork {
         return;
       case "delete-tunnel-peer":
         return this.#deleteTunnelPeer(action.device, action.peer);
+      case "add-wireguard":
+      case "set-wireguard-key":
+      case "put-wireguard-peers":
+      case "delete-wireguard-peers":
+        return this.#applyWireguard(action);
       case "set-sysctl":
         if (!this.#sysctls.has(action.key)) throw refusal(`cannot stat /proc/sys/${action.key}`);
         this.#sysctls.set(action.key, action.value);
@@ -234,6 +267,69 @@ export class FakeHostNetwork implements HostNetwork {
         return;
       default:
         return unreachable(action, "network action");
+    }
+  }
+
+  #support(): NetworkState["wireguardSupport"] {
+    return this.#options.wireguardSupport === undefined ? "kernel" : this.#options.wireguardSupport;
+  }
+
+  #observeWireguard(device: string | undefined): NetworkState["wireguard"] {
+    const found = device === undefined ? undefined : this.#wireguards.get(device);
+    return found === undefined ? null : { ...found, peers: [...found.peers.values()] };
+  }
+
+  #wireguard(name: string): Wireguard {
+    const found = this.#wireguards.get(name);
+    if (found === undefined) throw refusal(`Unable to modify interface: No such device "${name}"`);
+    return found;
+  }
+
+  /** One after the other, as the kernel does: a range that another peer has moves over. */
+  #putWireguardPeers(device: Wireguard, specs: readonly WireguardPeerSpec[]): void {
+    for (const { publicKey, endpoint, allowedIps, keepaliveSec } of specs) {
+      // The device's own key is dropped without a word.
+      if (publicKey === device.publicKey) continue;
+      for (const [key, other] of device.peers) {
+        const rest = other.allowedIps.filter((range) => !allowedIps.includes(range));
+        if (rest.length < other.allowedIps.length) device.peers.set(key, { ...other, allowedIps: rest });
+      }
+      const known = device.peers.get(publicKey) ?? { handshakeAgeMs: null, receivedBytes: 0, sentBytes: 0 };
+      const before = device.peers.get(publicKey)?.endpoint ?? null;
+      device.peers.set(publicKey, {
+        ...known,
+        publicKey,
+        endpoint: endpoint ?? before,
+        allowedIps: [...allowedIps],
+        keepaliveSec,
+      });
+    }
+  }
+
+  #shakeHands(change: { readonly publicKey: string; readonly ageMs: number; readonly endpoint?: string }): void {
+    for (const { peers } of this.#wireguards.values()) {
+      const peer = peers.get(change.publicKey);
+      if (peer === undefined) continue;
+      const endpoint = change.endpoint ?? peer.endpoint;
+      peers.set(change.publicKey, { ...peer, handshakeAgeMs: change.ageMs, endpoint });
+    }
+  }
+
+  #applyWireguard(action: WireguardAction): void {
+    switch (action.kind) {
+      case "add-wireguard":
+        if (this.#support() === null) throw refusal("Unknown device type.");
+        this.#addLink(action.name, { kind: "wireguard", mtu: action.mtu, mac: "", vxlan: null });
+        this.#wireguards.set(action.name, { publicKey: action.publicKey, port: action.port, peers: new Map() });
+        return this.#setUp(action.name);
+      case "set-wireguard-key":
+        Object.assign(this.#wireguard(action.name), { publicKey: action.publicKey, port: action.port });
+        return;
+      case "put-wireguard-peers":
+        return this.#putWireguardPeers(this.#wireguard(action.device), action.peers);
+      case "delete-wireguard-peers":
+        for (const key of action.publicKeys) this.#wireguard(action.device).peers.delete(key);
+        return;
     }
   }
 
@@ -328,6 +424,7 @@ export class FakeHostNetwork implements HostNetwork {
   #forgetDevice(name: string): void {
     this.#dropRoutes((route) => route.device === name);
     this.#forgetNeighbours(name);
+    this.#wireguards.delete(name);
     for (const [mac, entry] of this.#forwarding) if (entry.device === name) this.#forwarding.delete(mac);
     for (const [key] of deviceSysctls(name)) this.#sysctls.delete(key);
     // Addresses went with the link, and with them the routes that name them as their source.

@@ -3,6 +3,7 @@ import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { HostNetwork, NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
+import { makeKeyPair } from "../platform/tls/wireguard-keys.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 
 /** A host with one uplink `eth0`, 192.0.2.1/24, and no engine. */
@@ -15,6 +16,9 @@ export interface ContractHost {
 const ip = parseIpv4;
 const BRIDGE = "apollo0";
 const TUNNEL = "apollo-vx0";
+const WIREGUARD = "apollo-wg0";
+/** A pair that both worlds know. */
+export const CONTRACT_KEYS = makeKeyPair();
 const RANGE = "10.2.0.0/16";
 const peer = { gateway: ip("10.2.3.1"), mac: "0a:70:0a:02:03:01", underlay: ip("198.51.100.3") };
 const other = { gateway: ip("10.2.4.1"), mac: "0a:70:0a:02:04:01", underlay: ip("198.51.100.4") };
@@ -54,7 +58,24 @@ interface Step {
   readonly links: readonly string[];
   readonly routes: readonly string[];
   readonly peers: readonly string[];
+  /** Device and peers; not looked at when missing. */
+  readonly wireguard?: readonly string[];
 }
+
+const addWireguard: NetworkAction = {
+  kind: "add-wireguard",
+  name: WIREGUARD,
+  port: 6785,
+  mtu: 1440,
+  publicKey: CONTRACT_KEYS.publicKey,
+};
+const [KEY_A, KEY_B] = ["A".repeat(43) + "=", "B".repeat(42) + "A="];
+const first = { publicKey: KEY_A, endpoint: "192.0.2.2:6785", allowedIps: ["10.2.5.0/24"], keepaliveSec: 25 };
+const second = { publicKey: KEY_B, endpoint: null, allowedIps: [], keepaliveSec: 0 };
+const encrypted: NetworkAction = {
+  kind: "put-route",
+  route: { ...block, destination: "10.2.5.0/24", via: null, device: WIREGUARD, mtu: 1440, onlink: false },
+};
 
 const CONNECTED = "10.2.0.0/16 dev apollo0 src 10.2.1.1";
 const UPLINK = "192.0.2.0/24 dev eth0 src 192.0.2.1";
@@ -62,6 +83,9 @@ const DIRECT = "10.2.2.0/24 via 192.0.2.2 dev eth0 src 10.2.1.1 ours";
 const BLOCK = "10.2.3.0/24 via 10.2.3.1 dev apollo-vx0 src 10.2.1.1 mtu 1450 onlink ours";
 const BRIDGE_UP = "apollo0 bridge up 10.2.1.1/16";
 const TUNNEL_UP = "apollo-vx0 vxlan up";
+const ENCRYPTED = "10.2.5.0/24 dev apollo-wg0 src 10.2.1.1 mtu 1440 ours";
+/** Of a kind that depends on where it runs: the kernel's own, or a tunnel of the program. */
+const WIREGUARD_UP = "apollo-wg0 up";
 const PEER = "10.2.3.1 0a:70:0a:02:03:01 198.51.100.3";
 const secondary = { device: BRIDGE, address: ip("10.2.9.1"), prefix: 16 };
 
@@ -176,6 +200,71 @@ const STEPS: readonly Step[] = [
     peers: [PEER],
   },
   {
+    title: "a WireGuard device comes up with its key, once",
+    actions: [addWireguard, encrypted],
+    refused: [addWireguard, { ...addWireguard, name: BRIDGE }],
+    links: [TUNNEL_UP, WIREGUARD_UP, BRIDGE_UP],
+    routes: [CONNECTED, BLOCK, ENCRYPTED, UPLINK],
+    peers: [PEER],
+    wireguard: [`${CONTRACT_KEYS.publicKey} 6785`],
+  },
+  {
+    title: "its peers are put together, and put again without their endpoint they keep it",
+    actions: [
+      { kind: "put-wireguard-peers", device: WIREGUARD, peers: [first, second] },
+      { kind: "put-wireguard-peers", device: WIREGUARD, peers: [{ ...first, endpoint: null }] },
+    ],
+    refused: [{ kind: "put-wireguard-peers", device: TUNNEL, peers: [first] }],
+    links: [TUNNEL_UP, WIREGUARD_UP, BRIDGE_UP],
+    routes: [CONNECTED, BLOCK, ENCRYPTED, UPLINK],
+    peers: [PEER],
+    wireguard: [
+      `${CONTRACT_KEYS.publicKey} 6785`,
+      `${KEY_A} 192.0.2.2:6785 10.2.5.0/24 25`,
+      `${KEY_B} nowhere nothing 0`,
+    ],
+  },
+  {
+    title: "a range moves from one WireGuard peer to another, and the device's own key is none",
+    actions: [
+      {
+        kind: "put-wireguard-peers",
+        device: WIREGUARD,
+        peers: [
+          { ...second, allowedIps: first.allowedIps },
+          { ...second, publicKey: CONTRACT_KEYS.publicKey },
+        ],
+      },
+    ],
+    links: [TUNNEL_UP, WIREGUARD_UP, BRIDGE_UP],
+    routes: [CONNECTED, BLOCK, ENCRYPTED, UPLINK],
+    peers: [PEER],
+    wireguard: [
+      `${CONTRACT_KEYS.publicKey} 6785`,
+      `${KEY_A} 192.0.2.2:6785 nothing 25`,
+      `${KEY_B} nowhere 10.2.5.0/24 0`,
+    ],
+  },
+  {
+    title: "WireGuard peers are deleted, whether they are there or not; the others stay",
+    actions: [
+      { kind: "delete-wireguard-peers", device: WIREGUARD, publicKeys: [KEY_A] },
+      { kind: "delete-wireguard-peers", device: WIREGUARD, publicKeys: [KEY_A] },
+    ],
+    links: [TUNNEL_UP, WIREGUARD_UP, BRIDGE_UP],
+    routes: [CONNECTED, BLOCK, ENCRYPTED, UPLINK],
+    peers: [PEER],
+    wireguard: [`${CONTRACT_KEYS.publicKey} 6785`, `${KEY_B} nowhere 10.2.5.0/24 0`],
+  },
+  {
+    title: "a deleted WireGuard device takes its routes and peers along",
+    actions: [{ kind: "delete-link", name: WIREGUARD }],
+    links: [TUNNEL_UP, BRIDGE_UP],
+    routes: [CONNECTED, BLOCK, UPLINK],
+    peers: [PEER],
+    wireguard: [],
+  },
+  {
     title: "a deleted device is gone with all that hung on it",
     actions: [
       { kind: "delete-link", name: TUNNEL },
@@ -190,7 +279,7 @@ const STEPS: readonly Step[] = [
 
 /** One suite for the fake and for the kernel, so that the fake cannot be kinder. The steps build on each other. */
 export function hostNetworkContract(name: string, host: () => ContractHost): void {
-  for (const { title, actions = [], linkDown, refused = [], links, routes, peers } of STEPS) {
+  for (const { title, actions = [], linkDown, refused = [], links, routes, peers, wireguard } of STEPS) {
     test(`${name}: ${title}`, async () => {
       const { network, setLinkDown } = host();
       for (const action of actions) await network.apply(action);
@@ -202,7 +291,9 @@ export function hostNetworkContract(name: string, host: () => ContractHost): voi
           code: "unavailable",
         });
       }
-      const state = await network.observe({ sysctls: [], range: RANGE, tunnelDevice: TUNNEL });
+      const want = { sysctls: [], range: RANGE, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD };
+      const state = await network.observe(want);
+      if (wireguard !== undefined) expect(wireguardTexts(state)).toEqual([...wireguard]);
       expect({ links: linkTexts(state), routes: routeTexts(state), peers: peerTexts(state) }).toEqual({
         links,
         routes,
@@ -224,7 +315,12 @@ function linkTexts(state: NetworkState): readonly string[] {
   return state.links
     .filter(({ name }) => name.startsWith("apollo"))
     .map(({ name, kind, up, addresses }) =>
-      [name, kind, up ? "up" : "down", ...addresses.map(({ address, prefix }) => `${address}/${prefix}`)].join(" "),
+      [
+        name,
+        ...(name === WIREGUARD ? [] : [kind]),
+        up ? "up" : "down",
+        ...addresses.map(({ address, prefix }) => `${address}/${prefix}`),
+      ].join(" "),
     )
     .toSorted();
 }
@@ -243,6 +339,15 @@ function routeTexts(state: NetworkState): readonly string[] {
       ].join(" "),
     )
     .toSorted();
+}
+
+function wireguardTexts({ wireguard }: NetworkState): readonly string[] {
+  if (wireguard === null) return [];
+  const peers = wireguard.peers.map(
+    ({ publicKey, endpoint, allowedIps, keepaliveSec }) =>
+      `${publicKey} ${endpoint ?? "nowhere"} ${allowedIps.join() || "nothing"} ${keepaliveSec}`,
+  );
+  return [`${wireguard.publicKey} ${wireguard.port}`, ...peers.toSorted()];
 }
 
 function peerTexts(state: NetworkState): readonly string[] {

@@ -4,6 +4,9 @@ import type { Clock } from "../ports/clock.ts";
 import { NO_ADDRESS } from "../ports/host-network.ts";
 import type { HostNetwork, NetworkAction, NetworkRoute, NetworkState, TunnelPeer } from "../ports/host-network.ts";
 import type { LineRunner } from "../ports/runner.ts";
+import { parseWgDump } from "./parse-wg-dump.ts";
+import { applyWireguard, findWireguardSupport } from "./wireguard-device.ts";
+import type { WireguardAction } from "./wireguard-device.ts";
 import {
   ROUTE_PROTOCOL,
   parseBatchOutput,
@@ -29,19 +32,33 @@ export class LinuxHostNetwork implements HostNetwork {
   /** Questions of one turn are asked of one `ip`: a thousand peers cost one process. */
   #questions: { readonly addresses: Set<Ipv4>; readonly answers: Promise<ReadonlyMap<string, Path>> } | null = null;
 
-  constructor(options: { readonly runner: LineRunner; readonly clock: Clock }) {
+  readonly #privateKeyOf: (publicKey: string) => string | null;
+  readonly #which: (program: string) => string | null;
+
+  constructor(options: {
+    readonly runner: LineRunner;
+    readonly clock: Clock;
+    /** Needed to make WireGuard devices. */
+    readonly privateKeyOf?: (publicKey: string) => string | null;
+    readonly which?: (program: string) => string | null;
+  }) {
     this.#runner = options.runner;
     this.#clock = options.clock;
+    this.#privateKeyOf = options.privateKeyOf ?? (() => null);
+    this.#which = options.which ?? Bun.which;
   }
 
   async observe(want: Parameters<HostNetwork["observe"]>[0]): Promise<NetworkState> {
-    const [tables, sysctls, rulesetDigest, rangeAllowed] = await Promise.all([
+    const { wireguardDevice: encrypting } = want;
+    const [tables, wireguard, wireguardSupport, sysctls, rulesetDigest, rangeAllowed] = await Promise.all([
       this.#observeTables(want.tunnelDevice),
+      encrypting === undefined ? null : this.#observeWireguard(encrypting),
+      encrypting === undefined ? null : findWireguardSupport(this.#runner, this.#which),
       this.#observeSysctls(want.sysctls),
       this.#observeRuleset(),
       this.#observeAllowed(want.range),
     ]);
-    return { ...tables, sysctls, rulesetDigest, rangeAllowed };
+    return { ...tables, wireguard, wireguardSupport, sysctls, rulesetDigest, rangeAllowed };
   }
 
   async apply(action: NetworkAction): Promise<void> {
@@ -62,6 +79,11 @@ export class LinuxHostNetwork implements HostNetwork {
         return this.#allowRange(action.range);
       case "remove-allow-range":
         return this.#removeAllowRange(action.range);
+      case "add-wireguard":
+      case "set-wireguard-key":
+      case "put-wireguard-peers":
+      case "delete-wireguard-peers":
+        return applyWireguard(action, { runner: this.#runner, privateKeyOf: this.#privateKeyOf });
       case "put-tunnel-peer":
         return this.#putTunnelPeer(action.device, action.peer);
       case "delete-tunnel-peer":
@@ -110,6 +132,13 @@ export class LinuxHostNetwork implements HostNetwork {
       routes: parseRoutes(routes),
       tunnelPeers: parseTunnelPeers(neighbours, parseBatchOutput(forwarding?.stdout ?? "").flat(), device),
     };
+  }
+
+  /** Null also while the program that should answer for the device does not: it is of no use then. */
+  async #observeWireguard(device: string): Promise<NetworkState["wireguard"]> {
+    if (this.#which("wg") === null) return null;
+    const { code, stdout } = await this.#runner.run(["wg", "show", device, "dump"], { okCodes: [0, 1] });
+    return code === 0 ? parseWgDump(stdout, this.#clock.nowMs()) : null;
   }
 
   async #observeSysctls(keys: readonly string[]): Promise<Readonly<Record<string, string>>> {
@@ -207,7 +236,7 @@ export class LinuxHostNetwork implements HostNetwork {
 }
 
 type IpAction = Exclude<
-  NetworkAction,
+  Exclude<NetworkAction, WireguardAction>,
   {
     kind:
       | "put-ruleset"

@@ -42,7 +42,7 @@ test("parseLinks() reads bridges, tunnels and what else there is", () => {
       addresses: [],
       vxlan: { vni: 201, local: ip("192.0.2.1"), port: 6784 },
     },
-    { name: "tun0", index: 4, kind: "other", up: true, mtu: 1400, mac: "", addresses: [], vxlan: null },
+    { name: "tun0", index: 4, kind: "tun", up: true, mtu: 1400, mac: "", addresses: [], vxlan: null },
   ]);
 });
 

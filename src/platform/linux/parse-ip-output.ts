@@ -9,6 +9,7 @@ import type { NetworkLink, NetworkRoute, TunnelPeer } from "../ports/host-networ
 /** Our routes carry this protocol number; 201 is in the range that /etc/iproute2/rt_protos leaves to administrators. */
 export const ROUTE_PROTOCOL = "201";
 
+const KINDS = ["bridge", "vxlan", "wireguard", "tun"] as const;
 const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value));
 const linkShape = z.object({
   ifindex: z.number(),
@@ -57,7 +58,7 @@ export function parseLinks(entries: readonly unknown[]): readonly NetworkLink[] 
     return {
       name: link.ifname,
       index: link.ifindex,
-      kind: kind === "bridge" || kind === "vxlan" ? kind : "other",
+      kind: KINDS.find((known) => known === kind) ?? "other",
       up: link.flags.includes("UP"),
       mtu: link.mtu,
       mac: link.address,

@@ -3,7 +3,7 @@ import type { Ipv4 } from "../../model/ip.ts";
 export interface NetworkLink {
   readonly name: string;
   readonly index: number;
-  readonly kind: "bridge" | "vxlan" | "other";
+  readonly kind: "bridge" | "vxlan" | "wireguard" | "tun" | "other";
   readonly up: boolean;
   readonly mtu: number;
   readonly mac: string;
@@ -32,6 +32,32 @@ export interface TunnelPeer {
   readonly mac: string;
   readonly underlay: Ipv4;
 }
+
+/** A WireGuard device as it is. Its private key is not among what we look at. */
+export interface WireguardDevice {
+  /** Null before it was given a key. */
+  readonly publicKey: string | null;
+  /** UDP port that it listens on. */
+  readonly port: number;
+  readonly peers: readonly WireguardPeer[];
+}
+
+export interface WireguardPeer {
+  readonly publicKey: string;
+  /** `ADDRESS:PORT` that packets go to; WireGuard itself follows where the peer's packets come from. */
+  readonly endpoint: string | null;
+  /** CIDR texts: what is sent to this peer, and the only source addresses that it may use. */
+  readonly allowedIps: readonly string[];
+  /** Age of the last handshake; null when there was none. */
+  readonly handshakeAgeMs: number | null;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+  /** 0 for none. */
+  readonly keepaliveSec: number;
+}
+
+/** What a peer is to be. An endpoint of null leaves what is there. */
+export type WireguardPeerSpec = Pick<WireguardPeer, "publicKey" | "endpoint" | "allowedIps" | "keepaliveSec">;
 
 /** One change to the kernel's network. Plain data: planned, printed, logged, applied. */
 export type NetworkAction =
@@ -62,6 +88,23 @@ export type NetworkAction =
   | { readonly kind: "delete-route"; readonly destination: string; readonly device: string }
   | { readonly kind: "put-tunnel-peer"; readonly device: string; readonly peer: TunnelPeer }
   | { readonly kind: "delete-tunnel-peer"; readonly device: string; readonly peer: TunnelPeer }
+  /** By the kernel's module where there is one, else by the program wireguard-go, which lives as long as the device. */
+  | {
+      readonly kind: "add-wireguard";
+      readonly name: string;
+      readonly port: number;
+      readonly mtu: number;
+      /** Whose private half the adapter knows: it never stands in an action. */
+      readonly publicKey: string;
+    }
+  | { readonly kind: "set-wireguard-key"; readonly name: string; readonly port: number; readonly publicKey: string }
+  /** All in one go; an address range that another peer had moves over without a moment in between. */
+  | {
+      readonly kind: "put-wireguard-peers";
+      readonly device: string;
+      readonly peers: readonly WireguardPeerSpec[];
+    }
+  | { readonly kind: "delete-wireguard-peers"; readonly device: string; readonly publicKeys: readonly string[] }
   | { readonly kind: "set-sysctl"; readonly key: string; readonly value: string }
   /** Replaces our whole nftables table in one transaction. */
   | { readonly kind: "put-ruleset"; readonly text: string }
@@ -77,6 +120,10 @@ export interface NetworkState {
   readonly routes: readonly NetworkRoute[];
   /** Our VXLAN device's peers. */
   readonly tunnelPeers: readonly TunnelPeer[];
+  /** Our WireGuard device; null when it is not there or nothing answers for it. */
+  readonly wireguard: WireguardDevice | null;
+  /** How this host can do WireGuard; null when it cannot. */
+  readonly wireguardSupport: "kernel" | "program" | null;
   /** Values of the sysctls asked for, by key with slashes (`net/ipv4/ip_forward`: device names may hold dots); one that does not exist is left out. */
   readonly sysctls: Readonly<Record<string, string>>;
   /** Digest comment of our nftables table; null when the table is missing, "altered" when its rules are not all there. */
@@ -91,6 +138,7 @@ export interface HostNetwork {
     readonly sysctls: readonly string[];
     readonly range: string;
     readonly tunnelDevice: string;
+    readonly wireguardDevice?: string;
   }): Promise<NetworkState>;
   /** Repeatable where the kernel allows it. @throws AppError `unavailable` with the command and what it said. */
   apply(action: NetworkAction): Promise<void>;

@@ -1,0 +1,167 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { parseIpv4 } from "../../src/model/ip.ts";
+import type { DesiredNetwork, DesiredPeer } from "../../src/network/plan-network.ts";
+import { BRIDGE, TUNNEL, TUNNEL_PORT, planNetwork } from "../../src/network/plan-network.ts";
+import { gatewayOf, probeAddressOf } from "../../src/network/blocks.ts";
+import { renderRuleset } from "../../src/network/render-ruleset.ts";
+import { encryptedRelay } from "../../src/network/wireguard/encrypted-relay.ts";
+import { WIREGUARD_OVERHEAD_BYTES, WIREGUARD_PORT } from "../../src/network/wireguard/plan-wireguard.ts";
+import { renderEncryption } from "../../src/network/wireguard/render-encryption.ts";
+import type { NetworkAction } from "../../src/platform/ports/host-network.ts";
+import type { Namespace } from "./network-lab.ts";
+import { NetworkLab, bytesFrom, clientSeenBy, waitFor } from "./network-lab.ts";
+import { Capture, RANGE, WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
+
+// a, b and c hang on one switch that lets nothing pass between a and c.
+const NAMES = ["a", "b", "c"] as const;
+const TRANSFER_BYTES = 4_000_000;
+const SECRET = "the-words-that-nobody-else-may-read";
+const lab = new NetworkLab("wgrelay");
+const hosts = new Map<string, WireguardHost>();
+const containers = new Map<string, Namespace>();
+
+function of<T>(map: ReadonlyMap<string, T>, name: string): T {
+  const one = map.get(name);
+  if (one === undefined) throw new Error(`There is no ${name}`);
+  return one;
+}
+
+function plainPeer(name: string, mode: "direct" | "wireguard"): DesiredPeer {
+  const { address, block, keys } = of(hosts, name);
+  const base = { gateway: gatewayOf([block]), underlay: address, blocks: [block], device: "eth0" };
+  if (mode === "direct") return { ...base, mode, mtu: 1500 };
+  const wireguard = { keys: Object.values(keys.announced()), endpoint: `${address}:${WIREGUARD_PORT}` };
+  return { ...base, mode, mtu: 1500 - WIREGUARD_OVERHEAD_BYTES, wireguard };
+}
+
+interface Way {
+  /** Mode of b's own links, over which it carries a and c. */
+  readonly hop: "direct" | "wireguard";
+  readonly sealed: boolean;
+}
+
+const WAYS: readonly Way[] = [
+  { hop: "wireguard", sealed: true },
+  { hop: "direct", sealed: false },
+  // No link is so by policy; it shows that the rules let the carried packets through, and only them.
+  { hop: "direct", sealed: true },
+];
+
+/** What the links of `name` come to while b carries those between a and c. */
+function desire(name: string, { hop, sealed }: Way): DesiredNetwork {
+  const { block, keys } = of(hosts, name);
+  const far = name === "a" ? "c" : "a";
+  const carried = encryptedRelay(of(hosts, far).peer(), plainPeer("b", hop));
+  const peers = name === "b" ? [plainPeer("a", hop), plainPeer("c", hop)] : [carried.far, carried.relay];
+  const encryption = renderEncryption({
+    range: RANGE,
+    inside: [BRIDGE],
+    sealed,
+    used: true,
+    probes: NAMES.map((each) => probeAddressOf([of(hosts, each).block])),
+    tunnelPort: TUNNEL_PORT,
+  });
+  const encrypted = peers.filter(({ mode }) => mode === "wireguard");
+  return {
+    range: RANGE,
+    gateway: gatewayOf([block]),
+    probe: probeAddressOf([block]),
+    bridgeMtu: 1500,
+    tunnel: null,
+    wireguard:
+      encrypted.length === 0
+        ? null
+        : { publicKey: keys.announced().publicKey, mtu: Math.max(...encrypted.map(({ mtu }) => mtu)) },
+    peers,
+    ruleset: renderRuleset({
+      range: RANGE,
+      bridge: BRIDGE,
+      tunnel: TUNNEL,
+      parts: encryption === null ? [] : [encryption],
+    }),
+  };
+}
+
+async function pass(name: string, way: Way): Promise<readonly NetworkAction[]> {
+  const host = of(hosts, name);
+  const actions = planNetwork(desire(name, way), await host.observe());
+  for (const action of actions) await host.network().apply(action);
+  return actions;
+}
+
+beforeAll(async () => {
+  const middle = await addSwitch(lab, "192.0.2.254/24");
+  for (const [index, name] of NAMES.entries()) {
+    const number = index + 1;
+    const wanted = { name, address: parseIpv4(`192.0.2.${number}`), block: `10.2.${number}.0/24` };
+    const host = new WireguardHost(await lab.addNamespace(name), wanted);
+    hosts.set(name, host);
+    const far = { at: middle, device: `to-${name}` };
+    await lab.wire({ at: host.space, device: "eth0", address: `${host.address}/24` }, far);
+    await middle.runner.run(["ip", "link", "set", far.device, "master", "lan"]);
+    // Ports that are isolated reach only those that are not.
+    if (name !== "b") await middle.runner.run(["bridge", "link", "set", "dev", far.device, "isolated", "on"]);
+  }
+  introduce([...hosts.values()]);
+  for (const name of NAMES) await pass(name, { hop: "wireguard", sealed: true });
+  for (const name of NAMES) {
+    const host = of(hosts, name);
+    const container = await lab.addContainer(host.space, `${name}5`, host.block.replace(".0/24", ".5"));
+    containers.set(name, container);
+    await lab.serve(container, 8080, "printenv SOCAT_PEERADDR");
+    await lab.serve(container, 8081, `echo ${SECRET}`);
+    await lab.serve(container, 9000, `head -c ${TRANSFER_BYTES} /dev/zero`);
+  }
+}, 60_000);
+
+afterAll(async () => {
+  for (const host of hosts.values()) await host.close();
+  await lab.close();
+  expect(await lab.leftovers()).toEqual([]);
+}, 60_000);
+
+test("a and c do not reach each other by themselves", async () => {
+  const { code } = await of(hosts, "a").space.runner.run(["ping", "-c", "1", "-W", "0.5", "192.0.2.3"], {
+    okCodes: [0, 1],
+  });
+  expect(code).toBe(1);
+});
+
+for (const way of WAYS) {
+  const text = `${way.hop}${way.sealed ? ", encryption required" : ""}`;
+  test(`over a host whose own links are ${text}: containers reach each other and keep their addresses`, async () => {
+    for (const name of NAMES) await pass(name, way);
+    for (const name of NAMES) expect(await pass(name, way)).toEqual([]);
+    const seen = (from: string, to: string): Promise<string | null> => clientSeenBy(of(containers, from), to, 8080);
+    await waitFor("the way from a to c", async () => (await seen("a", "10.2.3.5")) !== null);
+    expect(await seen("a", "10.2.3.5")).toBe("10.2.1.5");
+    expect(await seen("c", "10.2.1.5")).toBe("10.2.3.5");
+    const allowed = way.hop === "wireguard" || !way.sealed;
+    expect(await seen("a", "10.2.2.5")).toBe(allowed ? "10.2.1.5" : null);
+    expect(await bytesFrom(of(containers, "a"), "10.2.3.5", 9000)).toBe(TRANSFER_BYTES);
+    for (const name of NAMES) expect(await pass(name, way)).toEqual([]);
+  }, 60_000);
+
+  test(`the host that carries (${text}) sees WireGuard's packets between probe addresses and nothing of what is in them`, async () => {
+    const relay = of(hosts, "b").space;
+    const ping = async (): Promise<void> => {
+      await relay.runner.run(["ping", "-n", "-c", "1", "-W", "0.2", "192.0.2.1"], { okCodes: [0, 1] });
+    };
+    const isMarker = (line: string): boolean => line.includes("192.0.2.2 > 192.0.2.1: ICMP echo request");
+    const capture = await Capture.start(relay, { filter: "ip", marker: ping, isMarker });
+    try {
+      const read = await of(containers, "a").runner.run([
+        "socat",
+        "-u",
+        "TCP:10.2.3.5:8081,connect-timeout=3",
+        "STDOUT",
+      ]);
+      expect(read.stdout.trim()).toBe(SECRET);
+      const carried = await capture.linesWith(isMarker, (line) => line.includes("10.2.1.0.6785 > 10.2.3.0.6785"));
+      expect(carried.length).toBeGreaterThan(0);
+      expect(capture.lines.filter((line) => / 10\.2\.[13]\.5[. ]/.test(line))).toEqual([]);
+    } finally {
+      await capture.stop();
+    }
+  }, 30_000);
+}
