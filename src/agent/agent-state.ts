@@ -3,7 +3,10 @@ import type { Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
+import type { LinkReport } from "../model/link.ts";
 import type { Condition, ServerMessage } from "../model/wire.ts";
+import type { LinkFacts } from "../network/choose-link-mode.ts";
+import type { LinkRow } from "../network/plan-host.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -12,6 +15,8 @@ export interface AgentIdentity {
   /** CIDR texts leased to this host. */
   readonly blocks: readonly string[];
   readonly epoch: string;
+  /** Signs probes between hosts, base64url; missing while only older servers were met. */
+  readonly probeKey?: string;
 }
 
 /** What the health part found out about an instance's container. */
@@ -34,6 +39,8 @@ export interface LastKnown {
   readonly revision: number;
   /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
   readonly health?: readonly HealthRecord[];
+  /** So that a restarted agent leaves routes as measurement had them; missing when nothing was measured. */
+  readonly links?: readonly (readonly [HostId, LinkFacts])[];
 }
 
 export type Topic =
@@ -47,6 +54,9 @@ export type Topic =
   | "applied"
   | "released"
   | "connection"
+  | "link-facts"
+  | "link-rows"
+  | "links"
   | "conditions";
 
 /**
@@ -73,6 +83,12 @@ export class AgentState {
   releasedRevision: number | null = null;
   /** Written by the health part. */
   readonly health = new Map<InstanceId, HealthRecord>();
+  /** What probes found out, by peer; null while none are sent. Written by the links part. */
+  linkFacts: ReadonlyMap<HostId, LinkFacts> | null = null;
+  /** Modes as the routes have them. Written by the network part. */
+  linkRows: readonly LinkRow[] = [];
+  /** Both together, for people. Written by the links part. */
+  links: readonly LinkReport[] = [];
   readonly #catalog = new Map<string, Endpoint>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
@@ -169,6 +185,21 @@ export class AgentState {
     this.emit("released");
   }
 
+  setLinkFacts(facts: ReadonlyMap<HostId, LinkFacts>): void {
+    this.linkFacts = facts;
+    this.emit("link-facts");
+  }
+
+  setLinkRows(rows: readonly LinkRow[]): void {
+    this.linkRows = rows;
+    this.emit("link-rows");
+  }
+
+  setLinks(links: readonly LinkReport[]): void {
+    this.links = links;
+    this.emit("links");
+  }
+
   /** The revision that everything on this host serves at least. */
   appliedRevision(): number {
     return Math.min(this.catalogRevision, ...this.#applied.values());
@@ -191,7 +222,8 @@ export class AgentState {
       case "welcome": {
         const { hostId, hostName, settings, blocks, epoch } = message;
         if (this.identity?.epoch !== epoch) this.#forgetRevisions();
-        this.identity = { hostId, hostName, settings, blocks, epoch };
+        const probeKey = message.probeKey ?? this.identity?.probeKey;
+        this.identity = { hostId, hostName, settings, blocks, epoch, ...(probeKey === undefined ? {} : { probeKey }) };
         this.emit("identity");
         return;
       }
@@ -228,6 +260,7 @@ export class AgentState {
       peers: [...this.peers.values()],
       revision: this.catalogRevision,
       health: [...this.health.values()],
+      ...(this.linkFacts === null ? {} : { links: [...this.linkFacts] }),
     };
   }
 
@@ -237,6 +270,7 @@ export class AgentState {
     for (const endpoint of known.endpoints) this.#catalog.set(endpoint.id, endpoint);
     for (const peer of known.peers) this.peers.set(peer.id, peer);
     for (const record of known.health ?? []) this.health.set(record.instanceId, record);
+    if (known.links !== undefined) this.linkFacts = new Map(known.links);
     this.hosts = known.hosts;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;

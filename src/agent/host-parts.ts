@@ -1,6 +1,8 @@
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
+import { PROBE_PORT } from "../network/links/probe-datagram.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
+import { nodeMac } from "../platform/digest/node-mac.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
@@ -9,9 +11,11 @@ import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
+import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
+import { createLinksPart } from "./links-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
@@ -34,6 +38,15 @@ export function hostParts({ engine, log, dataDir, runDir }: HostPartsOptions): M
     return {
       network,
       others: [
+        createLinksPart({
+          state,
+          sockets: new LinuxProbeSockets(PROBE_PORT),
+          makeMac: nodeMac,
+          clock,
+          random,
+          log,
+          gateway: () => network.gateway(),
+        }),
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
         createDnsPart({
           state,

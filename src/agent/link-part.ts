@@ -1,6 +1,8 @@
 import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { linksDiffer } from "../model/link.ts";
+import type { LinkReport } from "../model/link.ts";
 import { HEARTBEAT_INTERVAL_MS, parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -39,6 +41,8 @@ const WELCOME_TIMEOUT_MS = 10_000;
 /** While the container engine was away at the hello, this often it is asked again for what the host has. */
 const RESOURCES_AGAIN_MS = 5000;
 const DELTA_TOPICS: readonly Topic[] = ["reports", "local"];
+/** Links are looked at this often; what differs for nobody is not told. */
+const LINKS_INTERVAL_MS = 5000;
 
 /** Keeps one stream to a server: what this host sees goes up, what is wanted of it comes down. */
 export function createLinkPart(options: LinkPartOptions): AgentPart {
@@ -80,6 +84,8 @@ class Session {
   #welcomed = false;
   #reason = "";
   #flushing = false;
+  #links: readonly LinkReport[] = [];
+  #linksMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LinkPartOptions, url: string) {
     this.#options = options;
@@ -109,6 +115,7 @@ class Session {
       while (!this.#ended.signal.aborted) {
         await clock.sleep(HEARTBEAT_INTERVAL_MS, this.#ended.signal);
         this.#heartbeat();
+        this.#tellLinks();
       }
       return { welcomed: this.#welcomed, reason: this.#reason };
     } catch (error) {
@@ -213,6 +220,16 @@ class Session {
       epoch: state.identity?.epoch ?? "",
       conditions: state.conditions(),
     });
+  }
+
+  #tellLinks(): void {
+    const { state, clock } = this.#options;
+    if (!this.#welcomed || this.#ended.signal.aborted) return;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#linksMs < LINKS_INTERVAL_MS || !linksDiffer(this.#links, state.links)) return;
+    this.#linksMs = nowMs;
+    this.#links = state.links;
+    this.#send({ type: "links", links: state.links });
   }
 
   #send(message: AgentMessage): void {

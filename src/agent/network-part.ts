@@ -35,6 +35,7 @@ const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNe
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
   let current = NOTHING;
   let published = "";
+  let shown = "";
   let lastActions = "[]";
   /** Told once, until a pass was clean. */
   const failures = new Set<string>();
@@ -73,7 +74,10 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   );
 
   function publish(): void {
-    const { conditions, gateway, engineNetwork } = current;
+    const { conditions, gateway, engineNetwork, links } = current;
+    const rows = JSON.stringify(links);
+    if (rows !== shown) state.setLinkRows(links);
+    shown = rows;
     const text = JSON.stringify([conditions, gateway, engineNetwork]);
     if (text === published) return;
     published = text;
@@ -83,7 +87,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const ends = [state.on("identity", poke), state.on("peers", poke)];
+    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("link-facts", poke)];
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
     await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine]);
     for (const end of ends) end();

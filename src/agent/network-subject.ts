@@ -1,3 +1,4 @@
+import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import type { HostAction, KnownNetwork, ObservedHost } from "../network/plan-host.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
@@ -13,7 +14,10 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { identity } = state;
   if (identity === null || identity.blocks.length === 0) return null;
   const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
-  return { range: identity.settings.range, blocks: identity.blocks, peers };
+  // An older server does not send the newer settings.
+  const { range, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
+  const policy = { encryption, trustedRanges };
+  return { range, blocks: identity.blocks, peers, policy, facts: state.linkFacts };
 }
 
 export async function observeHost(

@@ -11,6 +11,7 @@ import type { Peer } from "./host.ts";
 import type { HostId, InstanceId } from "./ids.ts";
 import type { Assignment, InstanceReport } from "./instance.ts";
 import type { ClusterSettings } from "./cluster.ts";
+import type { LinkReport } from "./link.ts";
 import { AppError } from "./error.ts";
 
 export const WIRE_VERSION = 1;
@@ -32,6 +33,8 @@ export type ServerMessage =
       readonly blocks: readonly string[];
       /** Changes with every start of the server: catalog revisions of different epochs do not compare. */
       readonly epoch: string;
+      /** With which hosts of this cluster sign their probes, 32 bytes as base64url; older servers have none. */
+      readonly probeKey?: string;
     }
   | {
       readonly type: "assignments";
@@ -101,6 +104,8 @@ export type AgentMessage =
       readonly upsert: readonly Endpoint[];
       readonly remove: readonly string[];
     }
+  /** All links of this host; replaces what was said before. */
+  | { readonly type: "links"; readonly links: readonly LinkReport[] }
   | { readonly type: "data"; readonly channel: number; readonly stream: "stdout" | "stderr"; readonly bytes: string }
   | {
       readonly type: "close";
@@ -158,6 +163,22 @@ const endpoint = z.object({
   appId: text.nullable(),
   health: z.enum(["passing", "warning", "critical"]),
 });
+const count = z.number().min(0).nullable();
+const link = z.object({
+  peerId: text,
+  peer: text,
+  mode: z.enum(["direct", "vxlan", "wireguard", "relay", "none"]),
+  via: text.nullable(),
+  why: text,
+  up: z.boolean().nullable(),
+  rttMs: count,
+  lossPercent: z.number().min(0).max(100),
+  mtu: count,
+  txBytes: count,
+  rxBytes: count,
+  encryption: z.enum(["none", "wireguard"]),
+  sinceMs: z.number(),
+});
 const agentMessage = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("hello"),
@@ -188,6 +209,7 @@ const agentMessage = z.discriminatedUnion("type", [
     upsert: z.array(endpoint).max(20_000),
     remove: z.array(text).max(20_000),
   }),
+  z.object({ type: z.literal("links"), links: z.array(link).max(20_000) }),
   z.object({
     type: z.literal("data"),
     channel: z.number().int(),
@@ -201,7 +223,15 @@ const agentMessage = z.discriminatedUnion("type", [
     error: text.nullable(),
   }),
 ]);
-const AGENT_TYPES: ReadonlySet<string> = new Set(["hello", "heartbeat", "instances", "endpoints", "data", "close"]);
+const AGENT_TYPES: ReadonlySet<string> = new Set([
+  "hello",
+  "heartbeat",
+  "instances",
+  "endpoints",
+  "links",
+  "data",
+  "close",
+]);
 const SERVER_TYPES: ReadonlySet<string> = new Set([
   "welcome",
   "assignments",

@@ -92,3 +92,10 @@ export function gatewayOf(blocks: readonly string[]): Ipv4 {
   if (first === undefined) throw new AppError("invalid", "Cannot find the gateway of a host: it has no block");
   return cidrAddress(parseCidr(first), 1);
 }
+
+/** The address of a host that probes of link modes use: the `.0` of its first block, which no container gets. */
+export function probeAddressOf(blocks: readonly string[]): Ipv4 {
+  const first = blocks[0];
+  if (first === undefined) throw new AppError("invalid", "Cannot find the probe address of a host: it has no block");
+  return cidrAddress(parseCidr(first), 0);
+}

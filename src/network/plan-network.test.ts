@@ -19,7 +19,7 @@ import { renderRuleset } from "./render-ruleset.ts";
 
 const RANGE = "10.2.0.0/16";
 const ip = parseIpv4;
-const ruleset = renderRuleset({ range: RANGE, bridge: BRIDGE, tunnel: TUNNEL });
+const ruleset = renderRuleset({ range: RANGE, bridge: BRIDGE });
 
 function peer(number: number, mode: DesiredPeer["mode"], blocks = [`10.2.${number}.0/24`]): DesiredPeer {
   const gateway = ip(`10.2.${number}.1`);

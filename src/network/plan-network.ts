@@ -45,10 +45,14 @@ export interface DesiredPeer {
   readonly gateway: Ipv4;
   readonly underlay: Ipv4;
   readonly blocks: readonly string[];
-  readonly mode: "direct" | "vxlan";
+  readonly mode: "direct" | "vxlan" | "relay";
   /** Device towards the peer; used in direct mode. */
   readonly device: string;
   readonly mtu: number;
+  /** In relay mode: the host that carries packets on, and how it is reached. */
+  readonly relay?: { readonly mode: "direct" | "vxlan"; readonly underlay: Ipv4; readonly gateway: Ipv4 };
+  /** A better mode that is tried beside the present one: the way to the peer's probe address alone. */
+  readonly candidate?: { readonly mode: "direct" | "vxlan"; readonly device: string; readonly address: Ipv4 };
 }
 
 export interface DesiredNetwork {
@@ -60,6 +64,8 @@ export interface DesiredNetwork {
   readonly tunnel: { readonly local: Ipv4; readonly mtu: number } | null;
   readonly peers: readonly DesiredPeer[];
   readonly ruleset: Ruleset;
+  /** Address of this host that only probes of link modes use, on the bridge; null for none. */
+  readonly probeAddress?: Ipv4 | null;
 }
 
 type RouteSpec = Omit<NetworkRoute, "marked">;
@@ -120,9 +126,13 @@ function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): S
   }
   const range = parseCidr(desired.range);
   const isGateway = (entry: LinkAddress): boolean => entry.address === address && entry.prefix === prefix;
-  // Addresses outside the range are somebody else's business.
-  const isWrong = (entry: LinkAddress): boolean => !isGateway(entry) && cidrContains(range, entry.address);
+  const isProbe = (entry: LinkAddress): boolean => entry.address === desired.probeAddress && entry.prefix === 32;
   const at = bridge.addresses.findIndex(isGateway);
+  // The engine takes the bridge's first address for the gateway, so the probe address has to come after it.
+  const keepsProbe = at >= 0 && bridge.addresses.findIndex(isProbe) > at;
+  // Addresses outside the range are somebody else's business.
+  const isWrong = (entry: LinkAddress): boolean =>
+    !isGateway(entry) && !(keepsProbe && isProbe(entry)) && cidrContains(range, entry.address);
   // Behind another of its subnet the gateway is secondary and would leave with it, so it is taken off as well.
   const secondary = bridge.addresses
     .slice(0, Math.max(at, 0))
@@ -131,6 +141,11 @@ function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): S
   const gone = bridge.addresses.filter((entry) => isWrong(entry) || (secondary && isGateway(entry))).toReversed();
   const actions: NetworkAction[] = gone.map((entry) => ({ kind: "delete-address", device: BRIDGE, ...entry }));
   if (at < 0 || secondary) actions.push({ kind: "add-address", device: BRIDGE, address, prefix });
+  if (desired.probeAddress && (!keepsProbe || secondary)) {
+    if (keepsProbe)
+      actions.unshift({ kind: "delete-address", device: BRIDGE, address: desired.probeAddress, prefix: 32 });
+    actions.push({ kind: "add-address", device: BRIDGE, address: desired.probeAddress, prefix: 32 });
+  }
   if (bridge.mac !== mac) actions.push({ kind: "set-link-mac", name: BRIDGE, mac });
   if (!bridge.up) actions.push({ kind: "set-link-up", name: BRIDGE });
   // Routes that name an address as their source leave with it.
@@ -182,19 +197,27 @@ function connectedRoute(desired: DesiredNetwork, routes: readonly NetworkRoute[]
 }
 
 function desiredRoutes(desired: DesiredNetwork): RouteSpec[] {
+  const { gateway: source } = desired;
   return desired.peers
-    .flatMap((peer) =>
-      peer.blocks.map((destination) => ({
-        destination,
-        via: peer.mode === "direct" ? peer.underlay : peer.gateway,
-        device: peer.mode === "direct" ? peer.device : TUNNEL,
-        source: desired.gateway,
-        mtu: peer.mtu,
-        // The tunnel device has no address, so nothing tells the kernel that the peer's gateway is behind it.
-        onlink: peer.mode === "vxlan",
-      })),
-    )
+    .flatMap((peer): RouteSpec[] => {
+      const { mtu, candidate } = peer;
+      const hop = nextHop(peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer);
+      const blocks = peer.blocks.map((destination) => ({ destination, ...hop, source, mtu }));
+      if (candidate === undefined) return blocks;
+      const tried = nextHop({ ...peer, mode: candidate.mode, device: candidate.device });
+      return [...blocks, { destination: `${candidate.address}/32`, ...tried, source, mtu: null }];
+    })
     .toSorted((a, b) => compare(a.destination, b.destination));
+}
+
+function nextHop(to: Pick<DesiredPeer, "mode" | "underlay" | "gateway" | "device">): {
+  readonly via: Ipv4;
+  readonly device: string;
+  readonly onlink: boolean;
+} {
+  if (to.mode === "direct") return { via: to.underlay, device: to.device, onlink: false };
+  // The tunnel device has no address, so nothing tells the kernel that the peer's gateway is behind it.
+  return { via: to.gateway, device: TUNNEL, onlink: true };
 }
 
 function putRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
@@ -218,7 +241,7 @@ function sameRoute(want: RouteSpec, have: NetworkRoute | undefined): boolean {
 }
 
 function deleteRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
-  const wanted = new Set([desired.range, ...desired.peers.flatMap((peer) => peer.blocks)]);
+  const wanted = new Set([desired.range, ...desiredRoutes(desired).map((route) => route.destination)]);
   return routes
     .filter((route) => route.marked && !wanted.has(route.destination))
     .toSorted((a, b) => compare(a.destination, b.destination) || compare(a.device, b.device))
@@ -227,7 +250,7 @@ function deleteRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]):
 
 function desiredTunnelPeers(desired: DesiredNetwork): TunnelPeer[] {
   return desired.peers
-    .filter((peer) => peer.mode === "vxlan")
+    .filter((peer) => peer.mode === "vxlan" || peer.candidate?.mode === "vxlan")
     .map(({ gateway, underlay }) => ({ gateway, mac: tunnelMac(gateway), underlay }))
     .toSorted((a, b) => compare(a.gateway, b.gateway));
 }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { renderRuleset } from "./render-ruleset.ts";
 
-const want = { range: "10.2.0.0/16", bridge: "apollo0", tunnel: "apollo-vx0" };
+const want = { range: "10.2.0.0/16", bridge: "apollo0" };
 
 test("renderRuleset() is one transaction that replaces our table and nothing else", () => {
   const { text, digest } = renderRuleset(want);
@@ -15,7 +15,7 @@ table ip apollo {
   }
   chain forward {
     type filter hook forward priority mangle; policy accept;
-    oifname "apollo-vx0" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu comment "apollo DIGEST 3/4"
+    ip daddr 10.2.0.0/16 tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu comment "apollo DIGEST 3/4"
     oifname "apollo0" iifname != "apollo0" ip saddr != 10.2.0.0/16 ct state new ct status & dnat == 0 drop comment "apollo DIGEST 4/4"
   }
 }

@@ -15,23 +15,20 @@ const NAT_PRIORITY = "srcnat - 5";
  * - Inside the range nobody's address changes. Mapping the source onto itself is a decision: later NAT rules, like
  *   those of a Docker daemon whose default bridge is ours, no longer see the connection.
  * - From the range to the outside the host's address is used, since nobody out there knows the way back.
- * - TCP through the tunnel announces segments that fit it, also where ICMP "too big" is filtered.
+ * - TCP inside the range announces segments that fit the route it takes, tunnelled or narrowed by what was measured, also
+ *   where ICMP "too big" is filtered. The kernel only ever lowers what a SYN says.
  * - Nobody outside starts a connection to a container except through a published port. Engines differ in that: older
  *   ones drop by the FORWARD policy unless forwarding was on before they started, and from 28 on their guard also
  *   drops what comes from other hosts' containers, so there it is turned off (`planEngineNetwork`).
  */
-export function renderRuleset(want: {
-  readonly range: string;
-  readonly bridge: string;
-  readonly tunnel: string;
-}): Ruleset {
+export function renderRuleset(want: { readonly range: string; readonly bridge: string }): Ruleset {
   const range = formatCidr(parseCidr(want.range));
   const nat = [
     `ip saddr ${range} ip daddr ${range} snat to ip saddr`,
     `ip saddr ${range} ip daddr != { ${range}, 224.0.0.0/4, 255.255.255.255 } oifname != "${want.bridge}" masquerade`,
   ];
   const forward = [
-    `oifname "${want.tunnel}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
+    `ip daddr ${range} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
     `oifname "${want.bridge}" iifname != "${want.bridge}" ip saddr != ${range} ct state new ct status & dnat == 0 drop`,
   ];
   const digest = fingerprint(JSON.stringify([NAT_PRIORITY, nat, forward]));
