@@ -9,6 +9,7 @@ import { addExecCommand } from "./commands/exec.ts";
 import { addHelpCommand } from "./commands/help.ts";
 import { addHostCommands } from "./commands/host.ts";
 import { addLogsCommand } from "./commands/logs.ts";
+import { addNetCommands } from "./commands/net.ts";
 import { addProgramCommands } from "./commands/programs.ts";
 import { addPsCommand } from "./commands/ps.ts";
 import { addServiceCommands } from "./commands/service.ts";
@@ -49,6 +50,7 @@ export function buildProgram(context: CliContext): Command {
   addStatusCommand(program, context);
   addHostCommands(program, context);
   addServiceCommands(program, context);
+  addNetCommands(program, context);
   addDnsCommand(program, context);
   program.commandsGroup("More:");
   addVersionCommand(program, context);

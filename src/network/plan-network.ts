@@ -31,7 +31,8 @@ const BRIDGE_SYSCTLS: Readonly<Record<string, string>> = {
   [`net/ipv4/neigh/${BRIDGE}/proxy_delay`]: "0",
 };
 const TUNNEL_SYSCTLS: Readonly<Record<string, string>> = {
-  // Loose: programs on a peer may send from its underlay address, to which the way back is not the tunnel.
+  // Loose: programs on a peer may send from its underlay address, and a relay may be used in one direction only; the way
+  // back is not the tunnel then.
   [`net/ipv4/conf/${TUNNEL}/rp_filter`]: "2",
 };
 /** The sysctls that `planNetwork` wants to see observed. */
@@ -165,7 +166,11 @@ function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Ste
     mac,
     mtu: want.mtu,
   };
-  if (link === undefined) return { actions: [add], kills: () => false, fresh: true };
+  // On a device without any address the kernel filters strictly, whatever rp_filter says (fib_validate_source).
+  const probe = desired.probeAddress ?? null;
+  const give: NetworkAction[] =
+    probe === null ? [] : [{ kind: "add-address", device: TUNNEL, address: probe, prefix: 32 }];
+  if (link === undefined) return { actions: [add, ...give], kills: () => false, fresh: true };
   const same =
     link.vxlan !== null &&
     link.vxlan.vni === TUNNEL_VNI &&
@@ -174,11 +179,12 @@ function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Ste
     link.mac === mac;
   if (!same) {
     // Two devices cannot share the name or the port, so this one is deleted before it is added.
-    const actions: NetworkAction[] = [{ kind: "delete-link", name: TUNNEL }, add];
+    const actions: NetworkAction[] = [{ kind: "delete-link", name: TUNNEL }, add, ...give];
     return { actions, kills: (route) => route.device === TUNNEL, fresh: true };
   }
   const actions: NetworkAction[] = [];
   if (link.mtu !== want.mtu) actions.push({ kind: "set-link-mtu", name: TUNNEL, mtu: want.mtu });
+  if (!link.addresses.some((entry) => entry.address === probe)) actions.push(...give);
   if (!link.up) actions.push({ kind: "set-link-up", name: TUNNEL });
   return { actions, kills: () => false, fresh: false };
 }

@@ -54,6 +54,7 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
       const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
       return explainName({ endpoints, withheld, hosts, domain, datacenter }, name, type);
     },
+    links: () => views.links(),
     joinToken: () => deps.joinToken,
     join: async (request) => {
       const { host, credential, block } = await members.join(request);

@@ -1,4 +1,4 @@
-import type { EndpointJson, HostJson, ServiceJson, StatusJson } from "../api/native/shapes.ts";
+import type { EndpointJson, HostJson, LinkJson, ServiceJson, StatusJson } from "../api/native/shapes.ts";
 import { planRoutes } from "../ingress/plan-routes.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Host } from "../model/host.ts";
@@ -49,6 +49,19 @@ export class ServerViews {
       joinedAtMs: host.joinedAtMs,
       conditions: observed?.conditions ?? [],
     };
+  }
+
+  /** What a host that is down said last is not true any more. */
+  links(): readonly LinkJson[] {
+    const { state, hub, liveness } = this.#server;
+    return [...state.hosts.values()]
+      .filter((host) => liveness.presenceOf(host.id).phase === "up")
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .flatMap((host) =>
+        (hub.observed.get(host.id)?.links ?? [])
+          .toSorted((a, b) => (a.peer < b.peer ? -1 : 1))
+          .map(({ peerId: _, ...link }) => ({ host: host.name, ...link })),
+      );
   }
 
   services(): readonly ServiceJson[] {

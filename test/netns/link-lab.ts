@@ -61,6 +61,8 @@ export class LinkLab {
       const far = { at: middle, device: port, ...(routed ? { address: `${router}/24` } : {}) };
       await this.#lab.wire({ at: space, device: "eth0", address: `${address}/24` }, far);
       await space.runner.run(["ip", "link", "set", "eth0", "mtu", String(mtu)]);
+      // The switch is to see packets as they would be on a wire, not the kernel's bundles of them.
+      await space.runner.run(["ethtool", "-K", "eth0", "tso", "off", "gso", "off"]);
       await middle.runner.run(["ip", "link", "set", port, "mtu", String(mtu)]);
       if (!routed) await middle.runner.run(["ip", "link", "set", port, "master", "lan"]);
       await space.runner.run(["ip", "route", "add", "default", "via", router]);

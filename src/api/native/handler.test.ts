@@ -11,7 +11,7 @@ import { createNativeHandler } from "./handler.ts";
 import { parseJoin } from "./parse-join.ts";
 import { renderAppJson, renderInstanceJson, renderWhyJson } from "./render-app.ts";
 import type { NativeServices } from "./services.ts";
-import type { HostJson, StatusJson } from "./shapes.ts";
+import type { HostJson, LinkJson, StatusJson } from "./shapes.ts";
 
 const NOW = Date.parse("2026-01-01T00:00:00.000Z");
 const app = (id: string, more: object = {}) => ({ id, container: { docker: { image: "x:1" } }, ...more });
@@ -31,6 +31,22 @@ const HOST: HostJson = {
   joinedAtMs: NOW,
   conditions: [],
 };
+const LINK: LinkJson = {
+  host: "h1",
+  peer: "h2",
+  mode: "direct",
+  via: null,
+  why: "192.0.2.2 is on the same network, at eth0",
+  up: true,
+  rttMs: 0.31,
+  lossPercent: 2,
+  mtu: 1500,
+  txBytes: null,
+  rxBytes: null,
+  encryption: "none",
+  sinceMs: NOW,
+};
+const LINKS = [LINK, { ...LINK, host: "h2", peer: "h1", mode: "none" as const, up: null, rttMs: null, mtu: null }];
 const STATUS = { version: "0.1.0", uptimeMs: 1 } as StatusJson;
 
 /** Notes what it was asked, and answers as a server with one host would. */
@@ -41,6 +57,7 @@ class FakeServices implements NativeServices {
   readonly hosts = () => [HOST];
   readonly status = () => STATUS;
   readonly services = () => [];
+  readonly links = () => LINKS;
   readonly serviceOf = () => "web";
   readonly joinToken = () => "apollo1.x.y";
   readonly setCordoned = async (name: string, cordoned: boolean) => {

@@ -3,7 +3,7 @@ import type { JoinRequest } from "../../cluster/join.ts";
 import type { AppSpec } from "../../model/app.ts";
 import type { HostId, InstanceId } from "../../model/ids.ts";
 import type { HttpRequest, HttpUpgrade } from "../../platform/ports/http.ts";
-import type { DnsJson, HostJson, JoinResponse, ServiceJson, StatusJson } from "./shapes.ts";
+import type { DnsJson, HostJson, JoinResponse, LinkJson, ServiceJson, StatusJson } from "./shapes.ts";
 
 export interface NativeServices {
   readonly version: string;
@@ -22,6 +22,8 @@ export interface NativeServices {
   serviceOf(spec: AppSpec): string | null;
   /** What the hosts' DNS answers; `type` is upper case. @throws AppError `invalid` for a type that is not supported. */
   dns(name: string, type: string): Promise<DnsJson>;
+  /** What hosts that are up last said, sorted by host and peer. */
+  links(): readonly LinkJson[];
   joinToken(): string;
   /** @throws AppError `conflict`, `unavailable`: see `joinHost`. */
   join(request: JoinRequest): Promise<JoinResponse>;

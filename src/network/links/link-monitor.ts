@@ -3,7 +3,7 @@ import type { HostId } from "../../model/ids.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import type { LinkFacts } from "../choose-link-mode.ts";
 import type { MonitoredPeer, ProbePlace, ProbeWish } from "./peer-link.ts";
-import { PeerLink } from "./peer-link.ts";
+import { PeerLink, rttStep } from "./peer-link.ts";
 import type { HostTag, ProbeDatagram, ProbeFault, ProbeKind } from "./probe-datagram.ts";
 import { UDP_OVERHEAD_BYTES } from "./probe-datagram.ts";
 import { ReplayWindow } from "./replay-window.ts";
@@ -156,7 +156,7 @@ export class LinkMonitor {
     if (![...this.#links.values()].some((link) => link.wantsRelay)) return [];
     return [...this.#links.values()]
       .filter((link) => link.ownReach && link.underlay.up === true)
-      .toSorted((a, b) => (a.underlay.rttMs ?? 0) - (b.underlay.rttMs ?? 0) || (a.peer.id < b.peer.id ? -1 : 1))
+      .toSorted((a, b) => rttStep(a.underlay.rttMs) - rttStep(b.underlay.rttMs) || (a.peer.id < b.peer.id ? -1 : 1))
       .slice(0, HELPERS_MAX + 1)
       .map((link) => link.peer.id);
   }

@@ -53,10 +53,12 @@ const ANSWERS_BACK = 3;
 const SIZE_INTERVAL_MS = 5000;
 /** Unreachable peers are asked at least this often, so that what heals is seen. */
 const DOWN_INTERVAL_MS = 2000;
+/** One that works is left for a nearer one after this at the earliest. */
+const RELAY_KEPT_MS = 30_000;
 /** Answers of several relays are awaited for so long before one is taken. */
 const RELAY_CHOICE_MS = 600;
-/** Another relay must be better by this much to be worth a change. */
-const RELAY_BETTER = 0.7;
+/** Round trips within one of these steps, each twice as long as the one before, count as equal. */
+const RTT_STEP_MS = 2;
 
 type Relaying = { readonly via: HostId; readonly because: "underlay" | "modes" };
 
@@ -149,7 +151,10 @@ export class PeerLink {
     const { peer } = this;
     // Never heard of since this agent started: its agent may be older than this protocol, or away.
     const silent = this.underlay.up === false && this.overlay.up !== true;
-    const carriesNot = this.underlay.up === true && this.overlay.up === false;
+    // Only an answer that is younger than what was missed tells a filter from an outage.
+    const fresh = this.underlay.up === true && this.underlay.answeredSentMs > this.overlay.missedSentMs;
+    if (this.overlay.misses > 0 && !fresh) this.underlay.hasten(nowMs);
+    const carriesNot = fresh && this.overlay.up === false;
     if (carriesNot && this.#skip < peer.modes.length - 1) {
       const mode = peer.modes[this.#skip] ?? "";
       const cause = `${mode} packets of containers do not pass to ${peer.underlay}, though its own address answers`;
@@ -175,9 +180,8 @@ export class PeerLink {
     const best = this.#bestRelay();
     const present = this.relays.get(relaying.via)?.series;
     if (best === null || best === relaying.via) return;
-    const bestRtt = this.relays.get(best)?.series.rttMs ?? Infinity;
-    const better = bestRtt < RELAY_BETTER * (present?.rttMs ?? Infinity) && nowMs - this.#changedMs > SIZE_INTERVAL_MS;
     // One that fails is left at once; without another the last one known stays.
+    const better = nowMs - this.#changedMs > RELAY_KEPT_MS;
     if (present?.up === false || better) this.#settle({ relaying: { ...relaying, via: best } }, nowMs);
   }
 
@@ -196,11 +200,11 @@ export class PeerLink {
   }
 
   #bestRelay(): HostId | null {
-    let best: { readonly id: HostId; readonly rttMs: number } | null = null;
+    let best: { readonly id: HostId; readonly step: number } | null = null;
     for (const [id, { series }] of this.relays) {
-      const { rttMs } = series;
-      if (series.up !== true || rttMs === null) continue;
-      if (best === null || rttMs < best.rttMs || (rttMs === best.rttMs && id < best.id)) best = { id, rttMs };
+      if (series.up !== true) continue;
+      const step = rttStep(series.rttMs);
+      if (best === null || step < best.step || (step === best.step && id < best.id)) best = { id, step };
     }
     return best?.id ?? null;
   }
@@ -297,4 +301,9 @@ export class PeerLink {
     for (const series of [this.underlay, this.overlay, this.size]) series.excuse(nowMs);
     for (const { series } of this.relays.values()) series.excuse(nowMs);
   }
+}
+
+/** Coarse, so that both ends of a link take the same relay, and a relay is not left for a hair. */
+export function rttStep(rttMs: number | null): number {
+  return rttMs === null ? Infinity : Math.max(0, Math.ceil(Math.log2(rttMs / RTT_STEP_MS)));
 }

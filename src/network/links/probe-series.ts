@@ -26,6 +26,9 @@ export class ProbeSeries {
   /** In a row. */
   answers = 0;
   rttMs: number | null = null;
+  /** When the probe was sent that was answered last, and the first of those missed since. */
+  answeredSentMs = Number.NEGATIVE_INFINITY;
+  missedSentMs = Number.POSITIVE_INFINITY;
   readonly #pending = new Map<number, Pending>();
   #history: boolean[] = [];
   #dueMs = 0;
@@ -70,6 +73,8 @@ export class ProbeSeries {
     this.rttMs = this.rttMs === null ? tookMs : this.rttMs + (tookMs - this.rttMs) / 8;
     this.misses = 0;
     this.answers += 1;
+    this.answeredSentMs = Math.max(this.answeredSentMs, pending.sentMs);
+    this.missedSentMs = Number.POSITIVE_INFINITY;
     return true;
   }
 
@@ -81,11 +86,17 @@ export class ProbeSeries {
     pending.missed = true;
     this.#awaited = null;
     this.#note(false);
+    if (this.misses === 0) this.missedSentMs = pending.sentMs;
     this.misses += 1;
     this.answers = 0;
     // One that has been down for long is asked at its usual pace.
     if (this.misses <= MISSES_DOWN) this.#dueMs = Math.min(this.#dueMs, Math.max(nowMs, pending.sentMs + RETRY_MS));
     return true;
+  }
+
+  /** Another question depends on this one. */
+  hasten(nowMs: number): void {
+    this.#dueMs = Math.min(this.#dueMs, nowMs);
   }
 
   /** This host itself stood still: what was under way says nothing. */
@@ -99,6 +110,8 @@ export class ProbeSeries {
     this.misses = 0;
     this.answers = 0;
     this.rttMs = null;
+    this.answeredSentMs = Number.NEGATIVE_INFINITY;
+    this.missedSentMs = Number.POSITIVE_INFINITY;
     this.#pending.clear();
     this.#history = [];
     this.#awaited = null;
