@@ -30,6 +30,7 @@ const PACKAGES = [
   ["tini", "tini", "process 1 of the lab's hosts"],
   ["socat", "socat", "to reach the lab's ports from this machine"],
   ["iputils-ping", "ping", "to measure links"],
+  ["ethtool", "ethtool", "to turn off packet bundling in tests that look at packet sizes"],
   ["curl", "curl", "HTTP client of the tour and the tests"],
   ["procps", "sysctl", "kernel settings of the lab's router"],
   ["ca-certificates", "update-ca-certificates", "to download packages by HTTPS"],

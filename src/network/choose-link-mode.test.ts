@@ -19,7 +19,7 @@ test("chooseLinkMode() says why there is no path", () => {
   expect(why("192.0.2.2", null)).toBe("this host has no route to 192.0.2.2");
   expect(why("10.2.9.9", path)).toContain("inside the container range");
   expect(why("192.0.2.1", { ...path, device: "lo" })).toContain("of this host");
-  expect(why("192.0.2.2", { ...path, mtu: 600 })).toContain("600 bytes only");
+  expect(why("192.0.2.2", { ...path, mtu: 500 })).toContain("500 bytes only");
 });
 
 test("tunnelMac() follows from the gateway and is a locally administered unicast address", () => {

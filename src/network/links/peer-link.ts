@@ -11,7 +11,7 @@ import type { LinkFacts, LinkMode, OwnMode } from "../choose-link-mode.ts";
 import { overheadOf } from "../choose-link-mode.ts";
 import { CandidateTest } from "./candidate-test.ts";
 import { PathMtuSearch } from "./path-mtu-search.ts";
-import { ProbeSeries } from "./probe-series.ts";
+import { MISSES_DOWN, ProbeSeries } from "./probe-series.ts";
 import type { HostTag } from "./probe-datagram.ts";
 
 /** One peer as policy, kernel and the network's last pass have it. */
@@ -76,6 +76,8 @@ export class PeerLink {
   #graceUntilMs = 0;
   #changedMs: number;
   #relayWantedMs: number | null = null;
+  /** Probes between the gateways missed in a row while each one to the peer's own address was answered. */
+  #filtered = 0;
 
   /** `before`: what an earlier run of this agent knew; its routes are still in the kernel and stay until more is known. */
   constructor(peer: MonitoredPeer, nowMs: number, before: LinkFacts | null = null) {
@@ -134,7 +136,9 @@ export class PeerLink {
 
   /** Looks at what was missed and changes the mode when the cause for it changed. `relays`: best first. */
   decide(nowMs: number): void {
-    for (const series of [this.underlay, this.overlay, this.size]) series.expire(nowMs);
+    this.size.expire(nowMs);
+    if (this.underlay.expire(nowMs)) this.#filtered = 0;
+    if (this.overlay.expire(nowMs) && this.underlay.misses === 0) this.#filtered += 1;
     for (const { series } of this.relays.values()) series.expire(nowMs);
     // Large packets are lost and small ones are not: the path became narrower.
     if (this.size.up === false && this.underlay.up === true && this.underlay.misses === 0 && !this.#search.active) {
@@ -154,7 +158,7 @@ export class PeerLink {
     // Only an answer that is younger than what was missed tells a filter from an outage.
     const fresh = this.underlay.up === true && this.underlay.answeredSentMs > this.overlay.missedSentMs;
     if (this.overlay.misses > 0 && !fresh) this.underlay.hasten(nowMs);
-    const carriesNot = fresh && this.overlay.up === false;
+    const carriesNot = fresh && this.#filtered >= MISSES_DOWN && this.overlay.up === false;
     if (carriesNot && this.#skip < peer.modes.length - 1) {
       const mode = peer.modes[this.#skip] ?? "";
       const cause = `${mode} packets of containers do not pass to ${peer.underlay}, though its own address answers`;
@@ -220,6 +224,7 @@ export class PeerLink {
       this.#relayWantedMs = null;
       this.relays.clear();
     }
+    this.#filtered = 0;
     this.overlay.restart(nowMs + RELAY_CHOICE_MS);
     this.#graceUntilMs = nowMs + GRACE_MS;
     this.#changedMs = nowMs;
@@ -281,7 +286,11 @@ export class PeerLink {
 
   /** True when it answers a question of this link. `mtu`: what a relay said of its own link. */
   answered(token: number, nowMs: number, detail: number): boolean {
-    if (this.underlay.answered(token, nowMs) || this.overlay.answered(token, nowMs)) return true;
+    if (this.underlay.answered(token, nowMs)) return true;
+    if (this.overlay.answered(token, nowMs)) {
+      this.#filtered = 0;
+      return true;
+    }
     if (this.size.answered(token, nowMs) || this.#search.answered(token, nowMs)) return true;
     if (this.test.answered(token)) return true;
     for (const relay of this.relays.values()) {
