@@ -10,7 +10,7 @@ import { NO_FACTS, VXLAN_OVERHEAD_BYTES, chooseLinkMode, chooseLinkModes } from 
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import { BRIDGE, TUNNEL, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import { BRIDGE, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 
 const MTU_DEFAULT = 1500;

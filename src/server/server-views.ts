@@ -3,6 +3,7 @@ import { planRoutes } from "../ingress/plan-routes.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Host } from "../model/host.ts";
 import { isReady } from "../model/instance.ts";
+import type { LinkReport } from "../model/link.ts";
 import type { Condition } from "../model/wire.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 
@@ -60,7 +61,7 @@ export class ServerViews {
       .flatMap((host) =>
         (hub.observed.get(host.id)?.links ?? [])
           .toSorted((a, b) => (a.peer < b.peer ? -1 : 1))
-          .map(({ peerId: _, ...link }) => ({ host: host.name, ...link })),
+          .map((link) => ({ host: host.name, ...withoutId(link) })),
       );
   }
 
@@ -133,4 +134,10 @@ function endpointJson(endpoint: Endpoint): EndpointJson {
 /** Sums of shares like 0.3 carry binary dust that nobody wants to read. */
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
+}
+
+/** People and their tools know hosts by name. */
+function withoutId(link: LinkReport): Omit<LinkReport, "peerId"> {
+  const { peer, mode, via, why, up, rttMs, lossPercent, mtu, txBytes, rxBytes, encryption, sinceMs } = link;
+  return { peer, mode, via, why, up, rttMs, lossPercent, mtu, txBytes, rxBytes, encryption, sinceMs };
 }
