@@ -25,6 +25,8 @@ export interface LinkPartOptions {
   readonly serverUrls: readonly string[];
   readonly agentVersion: string;
   readonly address: Ipv4;
+  /** Looks anew for the address that others reach this host by, null when there is none; missing when an operator set it. */
+  readonly findAddress?: () => Promise<Ipv4 | null>;
   readonly labels: Readonly<Record<string, string>>;
   /** What this host has to give; asked anew for each connection. */
   readonly resources: () => Promise<HostResources>;
@@ -43,6 +45,8 @@ const RESOURCES_AGAIN_MS = 5000;
 const DELTA_TOPICS: readonly Topic[] = ["reports", "local"];
 /** Links are looked at this often; what differs for nobody is not told. */
 const LINKS_INTERVAL_MS = 5000;
+/** A host that got another address tells so within this time, whether or not its connections noticed. */
+const ADDRESS_INTERVAL_MS = 5000;
 
 /** Keeps one stream to a server: what this host sees goes up, what is wanted of it comes down. */
 export function createLinkPart(options: LinkPartOptions): AgentPart {
@@ -107,7 +111,9 @@ class Session {
       const listener = { frame: (text: string) => this.#receive(text), closed: (reason: string) => this.#end(reason) };
       this.#connection = await transport.connect(this.#url, listener, CONNECT_TIMEOUT_MS);
       const resources = await this.#options.resources();
-      this.#send(this.#hello(resources));
+      const address = (await this.#options.findAddress?.()) ?? this.#options.address;
+      this.#send(this.#hello(resources, address));
+      void this.#watchAddress(address);
       if (resources.cpus === 0) void this.#awaitResources();
       void clock.sleep(WELCOME_TIMEOUT_MS, this.#ended.signal).then(() => {
         if (!this.#welcomed) this.#end("the server does not answer the hello");
@@ -131,8 +137,19 @@ class Session {
     }
   }
 
-  #hello(resources: HostResources): AgentMessage {
-    const { agentVersion, address, labels } = this.#options;
+  /** The address is told in the hello alone, as the resources are. */
+  async #watchAddress(said: Ipv4): Promise<void> {
+    const { clock, findAddress } = this.#options;
+    while (findAddress !== undefined && !this.#ended.signal.aborted) {
+      await clock.sleep(ADDRESS_INTERVAL_MS, this.#ended.signal);
+      if (this.#ended.signal.aborted) return;
+      const address = await findAddress().catch(onlyAppError);
+      if (address !== null && address !== said) this.#end(`this host's address became ${address}`);
+    }
+  }
+
+  #hello(resources: HostResources, address: Ipv4): AgentMessage {
+    const { agentVersion, labels } = this.#options;
     return {
       type: "hello",
       wireMin: WIRE_VERSION_MIN,
@@ -241,4 +258,10 @@ class Session {
     this.#reason = reason;
     this.#ended.abort();
   }
+}
+
+/** What could not be asked now is asked again later. */
+function onlyAppError(error: unknown): null {
+  if (error instanceof AppError) return null;
+  throw error;
 }

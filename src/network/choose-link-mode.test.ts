@@ -59,5 +59,9 @@ test("chooseLinkMode() follows what was measured: skipped modes, the path's MTU,
   const required = { policy: { ...policy, encryption: "required" } as const, facts: { ...facts, relay } };
   expect(chooseLinkMode(peer, path, RANGE, required)).toMatchObject({ mode: "relay", encrypted: true });
   const wireguard = chooseLinkMode(peer, path, RANGE, { ...required, facts: { ...facts, pathMtu: 1400 } });
-  expect(wireguard).toMatchObject({ mode: "wireguard", mtu: 1340, why: expect.stringContaining("encryption is required") });
+  expect(wireguard).toMatchObject({
+    mode: "wireguard",
+    mtu: 1340,
+    why: expect.stringContaining("encryption is required"),
+  });
 });

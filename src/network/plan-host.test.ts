@@ -104,8 +104,15 @@ test("planHost() puts the route of a mode under test beside the present one, wit
   expect(other.actions).toContainEqual(expect.objectContaining({ kind: "add-vxlan", mtu: 1450 }));
 });
 
-test("planHost() without facts plans nothing for probes", () => {
-  const { actions, conditions } = plan([peer(2)], [], { facts: null });
-  expect(JSON.stringify(actions)).not.toContain('10.2.1.0"');
-  expect(conditions).toEqual([]);
+test("planHost() gives this host a probe address once probes are sent, and none before", () => {
+  const gateway = { address: parseIpv4("10.2.1.1"), prefix: 16 };
+  const bridge = { name: "apollo0", kind: "bridge", index: 2, up: true, mtu: 1500, mac: "0a:71:0a:02:01:01" } as const;
+  const links = [{ ...bridge, addresses: [gateway], vxlan: null }];
+  const added = (facts: KnownNetwork["facts"]): readonly string[] => {
+    const known = { range: "10.2.0.0/16", blocks: ["10.2.1.0/24"], peers: [], policy, facts: facts ?? null };
+    const { actions } = planHost(known, { kernel: { ...kernel, links }, engine: null, paths: new Map() });
+    return actions.flatMap((action) => (action.kind === "add-address" ? [`${action.address}/${action.prefix}`] : []));
+  };
+  expect(added(null)).toEqual([]);
+  expect(added(new Map())).toEqual(["10.2.1.0/32"]);
 });

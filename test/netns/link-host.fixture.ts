@@ -4,6 +4,7 @@
  */
 import { createLinksPart } from "../../src/agent/links-part.ts";
 import { AgentState } from "../../src/agent/agent-state.ts";
+import { createLastKnownPart, loadLastKnown } from "../../src/agent/last-known.ts";
 import { createNetworkPart } from "../../src/agent/network-part.ts";
 import type { NetworkEngine } from "../../src/agent/network-subject.ts";
 import { DEFAULT_SETTINGS } from "../../src/model/cluster.ts";
@@ -12,6 +13,7 @@ import { PROBE_PORT } from "../../src/network/links/probe-datagram.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { systemRandom } from "../../src/platform/clock/system-random.ts";
 import { nodeMac } from "../../src/platform/digest/node-mac.ts";
+import { diskFile } from "../../src/platform/files/disk-file.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
 import type { EngineNetwork } from "../../src/platform/ports/engine.ts";
@@ -23,6 +25,8 @@ export interface LinkHostWish {
   readonly name: string;
   readonly hosts: readonly Peer[];
   readonly probeKey: string;
+  /** Where the agent keeps what it knows, over restarts. */
+  readonly file: string;
 }
 
 const networks = new Map<string, EngineNetwork>();
@@ -42,10 +46,13 @@ const engine: NetworkEngine = {
 const say = (message: string, fields?: unknown): void => console.error(message, JSON.stringify(fields ?? {}));
 const log: Log = { debug: () => undefined, info: say, warn: say, error: say };
 
-async function runHost({ name, hosts, probeKey }: LinkHostWish): Promise<void> {
+async function runHost({ name, hosts, probeKey, file }: LinkHostWish): Promise<void> {
   const own = hosts.find((host) => host.name === name);
   if (own === undefined) throw new Error(`There is no host ${name}`);
   const state = new AgentState();
+  const lastKnown = diskFile(file);
+  const known = await loadLastKnown(lastKnown, log);
+  if (known !== null) state.restore(known);
   state.receive({
     type: "welcome",
     wire: 1,
@@ -67,7 +74,8 @@ async function runHost({ name, hosts, probeKey }: LinkHostWish): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => stop.abort());
   const tell = (): void => console.log(JSON.stringify({ links: state.links, conditions: state.conditions() }));
   state.on("links", tell);
-  await Promise.all([network.run(stop.signal), links.run(stop.signal)]);
+  const keep = createLastKnownPart({ state, file: lastKnown, clock, log });
+  await Promise.all([keep, network, links].map((part) => part.run(stop.signal)));
 }
 
 if (import.meta.main) {

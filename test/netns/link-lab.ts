@@ -1,4 +1,7 @@
 /** Hosts that run the network and links parts on one switch, or behind a router, with faults to order. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Peer } from "../../src/model/host.ts";
 import type { HostId } from "../../src/model/ids.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
@@ -29,6 +32,7 @@ export class LinkLab {
   readonly #lab: NetworkLab;
   readonly #hosts = new Map<string, LabHost>();
   readonly #errors: string[] = [];
+  readonly #files = mkdtempSync(join(tmpdir(), "apollo-links-"));
   #switch: Namespace | null = null;
 
   constructor(name: string) {
@@ -74,7 +78,12 @@ export class LinkLab {
 
   start(name: string): void {
     const host = this.#host(name);
-    const wish: LinkHostWish = { name, hosts: [...this.#hosts.values()].map(({ peer }) => peer), probeKey: PROBE_KEY };
+    const wish: LinkHostWish = {
+      name,
+      hosts: [...this.#hosts.values()].map(({ peer }) => peer),
+      probeKey: PROBE_KEY,
+      file: `${this.#files}/${name}.json`,
+    };
     const argv = ["env", "NO_COLOR=1", process.execPath, FIXTURE, JSON.stringify(wish)];
     const onLine = (line: string): void => {
       if (line.startsWith("{")) host.told = JSON.parse(line) as Told;
@@ -151,6 +160,7 @@ export class LinkLab {
     for (const { stop } of this.#hosts.values()) stop.abort();
     await Promise.allSettled([...this.#hosts.values()].map(({ running }) => running));
     await this.#lab.close();
+    rmSync(this.#files, { recursive: true, force: true });
   }
 
   leftovers(): Promise<readonly string[]> {

@@ -95,3 +95,19 @@ test("a host that is cut off from all keeps its routes, and is back when the cut
   await lab.until("containers reach each other", async () => (await pings(container("a"), "10.2.2.5")) === 2);
   await lab.until("b answers", () => up("a", "b") && up("b", "a"));
 }, 120_000);
+
+test("a restarted agent goes on through the relay that it knew, and loses no packet for it", async () => {
+  await lab.filter(['iifname "to-a" oifname "to-b" drop', 'iifname "to-b" oifname "to-a" drop']);
+  await lab.until("a and b use a relay", () => mode("a", "b") === "relay" && mode("b", "a") === "relay");
+  await lab.until("containers reach each other", async () => (await pings(container("a"), "10.2.2.5")) === 2);
+  await lab.stop("a");
+  const running = container("a").runner.run(["ping", "-n", "-c", "40", "-i", "0.1", "-W", "2", "10.2.2.5"], {
+    okCodes: [0, 1],
+  });
+  lab.start("a");
+  expect((await running).stdout).toContain("40 received");
+  await lab.until("a knows its links", () => up("a", "c"));
+  expect(mode("a", "b")).toBe("relay");
+  await lab.filter([]);
+  await lab.until("they are direct again", () => mode("a", "b") === "direct" && mode("b", "a") === "direct");
+}, 120_000);
