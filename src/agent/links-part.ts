@@ -3,6 +3,7 @@ import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { Condition } from "../model/wire.ts";
+import type { LinkFacts } from "../network/choose-link-mode.ts";
 import { gatewayOf, probeAddressOf } from "../network/blocks.ts";
 import { LinkMonitor } from "../network/links/link-monitor.ts";
 import type { OutgoingProbe } from "../network/links/link-monitor.ts";
@@ -67,6 +68,7 @@ class RunningLinks {
   readonly #monitor: LinkMonitor;
   readonly #open = new Map<ProbePlace, { readonly address: string; readonly socket: ProbeSocket }>();
   readonly #since = new Map<HostId, { readonly way: string; readonly sinceMs: number }>();
+  readonly #causes = new Map<HostId, string | null>();
   #stops: readonly (() => void)[] = [];
   #sequence = 0;
   #peersChanged = true;
@@ -198,10 +200,26 @@ class RunningLinks {
     if (text !== this.#facts) {
       this.#facts = text;
       state.setLinkFacts(facts);
+      this.#tellCauses(facts);
     }
     if (nowMs - this.#shownMs < SHOW_MS) return;
     this.#shownMs = nowMs;
     state.setLinks(this.#reports());
+  }
+
+  /** Each change of mode with its reason; and what was not answered up to then, since it may be the reason for the reason. */
+  #tellCauses(facts: ReadonlyMap<HostId, LinkFacts>): void {
+    const { state, log } = this.#options;
+    for (const [id, { cause, relay }] of facts) {
+      const before = this.#causes.get(id) ?? null;
+      if (cause === before) continue;
+      this.#causes.set(id, cause);
+      const via = relay === null ? null : (state.peers.get(relay.via)?.name ?? relay.via);
+      const dropped = Object.fromEntries(this.#monitor.dropped);
+      const peer = state.peers.get(id)?.name ?? id;
+      if (cause === null) log.info("link is in its best mode again", { peer });
+      else log.warn("link is not in its best mode", { peer, cause, via, dropped });
+    }
   }
 
   #reports(): readonly LinkReport[] {
