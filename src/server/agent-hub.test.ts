@@ -212,9 +212,9 @@ test("every agent of a cluster gets the same probe key, also from a server that 
   const key = await keyOfHost(server, 1);
   expect(Buffer.from(key ?? "", "base64url").length).toBe(32);
   expect(await keyOfHost(server, 2)).toBe(key);
-  const again = await world.clock.settle(
-    ClusterServer.open({ ...world, log: recordingLog(), initial: DEFAULT_SETTINGS }),
-  );
+  const { clock, random, store } = world;
+  const deps = { store, clock, random, log: recordingLog(), initial: DEFAULT_SETTINGS };
+  const again = await clock.settle(ClusterServer.open(deps));
   expect(await keyOfHost(again, 1)).toBe(key);
 });
 

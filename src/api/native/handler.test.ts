@@ -11,7 +11,7 @@ import { createNativeHandler } from "./handler.ts";
 import { parseJoin } from "./parse-join.ts";
 import { renderAppJson, renderInstanceJson, renderWhyJson } from "./render-app.ts";
 import type { NativeServices } from "./services.ts";
-import type { HostJson, LinkJson, StatusJson } from "./shapes.ts";
+import type { HostJson, StatusJson } from "./shapes.ts";
 
 const NOW = Date.parse("2026-01-01T00:00:00.000Z");
 const app = (id: string, more: object = {}) => ({ id, container: { docker: { image: "x:1" } }, ...more });
@@ -31,10 +31,6 @@ const HOST: HostJson = {
   joinedAtMs: NOW,
   conditions: [],
 };
-const LINKS = [
-  { host: "h1", peer: "h2" },
-  { host: "h2", peer: "h1" },
-] as LinkJson[];
 const STATUS = { version: "0.1.0", uptimeMs: 1 } as StatusJson;
 
 /** Notes what it was asked, and answers as a server with one host would. */
@@ -45,7 +41,7 @@ class FakeServices implements NativeServices {
   readonly hosts = () => [HOST];
   readonly status = () => STATUS;
   readonly services = () => [];
-  readonly links = () => LINKS;
+  readonly links = () => [];
   readonly serviceOf = () => "web";
   readonly joinToken = () => "apollo1.x.y";
   readonly setCordoned = async (name: string, cordoned: boolean) => {
@@ -502,12 +498,4 @@ test("any path and body give an answer below 500", async () => {
     }),
     { numRuns: 500 },
   );
-});
-
-test("links: all, of one host, and as metrics", async () => {
-  const client = await clientWith();
-  expect(await client.send("GET", "/api/links")).toEqual([200, LINKS]);
-  expect(await client.send("GET", "/api/links?host=h1")).toEqual([200, [LINKS[0]]]);
-  expect((await client.send("GET", "/api/links?host=h9"))[0]).toBe(404);
-  expect((await client.send("POST", "/api/links"))[0]).toBe(405);
 });
