@@ -52,13 +52,9 @@ class FakeServices implements NativeServices {
     if (!force) throw new AppError("conflict", `Cannot remove host "${name}": it is up`);
     this.calls.push(`remove ${name}`);
   };
-  readonly dns = async (name: string, type: string) => ({
-    name,
-    type,
-    code: "NXDOMAIN" as const,
-    answers: [],
-    excluded: [],
-  });
+  readonly dns = async (name: string, type: string) => {
+    return { name, type, code: "NXDOMAIN" as const, answers: [], excluded: [] };
+  };
   readonly join = async (request: { name: string }) => ({
     hostId: "host-9",
     credential: "c",

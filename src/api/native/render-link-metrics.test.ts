@@ -44,7 +44,7 @@ test("GET /api/links gives all links or one host's, GET /api/metrics the same as
   const ask = async (path: string): Promise<readonly [number, string]> => {
     const answer = await handle(fakeRequest("GET", path));
     if (!("status" in answer)) throw new Error("It is a socket");
-    return [answer.status, String(answer.body)];
+    return [answer.status, typeof answer.body === "string" ? answer.body : ""];
   };
   expect(await ask("/api/links")).toEqual([200, JSON.stringify(LINKS)]);
   expect(await ask("/api/links?host=h1")).toEqual([200, JSON.stringify([LINK])]);
