@@ -30,6 +30,7 @@ const PACKAGES = [
   ["tini", "tini", "process 1 of the lab's hosts"],
   ["socat", "socat", "to reach the lab's ports from this machine"],
   ["iputils-ping", "ping", "to measure links"],
+  ["ethtool", "ethtool", "to turn off packet bundling in tests that look at packet sizes"],
   ["curl", "curl", "HTTP client of the tour and the tests"],
   ["wireguard-tools", "wg", "to encrypt what hosts say to each other"],
   ["wireguard-go", "wireguard-go", "the same where the kernel has no WireGuard"],

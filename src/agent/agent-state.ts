@@ -9,6 +9,9 @@ import type { Condition, ServerMessage } from "../model/wire.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
 import { AgentQueries } from "./agent-queries.ts";
+import type { LinkReport } from "../model/link.ts";
+import type { LinkFacts } from "../network/choose-link-mode.ts";
+import type { LinkRow } from "../network/plan-host.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -17,6 +20,8 @@ export interface AgentIdentity {
   /** CIDR texts leased to this host. */
   readonly blocks: readonly string[];
   readonly epoch: string;
+  /** Signs probes between hosts, base64url; missing while only older servers were met. */
+  readonly probeKey?: string;
 }
 
 /** What the health part found out about an instance's container. */
@@ -40,6 +45,8 @@ export interface LastKnown {
   readonly networkConfig?: NetworkConfig;
   /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
   readonly health?: readonly HealthRecord[];
+  /** So that a restarted agent leaves routes as measurement had them; missing when nothing was measured. */
+  readonly links?: readonly (readonly [HostId, LinkFacts])[];
 }
 
 export type Topic =
@@ -57,6 +64,9 @@ export type Topic =
   | "applied"
   | "released"
   | "connection"
+  | "link-facts"
+  | "link-rows"
+  | "links"
   | "conditions";
 
 /**
@@ -90,6 +100,12 @@ export class AgentState {
   releasedRevision: number | null = null;
   /** Written by the health part. */
   readonly health = new Map<InstanceId, HealthRecord>();
+  /** What probes found out, by peer; null while none are sent. Written by the links part. */
+  linkFacts: ReadonlyMap<HostId, LinkFacts> | null = null;
+  /** Modes as the routes have them. Written by the network part. */
+  linkRows: readonly LinkRow[] = [];
+  /** Both together, for people. Written by the links part. */
+  links: readonly LinkReport[] = [];
   readonly #catalog = new Map<string, Endpoint>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
@@ -210,6 +226,21 @@ export class AgentState {
     this.emit("released");
   }
 
+  setLinkFacts(facts: ReadonlyMap<HostId, LinkFacts>): void {
+    this.linkFacts = facts;
+    this.emit("link-facts");
+  }
+
+  setLinkRows(rows: readonly LinkRow[]): void {
+    this.linkRows = rows;
+    this.emit("link-rows");
+  }
+
+  setLinks(links: readonly LinkReport[]): void {
+    this.links = links;
+    this.emit("links");
+  }
+
   /** The revision that everything on this host serves at least. */
   appliedRevision(): number {
     return Math.min(this.catalogRevision, ...this.#applied.values());
@@ -232,7 +263,8 @@ export class AgentState {
       case "welcome": {
         const { hostId, hostName, settings, blocks, epoch } = message;
         if (this.identity?.epoch !== epoch) this.#forgetRevisions();
-        this.identity = { hostId, hostName, settings, blocks, epoch };
+        const probeKey = message.probeKey ?? this.identity?.probeKey;
+        this.identity = { hostId, hostName, settings, blocks, epoch, ...(probeKey === undefined ? {} : { probeKey }) };
         this.emit("identity");
         return;
       }
@@ -274,6 +306,7 @@ export class AgentState {
       revision: this.catalogRevision,
       networkConfig: this.networkConfig,
       health: [...this.health.values()],
+      ...(this.linkFacts === null ? {} : { links: [...this.linkFacts] }),
     };
   }
 
@@ -283,6 +316,7 @@ export class AgentState {
     for (const endpoint of known.endpoints) this.#catalog.set(endpoint.id, endpoint);
     for (const peer of known.peers) this.peers.set(peer.id, peer);
     for (const record of known.health ?? []) this.health.set(record.instanceId, record);
+    if (known.links !== undefined) this.linkFacts = new Map(known.links);
     this.hosts = known.hosts;
     this.networkConfig = known.networkConfig ?? EMPTY_NETWORK_CONFIG;
     // Revisions of a former server do not compare with those of the next one.

@@ -20,6 +20,7 @@ export interface AgentSettings {
   readonly serverUrls: readonly string[];
   readonly agentVersion: string;
   readonly address: Ipv4;
+  readonly findAddress?: () => Promise<Ipv4 | null>;
   readonly labels: Readonly<Record<string, string>>;
 }
 

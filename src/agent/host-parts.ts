@@ -1,7 +1,9 @@
 import { join } from "node:path";
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
+import { PROBE_PORT } from "../network/links/probe-datagram.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
+import { nodeMac } from "../platform/digest/node-mac.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { openKeyFile } from "../platform/tls/wireguard-keys.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
@@ -11,10 +13,12 @@ import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
+import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createKeyPart } from "./key-part.ts";
+import { createLinksPart } from "./links-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
@@ -53,6 +57,15 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays }: Hos
       network,
       others: [
         keys,
+        createLinksPart({
+          state,
+          sockets: new LinuxProbeSockets(PROBE_PORT),
+          makeMac: nodeMac,
+          clock,
+          random,
+          log,
+          gateway: () => network.gateway(),
+        }),
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
         createDnsPart({
           state,

@@ -13,6 +13,8 @@ const CONTAINER_DEVICE = /^(lo|docker|br-|veth|apollo|virbr|cni)/;
 export interface HostSurroundings {
   /** Address that other hosts reach this one by; null when there is none. */
   readonly address: Ipv4 | null;
+  /** Looks for it anew. */
+  readonly findAddress: () => Promise<Ipv4 | null>;
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
 }
@@ -21,7 +23,8 @@ export interface HostSurroundings {
 export async function observeSurroundings(serverUrl: string | undefined): Promise<HostSurroundings> {
   const network = new LinuxHostNetwork({ runner: new ProcessRunner(), clock: systemClock });
   const observed = await network.observe({ sysctls: NETWORK_SYSCTLS, range: "0.0.0.0/0", tunnelDevice: TUNNEL });
-  return { address: await ownAddress(network, serverUrl), hostRanges: hostRanges(observed) };
+  const findAddress = (): Promise<Ipv4 | null> => ownAddress(network, serverUrl);
+  return { address: await findAddress(), findAddress, hostRanges: hostRanges(observed) };
 }
 
 /** The address that speaks to the server, else that of the default route, else the first of a device of the machine's own. */

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import type { Endpoint } from "../model/endpoint.ts";
-import type { InstanceId, ServiceName } from "../model/ids.ts";
+import type { HostId, InstanceId, ServiceName } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
+import type { LinkReport } from "../model/link.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { assignmentOf, IDENTITY, recordingLog } from "../sim/agent-fixtures.ts";
@@ -24,6 +25,7 @@ interface World {
   readonly engine: FakeEngine;
   readonly logged: readonly string[];
   setCpus: (cpus: number) => void;
+  setAddress: (address: string) => void;
   readonly stop: () => Promise<void>;
 }
 
@@ -34,6 +36,7 @@ function openWorld(serverUrls: readonly string[] = [A]): World {
   const engine = new FakeEngine({ clock, images: { web: FAKE_IMAGE } });
   const log = recordingLog();
   let cpus = 2;
+  let address = parseIpv4("192.168.0.7");
   transport.reachable.add(A);
   transport.onMessage = (end, message) => {
     if (message.type !== "hello") return;
@@ -50,7 +53,8 @@ function openWorld(serverUrls: readonly string[] = [A]): World {
     serverUrls,
     labels: { disk: "ssd" },
     agentVersion: "1.0",
-    address: parseIpv4("192.168.0.7"),
+    address,
+    findAddress: () => Promise.resolve(address),
     random: { ...systemRandom, next: () => 0.5 },
     resources: () => Promise.resolve({ cpus, memoryMiB: 100, diskMiB: 10 }),
   });
@@ -63,6 +67,9 @@ function openWorld(serverUrls: readonly string[] = [A]): World {
     logged: log.lines,
     setCpus: (value) => {
       cpus = value;
+    },
+    setAddress: (text) => {
+      address = parseIpv4(text);
     },
     stop: async () => {
       abort.abort();
@@ -372,5 +379,56 @@ test("tells its keys with the hello, and again only when they changed", async ()
   state.setKeys({ publicKey: "K2", nextPublicKey: "K3" });
   await clock.advance(5);
   expect(messages(last(transport), "keys")).toEqual([{ type: "keys", publicKey: "K2", nextPublicKey: "K3" }]);
+  await stop();
+});
+
+test("a host whose address changed says so over a new connection, within seconds", async () => {
+  const { clock, transport, setAddress, stop } = openWorld();
+  await clock.advance(20_000);
+  expect(transport.connections.length).toBe(1);
+  setAddress("192.168.0.8");
+  await clock.advance(6000);
+  expect(transport.connections.map((end) => messages(end, "hello")[0]?.address)).toEqual([
+    "192.168.0.7",
+    "192.168.0.8",
+  ]);
+  await clock.advance(20_000);
+  expect(transport.connections.length).toBe(2);
+  await stop();
+});
+
+test("links are told whole when they changed for somebody, at most every five seconds", async () => {
+  const { clock, state, transport, stop } = openWorld();
+  const link = { peerId: "h2" as HostId, peer: "beta", mode: "direct", via: null, why: "near", up: true } as const;
+  const figures = { rttMs: 1, lossPercent: 0, mtu: 1500, txBytes: null, rxBytes: null } as const;
+  const report: LinkReport = { ...link, ...figures, encryption: "none", sinceMs: 1 };
+  await clock.advance(10_000);
+  expect(messages(last(transport), "links")).toEqual([]);
+  state.setLinks([report]);
+  await clock.advance(1500);
+  state.setLinks([{ ...report, rttMs: 1.1 }]);
+  await clock.advance(10_000);
+  expect(messages(last(transport), "links")).toEqual([{ type: "links", links: [report] }]);
+  for (const mtu of [1400, 1300, 1200]) {
+    state.setLinks([{ ...report, mtu }]);
+    await clock.advance(2000);
+  }
+  await clock.advance(6000);
+  expect(messages(last(transport), "links").map(({ links }) => links[0]?.mtu)).toEqual([1500, 1400, 1200]);
+  await stop();
+});
+
+test("a probe key is kept when an older server has none to give", async () => {
+  const { clock, state, transport, stop } = openWorld();
+  transport.onMessage = (end, message) => {
+    if (message.type === "hello") end.send({ ...WELCOME, probeKey: "abc" } as ServerMessage);
+  };
+  await clock.advance(100);
+  expect(state.identity?.probeKey).toBe("abc");
+  state.receive(WELCOME);
+  expect(state.identity?.probeKey).toBe("abc");
+  const other = new AgentState();
+  other.restore(state.snapshot());
+  expect(other.identity?.probeKey).toBe("abc");
   await stop();
 });

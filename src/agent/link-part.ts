@@ -1,6 +1,8 @@
 import { AppError } from "../model/error.ts";
 import type { AnnouncedKeys, HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { linksDiffer } from "../model/link.ts";
+import type { LinkReport } from "../model/link.ts";
 import { HEARTBEAT_INTERVAL_MS, parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -23,6 +25,8 @@ export interface LinkPartOptions {
   readonly serverUrls: readonly string[];
   readonly agentVersion: string;
   readonly address: Ipv4;
+  /** Looks anew for the address that others reach this host by, null when there is none; missing when an operator set it. */
+  readonly findAddress?: () => Promise<Ipv4 | null>;
   readonly labels: Readonly<Record<string, string>>;
   /** What this host has to give; asked anew for each connection. */
   readonly resources: () => Promise<HostResources>;
@@ -39,6 +43,10 @@ const WELCOME_TIMEOUT_MS = 10_000;
 /** While the container engine was away at the hello, this often it is asked again for what the host has. */
 const RESOURCES_AGAIN_MS = 5000;
 const DELTA_TOPICS: readonly Topic[] = ["reports", "local"];
+/** Links are looked at this often; what differs for nobody is not told. */
+const LINKS_INTERVAL_MS = 5000;
+/** A host that got another address tells so within this time, whether or not its connections noticed. */
+const ADDRESS_INTERVAL_MS = 5000;
 
 /** Keeps one stream to a server: what this host sees goes up, what is wanted of it comes down. */
 export function createLinkPart(options: LinkPartOptions): AgentPart {
@@ -81,6 +89,8 @@ class Session {
   #welcomed = false;
   #reason = "";
   #flushing = false;
+  #links: readonly LinkReport[] = [];
+  #linksMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LinkPartOptions, url: string) {
     this.#options = options;
@@ -103,7 +113,9 @@ class Session {
       const listener = { frame: (text: string) => this.#receive(text), closed: (reason: string) => this.#end(reason) };
       this.#connection = await transport.connect(this.#url, listener, CONNECT_TIMEOUT_MS);
       const resources = await this.#options.resources();
-      this.#send(this.#hello(resources));
+      const address = (await this.#options.findAddress?.()) ?? this.#options.address;
+      this.#send(this.#hello(resources, address));
+      void this.#watchAddress(address);
       if (resources.cpus === 0) void this.#awaitResources();
       void clock.sleep(WELCOME_TIMEOUT_MS, this.#ended.signal).then(() => {
         if (!this.#welcomed) this.#end("the server does not answer the hello");
@@ -111,6 +123,7 @@ class Session {
       while (!this.#ended.signal.aborted) {
         await clock.sleep(HEARTBEAT_INTERVAL_MS, this.#ended.signal);
         this.#heartbeat();
+        this.#tellLinks();
       }
       return { welcomed: this.#welcomed, reason: this.#reason };
     } catch (error) {
@@ -126,9 +139,20 @@ class Session {
     }
   }
 
-  #hello(resources: HostResources): AgentMessage {
+  /** The address is told in the hello alone, as the resources are. */
+  async #watchAddress(said: Ipv4): Promise<void> {
+    const { clock, findAddress } = this.#options;
+    while (findAddress !== undefined && !this.#ended.signal.aborted) {
+      await clock.sleep(ADDRESS_INTERVAL_MS, this.#ended.signal);
+      if (this.#ended.signal.aborted) return;
+      const address = await findAddress().catch(onlyAppError);
+      if (address !== null && address !== said) this.#end(`this host's address became ${address}`);
+    }
+  }
+
+  #hello(resources: HostResources, address: Ipv4): AgentMessage {
     this.#toldKeys = this.#options.state.keys;
-    const { agentVersion, address, labels } = this.#options;
+    const { agentVersion, labels } = this.#options;
     return {
       type: "hello",
       wireMin: WIRE_VERSION_MIN,
@@ -229,6 +253,16 @@ class Session {
     });
   }
 
+  #tellLinks(): void {
+    const { state, clock } = this.#options;
+    if (!this.#welcomed || this.#ended.signal.aborted) return;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#linksMs < LINKS_INTERVAL_MS || !linksDiffer(this.#links, state.links)) return;
+    this.#linksMs = nowMs;
+    this.#links = state.links;
+    this.#send({ type: "links", links: state.links });
+  }
+
   #send(message: AgentMessage): void {
     if (!this.#ended.signal.aborted) this.#connection?.send(JSON.stringify(message));
   }
@@ -238,4 +272,10 @@ class Session {
     this.#reason = reason;
     this.#ended.abort();
   }
+}
+
+/** What could not be asked now is asked again later. */
+function onlyAppError(error: unknown): null {
+  if (error instanceof AppError) return null;
+  throw error;
 }

@@ -26,6 +26,8 @@ export interface AgentSurroundings {
   readonly agentVersion: string;
   /** Address of the default route's device. */
   readonly address: Ipv4 | null;
+  /** The same, looked for anew. */
+  readonly findAddress?: () => Promise<Ipv4 | null>;
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
   makeParts(config: AgentConfig, engine: Engine, log: Log): MakeParts;
@@ -39,8 +41,11 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
   const resources = (): Promise<HostResources> => readResources(engine, config.dataDir);
   const membership = await findMembership(config, around, resources);
   const { address, labels } = config;
+  // An address that an operator chose is the host's, whatever the routes say.
+  const chosen = flags.address !== undefined || Boolean(process.env["APOLLO_ADDRESS"]);
+  const moving = chosen || around.findAddress === undefined ? {} : { findAddress: around.findAddress };
   const agent = await startAgent(
-    { serverUrls: membership.serverUrls, agentVersion: around.agentVersion, address, labels },
+    { serverUrls: membership.serverUrls, agentVersion: around.agentVersion, address, labels, ...moving },
     {
       engine,
       transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),

@@ -134,7 +134,7 @@ function start(): Fixture {
         wire: 1,
         hostId: OWN,
         hostName: "h1",
-        settings: DEFAULT_SETTINGS,
+        settings: { ...DEFAULT_SETTINGS, encryption: "off" },
         blocks,
         epoch: "e",
       }),
@@ -170,8 +170,28 @@ test("createNetworkPart() follows peers and explains each link", async () => {
   state.receive({ type: "peers", peers });
   await clock.advance(0);
   expect(part.linkTable()).toEqual([
-    { peer: "h2", mode: "direct", why: "192.0.2.2 is on the same network, at eth0", mtu: 1500 },
-    { peer: "h3", mode: "vxlan", why: "198.51.100.3 is behind the router 192.0.2.254", mtu: 1450 },
+    {
+      peer: "h2",
+      peerId: peers[0]?.id ?? OWN,
+      mode: "direct",
+      why: "192.0.2.2 is on the same network, at eth0",
+      mtu: 1500,
+      via: null,
+      encryption: "none",
+      modes: ["direct", "vxlan"],
+      deviceMtu: 1500,
+    },
+    {
+      peer: "h3",
+      peerId: peers[1]?.id ?? OWN,
+      mode: "vxlan",
+      why: "198.51.100.3 is behind the router 192.0.2.254",
+      mtu: 1450,
+      via: null,
+      encryption: "none",
+      modes: ["vxlan"],
+      deviceMtu: 1500,
+    },
   ]);
   expect(String(network)).toContain("route 10.2.3.0/24 via 10.2.3.1 dev apollo-vx0 src 10.2.1.1 mtu 1450 onlink ours");
   state.receive({ type: "peers", peers: [peer(2, "10.2.9.9")] });

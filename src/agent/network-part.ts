@@ -6,7 +6,7 @@ import { settle } from "../platform/loop/settle.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
 import type { Log } from "../platform/ports/log.ts";
-import type { AgentPart, AgentState } from "./agent-state.ts";
+import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
 import type { NetworkEngine } from "./network-subject.ts";
 import { applyHostAction, knownNetwork, observeHost } from "./network-subject.ts";
 
@@ -37,6 +37,7 @@ const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNe
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
   let current = NOTHING;
   let published = "";
+  let shown = "";
   let lastActions = "[]";
   /** Told once, until a pass was clean. */
   const failures = new Set<string>();
@@ -75,7 +76,10 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   );
 
   function publish(): void {
-    const { conditions, gateway, engineNetwork } = current;
+    const { conditions, gateway, engineNetwork, links } = current;
+    const rows = JSON.stringify(links);
+    if (rows !== shown) state.setLinkRows(links);
+    shown = rows;
     const text = JSON.stringify([conditions, gateway, engineNetwork]);
     if (text === published) return;
     published = text;
@@ -85,7 +89,8 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke), state.on("keys", poke)];
+    const topics: readonly Topic[] = ["identity", "peers", "rules", "keys", "link-facts"];
+    const ends = topics.map((topic) => state.on(topic, poke));
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
     const follow = every(FOLLOW_KEYS_MS, { clock, signal }, () => {
       if (!state.connected && current.peers.some(({ mode }) => mode === "wireguard")) poke();

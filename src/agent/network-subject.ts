@@ -1,3 +1,4 @@
+import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import type { HostAction, KnownNetwork, ObservedHost } from "../network/plan-host.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
@@ -14,8 +15,11 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { identity } = state;
   if (identity === null || identity.blocks.length === 0) return null;
   const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
-  const { range, encryption = "auto" } = identity.settings;
-  return { range, blocks: identity.blocks, peers, rules: state.rules(), encryption, keys: state.keys };
+  // An older server does not send the newer settings.
+  const { range, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
+  const policy = { encryption, trustedRanges };
+  const { blocks } = identity;
+  return { range, blocks, peers, policy, facts: state.linkFacts, rules: state.rules(), keys: state.keys };
 }
 
 export async function observeHost(

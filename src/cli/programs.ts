@@ -14,6 +14,10 @@ export interface ServerFlags {
   readonly datacenter?: string;
   readonly dnsDomain?: string;
   readonly ingressDomain?: string;
+  /** auto, required or off. */
+  readonly encryption?: string;
+  /** CIDR texts with commas. */
+  readonly trustedRanges?: string;
   /** Serves the API without a token, on loopback only. */
   readonly anonymous?: boolean;
 }

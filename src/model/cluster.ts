@@ -13,9 +13,17 @@ export interface ClusterSettings {
   readonly ingressDomain: string;
   /** Where containers' outside names are asked, when the host's own resolver is not to be used. */
   readonly dnsUpstreams: readonly Ipv4[];
-  /** `required`: what containers say to each other leaves no host in the clear. Missing means `auto`. */
-  readonly encryption?: "auto" | "required" | "off";
+  /**
+   * Of packets between hosts. "auto": between hosts that are not both in a trusted range; "required": always, or they are
+   * not sent; "off": never.
+   */
+  readonly encryption: Encryption;
+  /** CIDR texts of the networks that nobody else listens on. */
+  readonly trustedRanges: readonly string[];
 }
+
+export const ENCRYPTIONS = ["auto", "required", "off"] as const;
+export type Encryption = (typeof ENCRYPTIONS)[number];
 
 export const DEFAULT_SETTINGS: ClusterSettings = {
   range: "10.2.0.0/16",
@@ -24,4 +32,7 @@ export const DEFAULT_SETTINGS: ClusterSettings = {
   datacenter: "dc1",
   ingressDomain: "example.com",
   dnsUpstreams: [],
+  encryption: "auto",
+  // RFC 1918, RFC 6598 (shared address space of carriers and clouds), RFC 3927 (link-local).
+  trustedRanges: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"],
 };

@@ -13,6 +13,7 @@ import type { Assignment, InstanceReport } from "./instance.ts";
 import type { ClusterSettings } from "./cluster.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { AppError, type ErrorCode } from "./error.ts";
+import type { LinkReport } from "./link.ts";
 
 export const WIRE_VERSION = 1;
 export const WIRE_VERSION_MIN = 1;
@@ -33,6 +34,8 @@ export type ServerMessage =
       readonly blocks: readonly string[];
       /** Changes with every start of the server: catalog revisions of different epochs do not compare. */
       readonly epoch: string;
+      /** With which hosts of this cluster sign their probes, 32 bytes as base64url; older servers have none. */
+      readonly probeKey?: string;
     }
   | {
       readonly type: "assignments";
@@ -116,6 +119,8 @@ export type AgentMessage =
       readonly upsert: readonly Endpoint[];
       readonly remove: readonly string[];
     }
+  /** All links of this host; replaces what was said before. */
+  | { readonly type: "links"; readonly links: readonly LinkReport[] }
   | { readonly type: "data"; readonly channel: number; readonly stream: "stdout" | "stderr"; readonly bytes: string }
   | {
       readonly type: "close";
@@ -175,6 +180,22 @@ const endpoint = z.object({
 });
 /** 32 bytes in base64: the last digit carries four bits only. */
 const wireguardKey = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);
+const count = z.number().min(0).nullable();
+const link = z.object({
+  peerId: text,
+  peer: text,
+  mode: z.enum(["direct", "vxlan", "wireguard", "relay", "none"]),
+  via: text.nullable(),
+  why: text,
+  up: z.boolean().nullable(),
+  rttMs: count,
+  lossPercent: z.number().min(0).max(100),
+  mtu: count,
+  txBytes: count,
+  rxBytes: count,
+  encryption: z.enum(["none", "wireguard"]),
+  sinceMs: z.number(),
+});
 const agentMessage = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("hello"),
@@ -208,6 +229,7 @@ const agentMessage = z.discriminatedUnion("type", [
     upsert: z.array(endpoint).max(20_000),
     remove: z.array(text).max(20_000),
   }),
+  z.object({ type: z.literal("links"), links: z.array(link).max(20_000) }),
   z.object({
     type: z.literal("data"),
     channel: z.number().int(),
@@ -227,6 +249,7 @@ const AGENT_TYPES: ReadonlySet<string> = new Set([
   "heartbeat",
   "instances",
   "endpoints",
+  "links",
   "data",
   "close",
 ]);

@@ -1,3 +1,5 @@
+import type { Encryption } from "../model/cluster.ts";
+import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, parseCidr } from "../model/ip.ts";
 import { WIREGUARD_OVERHEAD_BYTES } from "./wireguard/plan-wireguard.ts";
@@ -15,46 +17,120 @@ export interface Path {
   readonly mtu: number;
 }
 
+/** A mode in which this host itself sends to the peer. */
+export type OwnMode = "direct" | "vxlan" | "wireguard";
+
 /** The mode of the path to one peer, with its reason for people. `mtu` is what containers can send whole. */
 export type LinkMode =
-  | { readonly mode: "direct"; readonly why: string; readonly mtu: number; readonly path: Path }
-  | { readonly mode: "vxlan"; readonly why: string; readonly mtu: number; readonly path: Path }
-  | { readonly mode: "wireguard"; readonly why: string; readonly mtu: number; readonly path: Path }
+  | { readonly mode: OwnMode; readonly why: string; readonly mtu: number; readonly path: Path }
+  /** Through a third host; `mtu` is what that one carries to the peer, null when it did not say. */
+  | {
+      readonly mode: "relay";
+      readonly why: string;
+      readonly via: HostId;
+      readonly mtu: number | null;
+      readonly encrypted: boolean;
+    }
   | { readonly mode: "none"; readonly why: string };
+
+/** What the cluster wants of its links. */
+export interface LinkPolicy {
+  readonly encryption: Encryption;
+  readonly trustedRanges: readonly string[];
+}
+
+/** What probes found out about the path to one peer. */
+export interface LinkFacts {
+  /** Bytes of the largest packet that the underlay carries whole; null until it was measured. */
+  readonly pathMtu: number | null;
+  /** How many of the policy's modes, from the best on, were found not to carry packets of containers. */
+  readonly skip: number;
+  /** The mode that is being tried again beside the present one. */
+  readonly testing: OwnMode | null;
+  /** Set while packets must go through another host. */
+  readonly relay: { readonly via: HostId; readonly mtu: number | null } | null;
+  /** Why it is not the policy's best mode; null when it is. */
+  readonly cause: string | null;
+}
+
+export const NO_FACTS: LinkFacts = { pathMtu: null, skip: 0, testing: null, relay: null, cause: null };
+/** Without a policy nothing is encrypted. */
+const NO_POLICY: LinkPolicy = { encryption: "off", trustedRanges: [] };
+
+/** What a link could be: policy and kernel alone, before anything was measured. */
+export type LinkChoice =
+  | {
+      readonly kind: "modes";
+      /** Best first, never empty. */
+      readonly modes: readonly [OwnMode, ...OwnMode[]];
+      readonly why: Readonly<Record<OwnMode, string>>;
+      readonly path: Path;
+      readonly encrypted: boolean;
+    }
+  | { readonly kind: "none"; readonly why: string };
 
 /**
  * Direct when the kernel reaches the peer without a router: then the peer's address can be the next hop for its
- * blocks. A router in between knows nothing of container addresses, so there packets travel inside VXLAN.
+ * blocks. A router in between knows nothing of container addresses, so there packets travel inside VXLAN. Where they
+ * must be encrypted there is only WireGuard, whatever it costs.
  */
-export function chooseLinkMode(address: Ipv4, path: Path | null, range: string): LinkMode {
+export function chooseLinkModes(
+  address: Ipv4,
+  path: Path | null,
+  range: string,
+  policy: LinkPolicy = NO_POLICY,
+): LinkChoice {
+  const none = (why: string): LinkChoice => ({ kind: "none", why });
   if (cidrContains(parseCidr(range), address)) {
-    return { mode: "none", why: `its address ${address} lies inside the container range ${range}` };
+    return none(`its address ${address} lies inside the container range ${range}`);
   }
-  if (path === null) return { mode: "none", why: `this host has no route to ${address}` };
-  if (path.device === "lo") return { mode: "none", why: `${address} is an address of this host` };
-  if (path.mtu - VXLAN_OVERHEAD_BYTES < MTU_MIN) {
-    return { mode: "none", why: `the path to ${address} carries ${path.mtu} bytes only` };
-  }
-  if (path.via === null) {
-    return { mode: "direct", why: `${address} is on the same network, at ${path.device}`, mtu: path.mtu, path };
-  }
-  return {
-    mode: "vxlan",
-    why: `${address} is behind the router ${path.via}`,
-    mtu: path.mtu - VXLAN_OVERHEAD_BYTES,
-    path,
+  if (path === null) return none(`this host has no route to ${address}`);
+  if (path.device === "lo") return none(`${address} is an address of this host`);
+  const trusted = [path.source, address].every((each) => isTrusted(each, policy.trustedRanges));
+  const encrypted = policy.encryption === "required" || (policy.encryption === "auto" && !trusted);
+  const near = `${address} is on the same network, at ${path.device}`;
+  const why: Readonly<Record<OwnMode, string>> = {
+    direct: near,
+    vxlan: path.via === null ? near : `${address} is behind the router ${path.via}`,
+    wireguard: trusted ? "encryption is required" : `${address} or ${path.source} is in no trusted range`,
   };
+  if (encrypted) return { kind: "modes", modes: ["wireguard"], why, path, encrypted };
+  return { kind: "modes", modes: path.via === null ? ["direct", "vxlan"] : ["vxlan"], why, path, encrypted };
 }
 
-/** The same link where everything has to be encrypted: through WireGuard, or not at all when one end has no key. */
-export function encryptLink(
-  link: LinkMode,
-  keys: { readonly own: string | undefined; readonly peer: string | undefined },
+/** The mode as policy and measurement have it now. */
+export function chooseLinkMode(
+  address: Ipv4,
+  path: Path | null,
+  range: string,
+  { policy, facts = NO_FACTS }: { readonly policy?: LinkPolicy; readonly facts?: LinkFacts } = {},
 ): LinkMode {
-  if (link.mode === "none") return link;
-  const { path } = link;
-  const why = (what: string): LinkMode => ({ mode: "none", why: `encryption is required, and ${what}` });
-  if (keys.own === undefined) return why("this host has no WireGuard key");
-  if (keys.peer === undefined) return why("its agent has told no WireGuard key: update it");
-  return { mode: "wireguard", why: "encryption is required", mtu: path.mtu - WIREGUARD_OVERHEAD_BYTES, path };
+  const choice = chooseLinkModes(address, path, range, policy);
+  if (choice.kind === "none") {
+    // A kernel without a route leaves what a third host can do.
+    if (facts.relay === null || path !== null) return { mode: "none", why: choice.why };
+    const encrypted = policy !== undefined && policy.encryption !== "off";
+    return { mode: "relay", why: facts.cause ?? choice.why, ...facts.relay, encrypted };
+  }
+  const { modes, why, encrypted } = choice;
+  if (facts.relay !== null) {
+    return { mode: "relay", why: facts.cause ?? "its underlay does not answer", ...facts.relay, encrypted };
+  }
+  const mode = modes[Math.min(facts.skip, modes.length - 1)] ?? modes[0];
+  const carried = Math.min(facts.pathMtu ?? choice.path.mtu, choice.path.mtu);
+  const mtu = carried - overheadOf(mode);
+  if (mtu < MTU_MIN) return { mode: "none", why: `the path to ${address} carries ${carried} bytes only` };
+  const narrow = carried < choice.path.mtu ? `; the path carries ${carried} bytes of ${choice.path.mtu}` : "";
+  const reason = facts.cause !== null && mode !== modes[0] ? facts.cause : why[mode];
+  return { mode, why: reason + narrow, mtu, path: choice.path };
+}
+
+/** Bytes that a mode adds to each packet. */
+export function overheadOf(mode: OwnMode): number {
+  if (mode === "direct") return 0;
+  return mode === "vxlan" ? VXLAN_OVERHEAD_BYTES : WIREGUARD_OVERHEAD_BYTES;
+}
+
+function isTrusted(address: Ipv4, ranges: readonly string[]): boolean {
+  return ranges.some((range) => cidrContains(parseCidr(range), address));
 }

@@ -1,43 +1,29 @@
-import type { AnnouncedKeys, Peer } from "../model/host.ts";
+import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
 import { checkRangeClash, gatewayOf, probeAddressOf } from "./blocks.ts";
-import type { LinkMode, Path } from "./choose-link-mode.ts";
-import { chooseLinkMode, encryptLink } from "./choose-link-mode.ts";
+import type { LinkMode, OwnMode, Path } from "./choose-link-mode.ts";
+import { VXLAN_OVERHEAD_BYTES } from "./choose-link-mode.ts";
+import type { ChosenLink, LinkWants } from "./choose-links.ts";
+import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import {
-  BRIDGE,
-  TUNNEL,
-  TUNNEL_PORT,
-  bridgeReady,
-  findNetworkConflicts,
-  hostRanges,
-  planNetwork,
-} from "./plan-network.ts";
+import { BRIDGE, TUNNEL_PORT, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
-import { WIREGUARD_PORT } from "./wireguard/plan-wireguard.ts";
 import { renderEncryption } from "./wireguard/render-encryption.ts";
 
 const MTU_DEFAULT = 1500;
 
 /** What the agent knows about the network it is part of. */
-export interface KnownNetwork {
-  readonly range: string;
+export interface KnownNetwork extends LinkWants {
   /** This host's. */
   readonly blocks: readonly string[];
-  /** The other hosts. */
-  readonly peers: readonly Peer[];
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
-  /** Missing means `auto`. */
-  readonly encryption?: "auto" | "required" | "off";
-  /** This host's WireGuard keys; null or missing when it has none. */
-  readonly keys?: AnnouncedKeys | null;
 }
 
 /** What one pass sees of this host. */
@@ -58,9 +44,17 @@ export type HostAction =
 
 export interface LinkRow {
   readonly peer: string;
+  readonly peerId: HostId;
   readonly mode: LinkMode["mode"];
   readonly why: string;
   readonly mtu: number | null;
+  /** In relay mode: the name of the host that carries packets on. */
+  readonly via: string | null;
+  readonly encryption: "none" | "wireguard";
+  /** What policy and kernel would allow, best first. */
+  readonly modes: readonly OwnMode[];
+  /** Of the device towards the peer. */
+  readonly deviceMtu: number | null;
 }
 
 export interface HostPlan {
@@ -78,18 +72,11 @@ export interface HostPlan {
 export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan {
   const { kernel } = observed;
   const gateway = gatewayOf(known.blocks);
-  const modes = known.peers
-    .filter((peer) => peer.blocks.length > 0)
-    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-    .map((peer) => {
-      const link = chooseLinkMode(peer.address, observed.paths.get(peer.address) ?? null, known.range);
-      const keys = { own: known.keys?.publicKey, peer: peer.publicKey };
-      return { peer, link: known.encryption === "required" ? encryptLink(link, keys) : link };
-    });
+  const modes = chooseLinks(known, observed.paths);
   const desired = desireNetwork(known, modes, kernel);
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
-  const links = modes.map(({ peer, link }) => ({ peer: peer.name, ...describeLink(link) }));
+  const links = modes.map(describeLink);
   // A network that runs is kept running: a VPN that comes up later must not cut containers off.
   if (clash !== null && !ready) {
     return { actions: [], conditions: [clashCondition(clash)], gateway: null, engineNetwork: null, links, peers: [] };
@@ -100,7 +87,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     ...findNetworkConflicts(desired, kernel).map(conflictCondition),
     ...wireguardConditions(desired, kernel),
     ...engineConditions(engine),
-    ...modes.filter(({ link }) => link.mode === "none").map(({ peer, link }) => peerCondition(peer.name, link.why)),
+    ...modes.flatMap(linkConditions),
   ];
   return {
     actions: [...planNetwork(desired, kernel), ...engineActions(engine)],
@@ -113,32 +100,26 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   };
 }
 
-function desireNetwork(
-  known: KnownNetwork,
-  modes: readonly { readonly peer: Peer; readonly link: LinkMode }[],
-  kernel: NetworkState,
-): DesiredNetwork {
-  const peers = modes.flatMap(({ peer, link }): DesiredPeer[] => {
-    if (link.mode === "none") return [];
-    const { mode, mtu, path } = link;
-    const gateway = gatewayOf(peer.blocks);
-    const plain = { gateway, underlay: peer.address, blocks: peer.blocks, mode, device: path.device, mtu };
-    if (mode !== "wireguard") return [plain];
-    const keys = [peer.publicKey, peer.nextPublicKey].filter((key) => key !== undefined);
-    return [{ ...plain, wireguard: { keys, endpoint: `${peer.address}:${WIREGUARD_PORT}` } }];
+function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel: NetworkState): DesiredNetwork {
+  const peers = desirePeers(links);
+  const tunnelled = links.flatMap(({ link, facts, path }) => {
+    const used = (link.mode === "vxlan" || facts.testing === "vxlan") && path !== null;
+    return used
+      ? [{ source: path.source, mtu: link.mode === "vxlan" ? link.mtu : path.mtu - VXLAN_OVERHEAD_BYTES }]
+      : [];
   });
+  const local = tunnelled[0]?.source;
   const encrypted = peers.filter(({ mode }) => mode === "wireguard");
-  const [own, sealed] = [known.keys?.publicKey, known.encryption === "required"];
+  const own = known.keys?.publicKey;
   const encryption = renderEncryption({
     range: known.range,
     inside: [BRIDGE],
-    sealed,
+    sealed: known.policy?.encryption === "required",
     used: encrypted.length > 0,
     probes: [known.blocks, ...known.peers.map(({ blocks }) => blocks)].flatMap(probesOf),
     tunnelPort: TUNNEL_PORT,
   });
-  const tunnelled = modes.flatMap(({ link }) => (link.mode === "vxlan" ? [link] : []));
-  const local = tunnelled[0]?.path.source;
+  const probed = encrypted.length > 0 || (known.facts ?? null) !== null;
   return {
     range: known.range,
     gateway: gatewayOf(known.blocks),
@@ -149,14 +130,13 @@ function desireNetwork(
       own === undefined || encrypted.length === 0
         ? null
         : { publicKey: own, mtu: Math.max(...encrypted.map(({ mtu }) => mtu)) },
-    ...(encrypted.length === 0 ? {} : { probe: probeAddressOf(known.blocks) }),
     peers,
     ruleset: renderRuleset({
       range: known.range,
       bridge: BRIDGE,
-      tunnel: TUNNEL,
       parts: encryption === null ? known.rules : [...known.rules, encryption],
     }),
+    probeAddress: probed ? probeAddressOf(known.blocks) : null,
   };
 }
 
@@ -189,8 +169,18 @@ function engineActions(plan: EngineNetworkPlan | null): readonly HostAction[] {
   ];
 }
 
-function describeLink(link: LinkMode): Omit<LinkRow, "peer"> {
-  return { mode: link.mode, why: link.why, mtu: link.mode === "none" ? null : link.mtu };
+function describeLink({ peer, path, link, modes, encrypted, relay }: ChosenLink): LinkRow {
+  return {
+    peer: peer.name,
+    peerId: peer.id,
+    mode: link.mode,
+    why: link.why,
+    mtu: link.mode === "none" ? null : link.mtu,
+    via: relay?.name ?? null,
+    encryption: encrypted ? "wireguard" : "none",
+    modes,
+    deviceMtu: path?.mtu ?? null,
+  };
 }
 
 function engineConditions(plan: EngineNetworkPlan | null): readonly Condition[] {
@@ -233,7 +223,23 @@ function conflictCondition(what: string): Condition {
   return { code: "network-conflict", severity: "error", text, hint: "Remove it or give it another name or range" };
 }
 
-function peerCondition(name: string, why: string): Condition {
-  const text = `Cannot reach containers on host "${name}": ${why}`;
-  return { code: "peer-unreachable", severity: "warning", text, hint: "See the links: apollo status" };
+function linkConditions({ peer, link, modes, facts, relay }: ChosenLink): readonly Condition[] {
+  const { name } = peer;
+  if (link.mode === "none") {
+    const text = `Cannot reach containers on host "${name}": ${link.why}`;
+    return [{ code: "peer-unreachable", severity: "warning", text, hint: "See the links: apollo net links" }];
+  }
+  const best = modes[0];
+  if (best === link.mode || facts.cause === null) return [];
+  const mode = relay === null ? link.mode : `host "${relay.name}" as relay`;
+  const text = `Host "${name}" is reached through ${mode}${best === undefined ? "" : ` and not ${best}`}: ${facts.cause}`;
+  return [{ code: "link-degraded", severity: "warning", text, hint: degradedCure(link, peer.address) }];
+}
+
+/** What usually stands in the way, by the mode that was left for it. */
+function degradedCure(link: LinkMode, address: Ipv4): string {
+  if (link.mode === "relay") {
+    return `Let this host and ${address} reach each other (firewall, cable, switch): UDP 6783 and 6784; it is taken up by itself`;
+  }
+  return `Turn off source address checks (anti-spoofing, port security) for both hosts in the switch or cloud; it is tried again by itself`;
 }

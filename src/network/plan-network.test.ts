@@ -19,7 +19,7 @@ import { renderRuleset } from "./render-ruleset.ts";
 
 const RANGE = "10.2.0.0/16";
 const ip = parseIpv4;
-const ruleset = renderRuleset({ range: RANGE, bridge: BRIDGE, tunnel: TUNNEL, parts: [] });
+const ruleset = renderRuleset({ range: RANGE, bridge: BRIDGE, parts: [] });
 
 function peer(number: number, mode: DesiredPeer["mode"], blocks = [`10.2.${number}.0/24`]): DesiredPeer {
   const gateway = ip(`10.2.${number}.1`);
@@ -243,4 +243,55 @@ test("planNetwork() gives the same plan whatever the order of what it saw", asyn
       expect(planNetwork({ ...b, peers: shuffle(b.peers) }, other)).toEqual(planNetwork(b, state));
     }),
   );
+});
+
+test("a relayed peer is routed through the relay's underlay or gateway, and needs no tunnel entry of its own", async () => {
+  const host = newHost();
+  const [near, far] = [peer(2, "direct"), peer(3, "vxlan")];
+  const through = (number: number, by: DesiredPeer): DesiredPeer => ({
+    ...peer(number, "relay"),
+    mtu: by.mtu,
+    relay: { mode: by.mode === "direct" ? "direct" : "vxlan", underlay: by.underlay, gateway: by.gateway },
+  });
+  await pass(host, desire([near, far, through(4, near), through(5, far)]));
+  const text = String(host);
+  expect(text).toContain("route 10.2.4.0/24 via 192.0.2.2 dev eth0 src 10.2.1.1 mtu 1500 ours");
+  expect(text).toContain("route 10.2.5.0/24 via 10.2.3.1 dev apollo-vx0 src 10.2.1.1 mtu 1450 onlink ours");
+  expect(text.match(/^peer /gm)?.length).toBe(1);
+  expect(await plan(host, desire([near, far, through(4, near), through(5, far)]))).toEqual([]);
+});
+
+test("a mode under test gets a route to the peer's probe address alone, which goes with the test", async () => {
+  const host = newHost();
+  const address = ip("10.2.2.0");
+  const tested: DesiredPeer = { ...peer(2, "vxlan"), candidate: { mode: "direct", device: "eth0", address } };
+  await pass(host, desire([tested]));
+  expect(String(host)).toContain("route 10.2.2.0/32 via 192.0.2.2 dev eth0 src 10.2.1.1 ours");
+  expect(await plan(host, desire([tested]))).toEqual([]);
+  expect(await pass(host, desire([peer(2, "vxlan")]))).toEqual([
+    { kind: "delete-route", destination: "10.2.2.0/32", device: "eth0" },
+  ]);
+  // The other way round the tunnel has to know the peer as well.
+  await pass(host, {
+    ...desire([{ ...tested, mode: "direct", candidate: { mode: "vxlan", device: "eth0", address } }]),
+    tunnel: { local: ip("192.0.2.1"), mtu: 1450 },
+  });
+  expect(String(host)).toContain("route 10.2.2.0/32 via 10.2.2.1 dev apollo-vx0 src 10.2.1.1 onlink ours");
+  expect(String(host)).toContain("peer 10.2.2.1 0a:70:0a:02:02:01 at 192.0.2.2 dev apollo-vx0");
+});
+
+test("the probe address comes after the gateway on the bridge, and on the tunnel too", async () => {
+  const host = newHost();
+  const probeAddress = ip("10.2.1.0");
+  const wanted = { ...desire([peer(3, "vxlan")]), probeAddress };
+  await pass(host, wanted);
+  await pass(host, wanted);
+  expect(String(host)).toContain("link apollo0 bridge up mtu 1500 10.2.1.1/16 10.2.1.0/32");
+  expect(String(host)).toMatch(/link apollo-vx0 vxlan up .* 10.2.1.0\/32/);
+  expect(await plan(host, wanted)).toEqual([]);
+  host.disturb({ kind: "delete-address", device: BRIDGE, address: ip("10.2.1.1"), prefix: 16 });
+  await pass(host, wanted);
+  expect(String(host)).toContain("link apollo0 bridge up mtu 1500 10.2.1.1/16 10.2.1.0/32");
+  await pass(host, wanted);
+  expect(await plan(host, wanted)).toEqual([]);
 });

@@ -33,7 +33,8 @@ const BRIDGE_SYSCTLS: Readonly<Record<string, string>> = {
   [`net/ipv4/neigh/${BRIDGE}/proxy_delay`]: "0",
 };
 const TUNNEL_SYSCTLS: Readonly<Record<string, string>> = {
-  // Loose: programs on a peer may send from its underlay address, to which the way back is not the tunnel.
+  // Loose: programs on a peer may send from its underlay address, and a relay may be used in one direction only; the way
+  // back is not the tunnel then.
   [`net/ipv4/conf/${TUNNEL}/rp_filter`]: "2",
 };
 /** The sysctls that `planNetwork` wants to see observed. */
@@ -48,7 +49,7 @@ export interface DesiredPeer {
   readonly gateway: Ipv4;
   readonly underlay: Ipv4;
   readonly blocks: readonly string[];
-  readonly mode: "direct" | "vxlan" | "wireguard";
+  readonly mode: "direct" | "vxlan" | "wireguard" | "relay";
   /** Device towards the peer; used in direct mode. */
   readonly device: string;
   readonly mtu: number;
@@ -56,6 +57,10 @@ export interface DesiredPeer {
   readonly wireguard?: { readonly keys: readonly string[]; readonly endpoint: string | null };
   /** Probe addresses (CIDR texts) of other hosts that are reached through this one. */
   readonly carries?: readonly string[];
+  /** In relay mode: the host that carries packets on, and how it is reached. */
+  readonly relay?: { readonly mode: "direct" | "vxlan"; readonly underlay: Ipv4; readonly gateway: Ipv4 };
+  /** A better mode that is tried beside the present one: the way to the peer's probe address alone. */
+  readonly candidate?: { readonly mode: "direct" | "vxlan"; readonly device: string; readonly address: Ipv4 };
 }
 
 export interface DesiredNetwork {
@@ -67,13 +72,11 @@ export interface DesiredNetwork {
   readonly tunnel: { readonly local: Ipv4; readonly mtu: number } | null;
   /** Own end of the encrypted links; null or missing when no peer needs one. */
   readonly wireguard?: { readonly publicKey: string; readonly mtu: number } | null;
-  /** A second address of the bridge, for packets that other hosts carry; see `probeAddressOf`. */
-  readonly probe?: Ipv4;
   readonly peers: readonly DesiredPeer[];
   readonly ruleset: Ruleset;
+  /** A second address of the bridge, for probes of link modes and for encrypted packets that other hosts carry; null for none. */
+  readonly probeAddress?: Ipv4 | null;
 }
-
-const PROBE_PREFIX = 32;
 
 type RouteSpec = Omit<NetworkRoute, "marked">;
 
@@ -130,22 +133,25 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
 }
 
 function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): Step {
+  const probe = desired.probeAddress ?? null;
   const { prefix } = parseCidr(desired.range);
   const address = desired.gateway;
   const mac = bridgeMac(address);
   if (bridge === undefined) {
     const mtu = desired.bridgeMtu;
     const actions: NetworkAction[] = [{ kind: "add-bridge", name: BRIDGE, address, prefix, mac, mtu }];
-    if (desired.probe !== undefined) actions.push(addProbe(desired.probe));
+    if (probe !== null) actions.push(addProbe(probe));
     return { actions, kills: () => false, fresh: true };
   }
   const range = parseCidr(desired.range);
   const isGateway = (entry: LinkAddress): boolean => entry.address === address && entry.prefix === prefix;
-  // Addresses outside the range are somebody else's business.
-  const isProbe = (entry: LinkAddress): boolean => entry.address === desired.probe && entry.prefix === PROBE_PREFIX;
-  const isWrong = (entry: LinkAddress): boolean =>
-    !isGateway(entry) && !isProbe(entry) && cidrContains(range, entry.address);
+  const isProbe = (entry: LinkAddress): boolean => entry.address === probe && entry.prefix === 32;
   const at = bridge.addresses.findIndex(isGateway);
+  // The engine takes the bridge's first address for the gateway, so the probe address has to come after it.
+  const keepsProbe = at >= 0 && bridge.addresses.findIndex(isProbe) > at;
+  // Addresses outside the range are somebody else's business.
+  const isWrong = (entry: LinkAddress): boolean =>
+    !isGateway(entry) && !(keepsProbe && isProbe(entry)) && cidrContains(range, entry.address);
   // Behind another of its subnet the gateway is secondary and would leave with it, so it is taken off as well.
   const secondary = bridge.addresses
     .slice(0, Math.max(at, 0))
@@ -154,7 +160,10 @@ function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): S
   const gone = bridge.addresses.filter((entry) => isWrong(entry) || (secondary && isGateway(entry))).toReversed();
   const actions: NetworkAction[] = gone.map((entry) => ({ kind: "delete-address", device: BRIDGE, ...entry }));
   if (at < 0 || secondary) actions.push({ kind: "add-address", device: BRIDGE, address, prefix });
-  if (desired.probe !== undefined && !bridge.addresses.some(isProbe)) actions.push(addProbe(desired.probe));
+  if (probe !== null && (!keepsProbe || secondary)) {
+    if (keepsProbe) actions.unshift({ kind: "delete-address", device: BRIDGE, address: probe, prefix: 32 });
+    actions.push(addProbe(probe));
+  }
   if (bridge.mac !== mac) actions.push({ kind: "set-link-mac", name: BRIDGE, mac });
   if (!bridge.up) actions.push({ kind: "set-link-up", name: BRIDGE });
   // Routes that name an address as their source leave with it.
@@ -162,7 +171,7 @@ function planBridge(desired: DesiredNetwork, bridge: NetworkLink | undefined): S
 }
 
 function addProbe(address: Ipv4): NetworkAction {
-  return { kind: "add-address", device: BRIDGE, address, prefix: PROBE_PREFIX };
+  return { kind: "add-address", device: BRIDGE, address, prefix: 32 };
 }
 
 function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Step {
@@ -178,7 +187,11 @@ function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Ste
     mac,
     mtu: want.mtu,
   };
-  if (link === undefined) return { actions: [add], kills: () => false, fresh: true };
+  // On a device without any address the kernel filters strictly, whatever rp_filter says (fib_validate_source).
+  const probe = desired.probeAddress ?? null;
+  const give: NetworkAction[] =
+    probe === null ? [] : [{ kind: "add-address", device: TUNNEL, address: probe, prefix: 32 }];
+  if (link === undefined) return { actions: [add, ...give], kills: () => false, fresh: true };
   const same =
     link.vxlan !== null &&
     link.vxlan.vni === TUNNEL_VNI &&
@@ -187,11 +200,12 @@ function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Ste
     link.mac === mac;
   if (!same) {
     // Two devices cannot share the name or the port, so this one is deleted before it is added.
-    const actions: NetworkAction[] = [{ kind: "delete-link", name: TUNNEL }, add];
+    const actions: NetworkAction[] = [{ kind: "delete-link", name: TUNNEL }, add, ...give];
     return { actions, kills: (route) => route.device === TUNNEL, fresh: true };
   }
   const actions: NetworkAction[] = [];
   if (link.mtu !== want.mtu) actions.push({ kind: "set-link-mtu", name: TUNNEL, mtu: want.mtu });
+  if (!link.addresses.some((entry) => entry.address === probe)) actions.push(...give);
   if (!link.up) actions.push({ kind: "set-link-up", name: TUNNEL });
   return { actions, kills: () => false, fresh: false };
 }
@@ -210,29 +224,33 @@ function connectedRoute(desired: DesiredNetwork, routes: readonly NetworkRoute[]
 }
 
 function desiredRoutes(desired: DesiredNetwork): RouteSpec[] {
+  const { gateway: source, probeAddress: probe = null } = desired;
   return desired.peers
-    .flatMap((peer) => {
-      const way = { ...wayTo(peer), mtu: peer.mtu };
-      const carried = desired.probe === undefined ? [] : (peer.carries ?? []);
-      return [
-        ...peer.blocks.map((destination) => ({ destination, ...way, source: desired.gateway })),
-        // Answers come the same way only to the address that the peer reaches through another host as well.
-        ...carried.map((destination) => ({ destination, ...way, source: desired.probe ?? null })),
-      ];
+    .flatMap((peer): RouteSpec[] => {
+      const { mtu, candidate } = peer;
+      const hop = nextHop(peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer);
+      const blocks = peer.blocks.map((destination) => ({ destination, ...hop, source, mtu }));
+      // Answers come the same way only to the address that the peer reaches through another host as well.
+      const carried = (probe === null ? [] : (peer.carries ?? [])).map((destination) => ({
+        destination,
+        ...hop,
+        source: probe,
+        mtu,
+      }));
+      if (candidate === undefined) return [...blocks, ...carried];
+      const tried = nextHop({ ...peer, mode: candidate.mode, device: candidate.device });
+      return [...blocks, ...carried, { destination: `${candidate.address}/32`, ...tried, source, mtu: null }];
     })
     .toSorted((a, b) => compare(a.destination, b.destination));
 }
 
-function wayTo(peer: DesiredPeer): Pick<RouteSpec, "via" | "device" | "onlink"> {
-  switch (peer.mode) {
-    case "direct":
-      return { via: peer.underlay, device: peer.device, onlink: false };
-    case "vxlan":
-      // The tunnel device has no address, so nothing tells the kernel that the peer's gateway is behind it.
-      return { via: peer.gateway, device: TUNNEL, onlink: true };
-    case "wireguard":
-      return { via: null, device: WIREGUARD, onlink: false };
-  }
+function nextHop(
+  to: Pick<DesiredPeer, "mode" | "underlay" | "gateway" | "device">,
+): Pick<RouteSpec, "via" | "device" | "onlink"> {
+  if (to.mode === "direct") return { via: to.underlay, device: to.device, onlink: false };
+  if (to.mode === "wireguard") return { via: null, device: WIREGUARD, onlink: false };
+  // Nothing tells the kernel that the peer's gateway is behind the tunnel device.
+  return { via: to.gateway, device: TUNNEL, onlink: true };
 }
 
 function desiredWireguard(desired: DesiredNetwork): DesiredWireguard | null {
@@ -274,7 +292,7 @@ function deleteRoutes(destinations: readonly string[], routes: readonly NetworkR
 
 function desiredTunnelPeers(desired: DesiredNetwork): TunnelPeer[] {
   return desired.peers
-    .filter((peer) => peer.mode === "vxlan")
+    .filter((peer) => peer.mode === "vxlan" || peer.candidate?.mode === "vxlan")
     .map(({ gateway, underlay }) => ({ gateway, mac: tunnelMac(gateway), underlay }))
     .toSorted((a, b) => compare(a.gateway, b.gateway));
 }

@@ -44,7 +44,8 @@ export interface RulesetPart {
  * - Inside the range nobody's address changes. Mapping the source onto itself is a decision: later NAT rules, like
  *   those of a Docker daemon whose default bridge is ours, no longer see the connection.
  * - From the range to the outside the host's address is used, since nobody out there knows the way back.
- * - TCP through the tunnel announces segments that fit it, also where ICMP "too big" is filtered.
+ * - TCP inside the range announces segments that fit the route it takes, tunnelled or narrowed by what was measured, also
+ *   where ICMP "too big" is filtered. The kernel only ever lowers what a SYN says.
  * - Nobody outside starts a connection to a container except through a published port. Engines differ in that: older
  *   ones drop by the FORWARD policy unless forwarding was on before they started, and from 28 on their guard also
  *   drops what comes from other hosts' containers, so there it is turned off (`planEngineNetwork`).
@@ -52,7 +53,6 @@ export interface RulesetPart {
 export function renderRuleset(want: {
   readonly range: string;
   readonly bridge: string;
-  readonly tunnel: string;
   readonly parts: readonly RulesetPart[];
 }): Ruleset {
   const parts = [...want.parts.toSorted((a, b) => (a.name < b.name ? -1 : 1)), basePart(want)];
@@ -85,7 +85,7 @@ export function renderRuleset(want: {
   return { text, digest };
 }
 
-function basePart(want: { readonly range: string; readonly bridge: string; readonly tunnel: string }): RulesetPart {
+function basePart(want: { readonly range: string; readonly bridge: string }): RulesetPart {
   const range = formatCidr(parseCidr(want.range));
   return {
     name: "base",
@@ -97,7 +97,7 @@ function basePart(want: { readonly range: string; readonly bridge: string; reado
         `ip saddr ${range} ip daddr != { ${range}, 224.0.0.0/4, 255.255.255.255 } oifname != "${want.bridge}" masquerade`,
       ],
       forward: [
-        `oifname "${want.tunnel}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
+        `ip daddr ${range} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
         `oifname "${want.bridge}" iifname != "${want.bridge}" ip saddr != ${range} ct state new ct status & dnat == 0 drop`,
       ],
     },

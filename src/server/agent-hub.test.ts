@@ -7,6 +7,7 @@ import type { Instance } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
 import { nodeDigest } from "../platform/digest/node-digest.ts";
+import type { LinkReport } from "../model/link.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import { appSpec, recordingLog } from "../sim/agent-fixtures.ts";
 import { FakeStore } from "../sim/fake-store.ts";
@@ -86,7 +87,8 @@ class Fixture {
     const serve = (appliedRevision: number) =>
       say({ type: "heartbeat", appliedRevision, epoch: epochOf(sent), conditions: [] });
     const report = (...upsert: readonly Endpoint[]) => say({ type: "endpoints", reset: true, upsert, remove: [] });
-    return { sent, say, serve, report, hear: () => this.clock.advance(1) };
+    const tell = (links: readonly LinkReport[]) => say({ type: "links", links });
+    return { sent, say, serve, report, tell, hear: () => this.clock.advance(1) };
   }
 }
 
@@ -219,4 +221,32 @@ test("the keys that an agent tells are stored, once, and handed to the others; o
   await world.connect(server, 1);
   expect(server.state.hosts.get(member(1).id)).toMatchObject(keys);
   expect(first.say({ type: "keys", ...keys, publicKey: "not a key" })).rejects.toThrow(/publicKey/);
+});
+
+test("every agent of a cluster gets the same probe key, also from a server that started again", async () => {
+  const world = new Fixture();
+  const keyOfHost = async (server: ClusterServer, number: number): Promise<string | undefined> => {
+    const { sent } = await world.connect(server, number);
+    return sent.flatMap((message) => (message.type === "welcome" ? [message.probeKey] : []))[0];
+  };
+  const server = await world.startServer();
+  const key = await keyOfHost(server, 1);
+  expect(Buffer.from(key ?? "", "base64url").length).toBe(32);
+  expect(await keyOfHost(server, 2)).toBe(key);
+  const { clock, random, store } = world;
+  const deps = { store, clock, random, log: recordingLog(), initial: DEFAULT_SETTINGS };
+  const again = await clock.settle(ClusterServer.open(deps));
+  expect(await keyOfHost(again, 1)).toBe(key);
+});
+
+test("links of a host replace what it said before, and go with it", async () => {
+  const world = new Fixture();
+  const server = await world.startServer();
+  const agent = await world.connect(server, 1);
+  const link = { peerId: member(2).id, peer: "h2", mode: "direct", via: null, why: "near", up: true } as const;
+  const figures = { rttMs: 1, lossPercent: 0, mtu: 1500, txBytes: null, rxBytes: null } as const;
+  await agent.tell([{ ...link, ...figures, encryption: "none", sinceMs: 1 }]);
+  expect(server.hub.observed.get(member(1).id)?.links).toMatchObject([{ peer: "h2", mode: "direct" }]);
+  await agent.tell([]);
+  expect(server.hub.observed.get(member(1).id)?.links).toEqual([]);
 });

@@ -4,6 +4,7 @@ import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
+import type { LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
   type Condition,
@@ -23,6 +24,8 @@ export interface ObservedHost {
   lastSeenMs: number;
   appliedRevision: number;
   conditions: readonly Condition[];
+  /** To its peers, by their names. */
+  links: readonly LinkReport[];
 }
 
 export interface AgentHubDeps {
@@ -31,6 +34,8 @@ export interface AgentHubDeps {
   readonly channels: ChannelTable;
   /** Names this run of the server, so that catalog revisions of another run are not compared with ours. */
   readonly epoch: string;
+  /** With which agents sign their probes of each other, base64url. */
+  readonly probeKey: string;
   readonly nowMs: () => number;
   readonly isDown: (id: HostId) => boolean;
   /** A sign of life from a host. */
@@ -109,6 +114,11 @@ export class AgentHub {
         return;
       case "keys":
         return this.#keys(host, message);
+      case "links": {
+        const observed = this.observed.get(host.id);
+        if (observed !== undefined) observed.links = message.links;
+        return;
+      }
       case "data":
         return this.#deps.channels.data(session.hostId, message);
       case "close":
@@ -117,7 +127,7 @@ export class AgentHub {
   }
 
   async #hello(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<void> {
-    const { state, epoch, nowMs, log, catalog } = this.#deps;
+    const { state, epoch, probeKey, nowMs, log, catalog } = this.#deps;
     const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
     if (wire === null) {
       throw new AppError(
@@ -131,6 +141,7 @@ export class AgentHub {
       lastSeenMs: nowMs(),
       appliedRevision: 0,
       conditions: [],
+      links: [],
     });
     const address = isIpv4(hello.address) ? hello.address : host.address;
     const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
@@ -144,6 +155,7 @@ export class AgentHub {
       settings: state.settings,
       blocks: host.blocks,
       epoch,
+      probeKey,
     });
     session.ready = true;
     // What a host served before it was down may be gone with a power cut: it counts again once its agent has looked.

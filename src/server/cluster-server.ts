@@ -12,6 +12,7 @@ import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import { AgentHub } from "./agent-hub.ts";
 import { ChannelTable } from "./channel-table.ts";
 import { ClusterState } from "./cluster-state.ts";
+import { openProbeKey } from "./probe-key.ts";
 import { RolloutSubject } from "./rollout-subject.ts";
 import { ServerApps } from "./server-apps.ts";
 import { Turns } from "./turns.ts";
@@ -44,10 +45,11 @@ export class ClusterServer {
   readonly #listeners = new Set<() => void>();
 
   static async open(deps: ClusterServerDeps): Promise<ClusterServer> {
-    return new ClusterServer(deps, await ClusterState.load(deps.store, deps.initial));
+    const state = await ClusterState.load(deps.store, deps.initial);
+    return new ClusterServer(deps, state, await openProbeKey(deps.store, deps.random));
   }
 
-  private constructor(deps: ClusterServerDeps, state: ClusterState) {
+  private constructor(deps: ClusterServerDeps, state: ClusterState, probeKey: string) {
     const { clock, random, log } = deps;
     this.#deps = deps;
     this.clock = clock;
@@ -61,6 +63,7 @@ export class ClusterServer {
       catalog: this.catalog,
       channels: this.channels,
       epoch: random.uuid(),
+      probeKey,
       nowMs: () => clock.nowMs(),
       isDown: (id) => presenceOf(id).phase === "down",
       heard: (id) => this.#presenceChanged(this.liveness.heard(id, clock.nowMs())),

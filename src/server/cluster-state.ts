@@ -12,6 +12,7 @@ import type { Store, StoreCondition, StoreWrite } from "../platform/ports/store.
 /** Keys of the store. Ids with slashes are encoded, so that one app's prefix is never another's. */
 export const keyOf = {
   settings: "cluster/settings",
+  probeKey: "cluster/probe-key",
   app: (id: AppId): string => `app/${encodeURIComponent(id)}`,
   version: (id: AppId, version: Version): string => `version/${encodeURIComponent(id)}/${version}`,
   versions: (id: AppId): string => `version/${encodeURIComponent(id)}/`,

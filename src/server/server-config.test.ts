@@ -30,8 +30,21 @@ test.each([
   [{ listen: "0.0.0.0:99999" }, "Cannot listen"],
   [{ blockPrefix: "8" }, "it must be 16 to 29"],
   [{ dnsDomain: "no spaces" }, 'dnsDomain "no spaces"'],
+  [{ encryption: "yes" }, "it must be one of auto, required, off"],
+  [{ trustedRanges: "10.0.0.0/8,everywhere" }, 'Cannot read range "everywhere"'],
 ])("makeServerConfig() refuses %p", (input, message) => {
   expect(() => makeServerConfig([input], machine)).toThrow(message);
+});
+
+test("trusted ranges come as a list from the file, with commas from elsewhere, and may be none", () => {
+  const rangesOf = (trustedRanges: string | readonly string[]): readonly string[] =>
+    makeServerConfig([{ trustedRanges }], machine).initial.trustedRanges;
+  expect(rangesOf("10.0.0.0/8, 192.0.2.0/24")).toEqual(["10.0.0.0/8", "192.0.2.0/24"]);
+  expect(rangesOf(["192.0.2.0/24"])).toEqual(["192.0.2.0/24"]);
+  expect(rangesOf("")).toEqual([]);
+  expect(makeServerConfig([readServerEnvironment({ APOLLO_ENCRYPTION: "required" })], machine).initial.encryption).toBe(
+    "required",
+  );
 });
 
 test("parseServerFile() refuses an unknown key and names those that there are", () => {

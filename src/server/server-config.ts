@@ -1,7 +1,7 @@
 import { z } from "zod";
-import { type ClusterSettings, DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { type ClusterSettings, DEFAULT_SETTINGS, ENCRYPTIONS, type Encryption } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
-import { parseCidr, parseIpv4 } from "../model/ip.ts";
+import { formatCidr, parseCidr, parseIpv4 } from "../model/ip.ts";
 
 /** Everything a server has to know to start; made once, from defaults, file, environment and flags. */
 export interface ServerConfig {
@@ -35,6 +35,9 @@ export interface ServerSettingsInput {
   readonly dnsDomain?: string | undefined;
   readonly ingressDomain?: string | undefined;
   readonly dnsUpstreams?: readonly string[] | undefined;
+  readonly encryption?: string | undefined;
+  /** CIDR texts; from flags and environment one text with commas. */
+  readonly trustedRanges?: readonly string[] | string | undefined;
   readonly anonymous?: boolean | undefined;
   readonly resetAdminToken?: boolean | undefined;
 }
@@ -51,6 +54,8 @@ const fileSchema = z
     dnsDomain: text,
     ingressDomain: text,
     dnsUpstreams: z.array(text).max(8),
+    encryption: text,
+    trustedRanges: z.array(text).max(64),
     anonymous: z.boolean(),
   })
   .partial();
@@ -77,6 +82,8 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_DATACENTER: "datacenter",
   APOLLO_DNS_DOMAIN: "dnsDomain",
   APOLLO_INGRESS_DOMAIN: "ingressDomain",
+  APOLLO_ENCRYPTION: "encryption",
+  APOLLO_TRUSTED_RANGES: "trustedRanges",
 };
 
 export function readServerEnvironment(env: Readonly<Record<string, string | undefined>>): ServerSettingsInput {
@@ -116,6 +123,8 @@ export function makeServerConfig(
       datacenter: domain("datacenter", merged.datacenter ?? DEFAULT_SETTINGS.datacenter),
       ingressDomain: domain("ingressDomain", merged.ingressDomain ?? DEFAULT_SETTINGS.ingressDomain),
       dnsUpstreams: (merged.dnsUpstreams ?? DEFAULT_SETTINGS.dnsUpstreams).map(parseIpv4),
+      encryption: parseEncryption(merged.encryption ?? DEFAULT_SETTINGS.encryption),
+      trustedRanges: parseRanges(merged.trustedRanges ?? DEFAULT_SETTINGS.trustedRanges),
     },
   };
 }
@@ -138,6 +147,18 @@ function parseBlockPrefix(merged: ServerSettingsInput): number {
     });
   }
   return prefix;
+}
+
+function parseEncryption(value: string): Encryption {
+  const found = ENCRYPTIONS.find((known) => known === value);
+  if (found !== undefined) return found;
+  throw new AppError("invalid", `Cannot use encryption "${value}": it must be one of ${ENCRYPTIONS.join(", ")}`);
+}
+
+/** An empty text trusts no network. */
+function parseRanges(value: readonly string[] | string): readonly string[] {
+  const texts = typeof value === "string" ? value.split(",").map((each) => each.trim()) : value;
+  return texts.filter((each) => each !== "").map((each) => formatCidr(parseCidr(each)));
 }
 
 function domain(name: string, value: string): string {

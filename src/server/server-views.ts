@@ -1,8 +1,9 @@
-import type { EndpointJson, HostJson, ServiceJson, StatusJson } from "../api/native/shapes.ts";
+import type { EndpointJson, HostJson, LinkJson, ServiceJson, StatusJson } from "../api/native/shapes.ts";
 import { planRoutes } from "../ingress/plan-routes.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Host } from "../model/host.ts";
 import { isReady } from "../model/instance.ts";
+import type { LinkReport } from "../model/link.ts";
 import type { Condition } from "../model/wire.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 
@@ -49,6 +50,19 @@ export class ServerViews {
       joinedAtMs: host.joinedAtMs,
       conditions: observed?.conditions ?? [],
     };
+  }
+
+  /** What a host that is down said last is not true any more. */
+  links(): readonly LinkJson[] {
+    const { state, hub, liveness } = this.#server;
+    return [...state.hosts.values()]
+      .filter((host) => liveness.presenceOf(host.id).phase === "up")
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+      .flatMap((host) =>
+        (hub.observed.get(host.id)?.links ?? [])
+          .toSorted((a, b) => (a.peer < b.peer ? -1 : 1))
+          .map((link) => ({ host: host.name, ...withoutId(link) })),
+      );
   }
 
   services(): readonly ServiceJson[] {
@@ -120,4 +134,10 @@ function endpointJson(endpoint: Endpoint): EndpointJson {
 /** Sums of shares like 0.3 carry binary dust that nobody wants to read. */
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
+}
+
+/** People and their tools know hosts by name. */
+function withoutId(link: LinkReport): Omit<LinkReport, "peerId"> {
+  const { peer, mode, via, why, up, rttMs, lossPercent, mtu, txBytes, rxBytes, encryption, sinceMs } = link;
+  return { peer, mode, via, why, up, rttMs, lossPercent, mtu, txBytes, rxBytes, encryption, sinceMs };
 }

@@ -2,7 +2,7 @@ import type { AgentIdentity } from "../agent/agent-state.ts";
 import { AgentState } from "../agent/agent-state.ts";
 import type { AppSpec } from "../model/app.ts";
 import { DEFAULT_BACKOFF, DEFAULT_STOP_GRACE_MS, DEFAULT_UPGRADE } from "../model/app.ts";
-import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { type ClusterSettings, DEFAULT_SETTINGS } from "../model/cluster.ts";
 import type { HostId, InstanceId, Version } from "../model/ids.ts";
 import { instanceIdFor, parseAppId } from "../model/ids.ts";
 import type { Assignment, InstanceGoal } from "../model/instance.ts";
@@ -58,10 +58,13 @@ export function assignmentOf(
   };
 }
 
+/** Hosts of tests have addresses of the documentation ranges, which no cluster trusts by itself. */
+export const OPEN_SETTINGS: ClusterSettings = { ...DEFAULT_SETTINGS, encryption: "off" };
+
 export const IDENTITY: AgentIdentity = {
   hostId: "h1" as HostId,
   hostName: "alpha",
-  settings: DEFAULT_SETTINGS,
+  settings: OPEN_SETTINGS,
   blocks: ["10.2.1.0/24"],
   epoch: "e1",
 };

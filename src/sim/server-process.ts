@@ -43,7 +43,7 @@ export class ServerProcess {
       clock: process.clock,
       random,
       log,
-      initial: DEFAULT_SETTINGS,
+      initial: { ...DEFAULT_SETTINGS, encryption: "off" },
     });
     options.inspect(cluster);
     return new ServerProcess(options, process, cluster);

@@ -46,7 +46,8 @@ async function desire(name: HostName, others: readonly HostName[]): Promise<Desi
     others.map(async (other) => {
       const { address, block } = HOSTS[other];
       const link = chooseLinkMode(address, await network.pathTo(address), RANGE);
-      if (link.mode === "none") throw new Error(`${name} cannot reach ${other}: ${link.why}`);
+      if (link.mode !== "direct" && link.mode !== "vxlan")
+        throw new Error(`${name} cannot reach ${other}: ${link.why}`);
       return { link, peer: { gateway: gatewayOf([block]), underlay: address, blocks: [block] } };
     }),
   );
@@ -56,8 +57,13 @@ async function desire(name: HostName, others: readonly HostName[]): Promise<Desi
     gateway: gatewayOf([HOSTS[name].block]),
     bridgeMtu: 1500,
     tunnel: tunnel === undefined ? null : { local: tunnel.path.source, mtu: tunnel.mtu },
-    peers: links.map(({ link, peer }) => ({ ...peer, mode: link.mode, device: link.path.device, mtu: link.mtu })),
-    ruleset: renderRuleset({ range: RANGE, bridge: BRIDGE, tunnel: TUNNEL, parts: [] }),
+    peers: links.map(({ link, peer }) => ({
+      ...peer,
+      mode: link.mode === "direct" ? "direct" : "vxlan",
+      device: link.path.device,
+      mtu: link.mtu,
+    })),
+    ruleset: renderRuleset({ range: RANGE, bridge: BRIDGE, parts: [] }),
   };
 }
 

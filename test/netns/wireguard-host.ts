@@ -12,6 +12,7 @@ import { WIREGUARD } from "../../src/network/wireguard/plan-wireguard.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { openKeyFile } from "../../src/platform/tls/wireguard-keys.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
+import type { Encryption } from "../../src/model/cluster.ts";
 import type { HostKeys } from "../../src/platform/ports/host-keys.ts";
 import type { NetworkAction, NetworkState } from "../../src/platform/ports/host-network.ts";
 import type { Namespace, NetworkLab } from "./network-lab.ts";
@@ -27,7 +28,7 @@ export class WireguardHost {
   readonly address: Ipv4;
   readonly block: string;
   readonly keys: HostKeys;
-  encryption: NonNullable<KnownNetwork["encryption"]> = "required";
+  encryption: Encryption = "required";
   /** What it was told of the others. */
   peers: readonly Peer[] = [];
   which: (program: string) => string | null = Bun.which;
@@ -63,7 +64,8 @@ export class WireguardHost {
 
   known(): KnownNetwork {
     const { block, peers, encryption } = this;
-    return { range: RANGE, blocks: [block], peers, rules: [], encryption, keys: this.keys.announced() };
+    const policy = { encryption, trustedRanges: ["0.0.0.0/0"] };
+    return { range: RANGE, blocks: [block], peers, rules: [], policy, keys: this.keys.announced() };
   }
 
   async plan(): Promise<{ readonly plan: HostPlan; readonly actions: readonly NetworkAction[] }> {

@@ -65,7 +65,7 @@ function desire(name: string, { hop, sealed }: Way): DesiredNetwork {
   return {
     range: RANGE,
     gateway: gatewayOf([block]),
-    probe: probeAddressOf([block]),
+    probeAddress: probeAddressOf([block]),
     bridgeMtu: 1500,
     tunnel: null,
     wireguard:
@@ -76,7 +76,6 @@ function desire(name: string, { hop, sealed }: Way): DesiredNetwork {
     ruleset: renderRuleset({
       range: RANGE,
       bridge: BRIDGE,
-      tunnel: TUNNEL,
       parts: encryption === null ? [] : [encryption],
     }),
   };

@@ -39,6 +39,7 @@ class FakeServices implements NativeServices {
   readonly hosts = () => [HOST];
   readonly status = () => STATUS;
   readonly services = () => [];
+  readonly links = () => [];
   readonly serviceOf = () => "web";
   readonly #objects = new Map<string, NetworkObject>();
   readonly network: NetworkObjects = {

@@ -9,9 +9,10 @@ import { expectObject, Issues, JsonObject, parseJsonBody } from "../read-json.ts
 import { renderRef, routeApps } from "./app-routes.ts";
 import { parseJoin } from "./parse-join.ts";
 import { renderDeploymentJson, renderInstanceJson } from "./render-app.ts";
-import { empty, json, methodNotAllowed, notFound, pem, renderError } from "./respond.ts";
+import { renderLinkMetrics } from "./render-link-metrics.ts";
+import { empty, json, methodNotAllowed, metricsText, notFound, pem, renderError } from "./respond.ts";
 import type { ExecOptions, LogsOptions, NativeServices } from "./services.ts";
-import type { InfoJson } from "./shapes.ts";
+import type { InfoJson, LinkJson } from "./shapes.ts";
 
 export interface NativeOptions {
   readonly apps: AppService;
@@ -127,7 +128,7 @@ async function routeSingle(context: Context, area: string, principal: Principal)
     if (principal.kind !== "host") throw notFound(`Cannot find "${request.path}"`);
     return json(200, { left: await services.leave(principal.hostId) });
   }
-  if (!["status", "join-token", "services", "dns", "feed", "agent"].includes(area)) {
+  if (!["status", "join-token", "services", "dns", "links", "metrics", "feed", "agent"].includes(area)) {
     throw notFound(`Cannot find "${request.path}"`);
   }
   if (request.method !== "GET") return methodNotAllowed(["GET"]);
@@ -135,9 +136,20 @@ async function routeSingle(context: Context, area: string, principal: Principal)
   if (area === "join-token") return json(200, { token: services.joinToken() });
   if (area === "services") return json(200, services.services());
   if (area === "dns") return json(200, await services.dns(...readQuestion(request)));
+  if (area === "links") return json(200, readLinks(context));
+  if (area === "metrics") return metricsText(renderLinkMetrics(services.links()));
   if (area === "feed") return services.sockets.feed(request);
   if (principal.kind !== "host") throw notFound(`Cannot find "${request.path}"`);
   return services.sockets.agent(request, principal.hostId);
+}
+
+function readLinks({ request, services }: Context): readonly LinkJson[] {
+  const host = request.query.get("host");
+  if (host === null) return services.links();
+  if (!services.hosts().some((one) => one.name === host)) {
+    throw notFound(`Cannot find host "${host}"`, 'See the hosts with "apollo host list"');
+  }
+  return services.links().filter((link) => link.host === host);
 }
 
 function readQuestion(request: HttpRequest): readonly [name: string, type: string] {

@@ -19,6 +19,12 @@ export function pem(text: string): HttpResponse {
   return { status: 200, headers: { ...HEADERS, "content-type": "application/x-pem-file" }, body: text };
 }
 
+/** Prometheus' text format, version 0.0.4. */
+export function metricsText(text: string): HttpResponse {
+  const type = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
+  return { status: 200, headers: { ...HEADERS, ...type }, body: text };
+}
+
 export function notFound(message: string, hint?: string): AppError {
   return new AppError("not-found", message, hint === undefined ? {} : { hint });
 }

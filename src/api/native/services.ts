@@ -4,7 +4,7 @@ import type { AppSpec } from "../../model/app.ts";
 import type { HostId, InstanceId } from "../../model/ids.ts";
 import type { NetworkObject, NetworkObjectKind } from "../../model/network-config.ts";
 import type { HttpRequest, HttpUpgrade } from "../../platform/ports/http.ts";
-import type { DnsJson, HostJson, JoinResponse, ServiceJson, StatusJson } from "./shapes.ts";
+import type { DnsJson, HostJson, JoinResponse, LinkJson, ServiceJson, StatusJson } from "./shapes.ts";
 
 export interface NativeServices {
   readonly version: string;
@@ -26,6 +26,8 @@ export interface NativeServices {
   readonly network: NetworkObjects;
   /** What the host's agent answers. @throws AppError of the agent, `not-found`, `unavailable` when it is not connected or too slow. */
   ask(hostName: string, question: unknown): Promise<unknown>;
+  /** What hosts that are up last said, sorted by host and peer. */
+  links(): readonly LinkJson[];
   joinToken(): string;
   /** @throws AppError `conflict`, `unavailable`: see `joinHost`. */
   join(request: JoinRequest): Promise<JoinResponse>;

@@ -30,11 +30,14 @@
  *   DELETE /api/instances/ID                  204: stopped and replaced
  *   GET    /api/services                      ServiceJson[]
  *   GET    /api/dns?name=N&type=A             DnsJson
+ *   GET    /api/links[?host=NAME]             LinkJson[], by host and peer
+ *   GET    /api/metrics                       text in Prometheus' exposition format
  *   WS     /api/instances/ID/logs?follow=&tail=         binary frames: 1 stdout, 2 stderr, 3 end (JSON {exitCode,error})
  *   WS     /api/instances/ID/exec?argv=JSON&tty=&stdin=   as above; client sends 0 input, 1 end of input, 2 resize JSON
  *   WS     /api/feed                          FeedMessage frames for the console
  *   WS     /api/agent                         agents only, see model/wire.ts
  */
+import type { LinkReport } from "../../model/link.ts";
 import type { Condition } from "../../model/wire.ts";
 
 export interface ErrorJson {
@@ -192,6 +195,11 @@ export interface DnsJson {
   }[];
   /** Endpoints of that name which are left out, and why. */
   readonly excluded: readonly { readonly endpoint: string; readonly reason: string }[];
+}
+
+/** The path from one host to another, as the first of them measures it. */
+export interface LinkJson extends Omit<LinkReport, "peerId"> {
+  readonly host: string;
 }
 
 export interface StatusJson {

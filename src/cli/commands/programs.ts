@@ -134,6 +134,8 @@ function serverOptions(command: Command): Command {
     .option("--datacenter <name>", "name in DNS; only at the first start")
     .option("--dns-domain <name>", "domain of services; only at the first start")
     .option("--ingress-domain <name>", "base domain of the ingress; only at the first start")
+    .option("--encryption <when>", "of packets between hosts: auto, required or off; only at the first start")
+    .option("--trusted-ranges <cidrs>", "networks where auto does not encrypt, with commas; only at the first start")
     .option("--anonymous", "serve the API without a token, on loopback only");
 }
 

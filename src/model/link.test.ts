@@ -1,0 +1,51 @@
+import { expect, test } from "bun:test";
+import type { HostId } from "./ids.ts";
+import type { LinkReport } from "./link.ts";
+import { linksDiffer } from "./link.ts";
+import { parseAgentMessage } from "./wire.ts";
+
+const LINK: LinkReport = {
+  peerId: "id2" as HostId,
+  peer: "h2",
+  mode: "direct",
+  via: null,
+  why: "near",
+  up: true,
+  rttMs: 0.3,
+  lossPercent: 0,
+  mtu: 1500,
+  txBytes: null,
+  rxBytes: null,
+  encryption: "none",
+  sinceMs: 5,
+};
+
+test.each([
+  ["nothing", {}, false],
+  ["noise of a fast path", { rttMs: 1.2 }, false],
+  ["a path that became slow", { rttMs: 40 }, true],
+  ["no answer any more", { rttMs: null }, true],
+  ["one lost probe of fifty", { lossPercent: 2 }, false],
+  ["loss", { lossPercent: 6 }, true],
+  ["counted bytes", { txBytes: 7 }, false],
+  ["another mode", { mode: "vxlan" }, true],
+  ["another MTU", { mtu: 1400 }, true],
+  ["another reason", { why: "far" }, true],
+] as const)("linksDiffer(): %s", (_, change, differs) => {
+  expect(linksDiffer([LINK], [{ ...LINK, ...change }])).toBe(differs);
+});
+
+test("linksDiffer() sees links that came and went", () => {
+  expect(linksDiffer([LINK], [])).toBe(true);
+  expect(linksDiffer([], [LINK])).toBe(true);
+  expect(linksDiffer([], [])).toBe(false);
+});
+
+test("parseAgentMessage() takes links as they are sent and refuses what is none", () => {
+  const message = { type: "links", links: [LINK] };
+  expect(parseAgentMessage(JSON.stringify(message))).toEqual(message as never);
+  for (const wrong of [{ lossPercent: 101 }, { mode: "carrier-pigeon" }, { rttMs: -1 }, { why: null }]) {
+    const frame = JSON.stringify({ type: "links", links: [{ ...LINK, ...wrong }] });
+    expect(() => parseAgentMessage(frame)).toThrow('Cannot read "links" message');
+  }
+});
