@@ -1,12 +1,12 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { DockerEngine } from "../platform/docker/docker-engine.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
+import { lockMachine } from "../platform/lock/machine-lock.ts";
 import { pinoLog } from "../platform/log/pino-log.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -17,8 +17,8 @@ import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
 import type { AgentConfig, AgentFlags } from "./agent-config.ts";
 import { startAgent } from "./agent.ts";
 import type { MakeParts } from "./agent.ts";
-import { joinCluster, readMembership } from "./join.ts";
-import type { Membership } from "./join.ts";
+import type { AgentState } from "./agent-state.ts";
+import { findMembership, markRemoved } from "./find-membership.ts";
 import { readResources } from "./read-resources.ts";
 
 /** What the program around the agent gives it: parts that it wires, and what it found out about the machine. */
@@ -37,41 +37,43 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
   const log = pinoLog({ name: "apollo-agent", level: config.logLevel });
   const engine = new DockerEngine({ socketPath: config.dockerSocket, clock: systemClock });
   const resources = (): Promise<HostResources> => readResources(engine, config.dataDir);
-  const membership = await findMembership(config, around, resources);
-  const { address, labels } = config;
-  const agent = await startAgent(
-    { serverUrls: membership.serverUrls, agentVersion: around.agentVersion, address, labels },
-    {
-      engine,
-      transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
-      prober: socketProber,
-      lastKnownFile: diskFile(join(config.dataDir, "last-known.json")),
-      clock: systemClock,
-      random: systemRandom,
-      log,
-      resources,
-    },
-    around.makeParts(config, engine, log),
-  );
-  signal.addEventListener("abort", () => void agent.stop());
-  if (signal.aborted) await agent.stop();
-  await agent.done;
+  const { dataDir, address, labels } = config;
+  const lock = await lockMachine("agent", `agent ${process.pid} with data in ${dataDir}`);
+  try {
+    const file = diskFile(join(dataDir, "agent.json"));
+    const client = httpsJoinClient(SERVER_TLS_NAME);
+    const membership = await findMembership(config, { file, client, resources, hostRanges: around.hostRanges });
+    const { serverUrls, hostId } = membership;
+    const agent = await startAgent(
+      { serverUrls, agentVersion: around.agentVersion, address, labels, hostId },
+      {
+        engine,
+        transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
+        prober: socketProber,
+        lastKnownFile: diskFile(join(dataDir, "last-known.json")),
+        addressFile: diskFile(join(dataDir, "addresses.json")),
+        clock: systemClock,
+        random: systemRandom,
+        log,
+        resources,
+      },
+      around.makeParts(config, engine, log),
+    );
+    const forget = onRemoved(agent.state, () => markRemoved(membership, file));
+    signal.addEventListener("abort", () => void agent.stop());
+    if (signal.aborted) await agent.stop();
+    await agent.done;
+    await forget();
+  } finally {
+    lock.release();
+  }
 }
 
-async function findMembership(
-  config: AgentConfig,
-  around: AgentSurroundings,
-  resources: () => Promise<HostResources>,
-): Promise<Membership> {
-  const file = diskFile(join(config.dataDir, "agent.json"));
-  const membership = await readMembership(file);
-  if (membership !== null) return membership;
-  const { serverUrl, token, name, address, labels } = config;
-  if (serverUrl === null || token === null) {
-    throw new AppError("invalid", "Cannot start the agent: this host has not joined a cluster yet", {
-      hint: "apollo agent --server https://ADDRESS:8443 --token TOKEN, with a token from apollo host token",
-    });
-  }
-  const wish = { serverUrl, token, name, address, labels, resources: await resources(), hostRanges: around.hostRanges };
-  return joinCluster(wish, httpsJoinClient(SERVER_TLS_NAME), file);
+/** Runs `task` once when the cluster ends the membership; the returned function waits for it. */
+function onRemoved(state: AgentState, task: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | null = null;
+  state.on("connection", () => {
+    if (state.isRemoved()) running ??= task();
+  });
+  return async () => running ?? undefined;
 }

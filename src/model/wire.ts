@@ -12,6 +12,7 @@ import type { HostId, InstanceId } from "./ids.ts";
 import type { Assignment, InstanceReport } from "./instance.ts";
 import type { ClusterSettings } from "./cluster.ts";
 import { AppError } from "./error.ts";
+import type { AddressUse, LeaseProblem } from "./lease.ts";
 
 export const WIRE_VERSION = 1;
 export const WIRE_VERSION_MIN = 1;
@@ -30,6 +31,8 @@ export type ServerMessage =
       readonly settings: ClusterSettings;
       /** Blocks leased to this host. */
       readonly blocks: readonly string[];
+      /** Why there is no further block; null: one comes when it is needed. Missing: this server leases one block a host. */
+      readonly leaseProblem?: LeaseProblem | null;
       /** Changes with every start of the server: catalog revisions of different epochs do not compare. */
       readonly epoch: string;
     }
@@ -48,11 +51,22 @@ export type ServerMessage =
       readonly hosts: readonly CatalogHost[] | null;
     }
   | { readonly type: "peers"; readonly peers: readonly Peer[] }
+  /** The host's blocks from now on. One that is missing is another's, or soon will be. */
+  | { readonly type: "blocks"; readonly blocks: readonly string[]; readonly leaseProblem: LeaseProblem | null }
+  /** The last word before the server closes. */
+  | { readonly type: "refused"; readonly refusal: Refusal }
   /** Opens a byte stream to a container: logs or exec. */
   | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
   | { readonly type: "data"; readonly channel: number; readonly bytes: string }
   | { readonly type: "resize"; readonly channel: number; readonly columns: number; readonly rows: number }
   | { readonly type: "close"; readonly channel: number };
+
+/** `host-removed`: not a member any more. `host-doubled`: another agent with this identity is connected and alive. */
+export interface Refusal {
+  readonly code: "host-removed" | "host-doubled";
+  readonly text: string;
+  readonly hint: string;
+}
 
 export type ChannelRequest =
   | {
@@ -81,6 +95,8 @@ export type AgentMessage =
       readonly address: string;
       readonly resources: { readonly cpus: number; readonly memoryMiB: number; readonly diskMiB: number };
       readonly labels: Readonly<Record<string, string>>;
+      /** Another one with each start of the agent: of two that live, one is a copy. */
+      readonly runId?: string;
     }
   | {
       readonly type: "heartbeat";
@@ -88,6 +104,8 @@ export type AgentMessage =
       readonly appliedRevision: number;
       readonly epoch: string;
       readonly conditions: readonly Condition[];
+      /** Missing until this host's containers are known. */
+      readonly addresses?: AddressUse;
     }
   | {
       readonly type: "instances";
@@ -121,6 +139,8 @@ export interface Condition {
 // The shapes are checked to the depth that protects the reader: types of fields it computes with, sizes of lists.
 const address = z.string().max(64);
 const text = z.string().max(4096);
+const count = z.number().int().min(0).max(2 ** 32);
+const blocks = z.array(z.string().max(18)).max(4096);
 const checkResult = z.object({
   alive: z.boolean(),
   consecutiveFailures: z.number(),
@@ -167,6 +187,7 @@ const agentMessage = z.discriminatedUnion("type", [
     address,
     resources: z.object({ cpus: z.number().min(0), memoryMiB: z.number().min(0), diskMiB: z.number().min(0) }),
     labels: z.record(z.string(), text),
+    runId: text.optional(),
   }),
   z.object({
     type: z.literal("heartbeat"),
@@ -175,6 +196,9 @@ const agentMessage = z.discriminatedUnion("type", [
     conditions: z
       .array(z.object({ code: text, severity: z.enum(["info", "warning", "error"]), text, hint: text }))
       .max(256),
+    addresses: z
+      .object({ blocks, total: count, free: count, waiting: count, offered: blocks })
+      .optional(),
   }),
   z.object({
     type: z.literal("instances"),
@@ -207,6 +231,8 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "assignments",
   "catalog",
   "peers",
+  "blocks",
+  "refused",
   "open",
   "data",
   "resize",

@@ -9,13 +9,16 @@ import {
   type Condition,
   chooseWireVersion,
   parseAgentMessage,
+  type Refusal,
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
+import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
+import type { LeaseKeeper } from "./lease-keeper.ts";
 
 /** What a host last said about itself; in memory only. */
 export interface ObservedHost {
@@ -31,7 +34,8 @@ export interface AgentHubDeps {
   readonly channels: ChannelTable;
   /** Names this run of the server, so that catalog revisions of another run are not compared with ours. */
   readonly epoch: string;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
+  readonly leases: Pick<LeaseKeeper, "hear" | "forget" | "problemOf" | "settled">;
   readonly isDown: (id: HostId) => boolean;
   /** A sign of life from a host. */
   readonly heard: (id: HostId) => void;
@@ -39,6 +43,12 @@ export interface AgentHubDeps {
   readonly wake: () => void;
   readonly log: Log;
 }
+
+/**
+ * An agent that is asked whether it lives has so long: two heartbeats and a bit. One that was killed is silent, and the
+ * agent that was started after it is taken in its place.
+ */
+const DOUBT_MS = 2500;
 
 /** Every agent's stream: takes what hosts observe into memory, sends each what is its to know. */
 export class AgentHub {
@@ -60,19 +70,43 @@ export class AgentHub {
     deps.catalog.subscribe(() => this.flush());
     deps.state.onCommit((writes) => {
       if (writes.some((write) => write.key.startsWith("instance/"))) this.flush();
-      if (writes.some((write) => write.key.startsWith("host/"))) this.sendPeers();
+      if (!writes.some((write) => write.key.startsWith("host/"))) return;
+      this.sendPeers();
+      for (const { key } of writes) if (key.startsWith("host/")) this.sendBlocks(key.slice("host/".length) as HostId);
     });
   }
 
-  /** Takes an authenticated connection of a member. An older one of the same host is closed: one host, one agent. */
+  /** Takes an authenticated connection of a member. It counts once its hello is taken. */
   open(hostId: HostId, connection: AgentConnection): AgentSession {
-    this.#sessions.get(hostId)?.connection.close("another agent joined as this host");
-    const session = new AgentSession(hostId, connection);
-    this.#sessions.set(hostId, session);
-    return session;
+    return new AgentSession(hostId, connection);
+  }
+
+  /**
+   * One host, one agent. The same run of an agent that connects again takes the place of its older connection at once.
+   * Another run does only when the older is silent: a copy of a host's disk must not push the host itself aside.
+   */
+  async #admit(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<boolean> {
+    const { clock, log } = this.#deps;
+    session.runId = hello.runId ?? null;
+    const older = this.#sessions.get(host.id);
+    if (older !== undefined && session.runId !== null && older.runId !== null && older.runId !== session.runId) {
+      const { heard } = older;
+      await clock.sleep(DOUBT_MS);
+      if (this.#sessions.get(host.id) === older && older.heard > heard) {
+        log.warn("agent refused: its host is connected already", { host: host.name, address: hello.address });
+        session.connection.send({ type: "refused", refusal: doubled(host, hello.address) });
+        session.connection.close("another agent is connected as this host");
+        return false;
+      }
+    }
+    const now = this.#sessions.get(host.id);
+    if (now !== session) now?.connection.close("another agent joined as this host");
+    this.#sessions.set(host.id, session);
+    return true;
   }
 
   closed(session: AgentSession): void {
+    session.closed = true;
     if (this.#sessions.get(session.hostId) !== session) return;
     this.#sessions.delete(session.hostId);
     this.#deps.channels.closeHost(session.hostId);
@@ -92,8 +126,13 @@ export class AgentHub {
   async receive(session: AgentSession, frame: string): Promise<void> {
     const message = parseAgentMessage(frame);
     const host = this.#deps.state.hosts.get(session.hostId);
-    if (message === null || host === undefined || this.#sessions.get(session.hostId) !== session) return;
-    if (message.type === "hello") return this.#hello(session, host, message);
+    session.heard += 1;
+    if (message === null || host === undefined || session.closed) return;
+    if (message.type === "hello") {
+      if (session.ready || !(await this.#admit(session, host, message)) || session.closed) return;
+      return this.#hello(session, message);
+    }
+    if (session.ready && this.#sessions.get(session.hostId) !== session) return;
     if (!session.ready)
       throw new AppError("invalid", `Cannot take "${message.type}" from host "${host.name}": hello must come first`);
     switch (message.type) {
@@ -113,8 +152,12 @@ export class AgentHub {
     }
   }
 
-  async #hello(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<void> {
-    const { state, epoch, nowMs, log, catalog } = this.#deps;
+  async #hello(session: AgentSession, hello: AgentMessage & { type: "hello" }): Promise<void> {
+    const { state, epoch, clock, log, catalog, leases } = this.#deps;
+    // What is being taken back at this moment must not be promised again.
+    await leases.settled();
+    const host = state.hosts.get(session.hostId);
+    if (host === undefined || session.closed) return;
     const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
     if (wire === null) {
       throw new AppError(
@@ -125,7 +168,7 @@ export class AgentHub {
     }
     this.observed.set(host.id, {
       agentVersion: hello.agentVersion,
-      lastSeenMs: nowMs(),
+      lastSeenMs: clock.nowMs(),
       appliedRevision: 0,
       conditions: [],
     });
@@ -139,10 +182,12 @@ export class AgentHub {
       hostId: host.id,
       hostName: host.name,
       settings: state.settings,
-      blocks: host.blocks,
+      blocks: (state.hosts.get(host.id) ?? host).blocks,
+      leaseProblem: leases.problemOf(host.id),
       epoch,
     });
     session.ready = true;
+    leases.forget(host.id);
     // What a host served before it was down may be gone with a power cut: it counts again once its agent has looked.
     if (this.#deps.isDown(host.id)) catalog.applyEndpoints(host.name, { reset: true, upsert: [], remove: [] });
     this.#sendAssignments(session, true);
@@ -156,7 +201,8 @@ export class AgentHub {
     const observed = this.observed.get(session.hostId);
     if (observed === undefined) return;
     const changed = JSON.stringify(message.conditions) !== JSON.stringify(observed.conditions);
-    observed.lastSeenMs = this.#deps.nowMs();
+    observed.lastSeenMs = this.#deps.clock.nowMs();
+    if (message.addresses !== undefined) this.#deps.leases.hear(session.hostId, message.addresses);
     observed.conditions = message.conditions;
     const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
     const moved = applied !== observed.appliedRevision;
@@ -261,9 +307,24 @@ export class AgentHub {
     }
   }
 
+  /** Tells a host its blocks and why it gets no further one, when either has changed. */
+  sendBlocks(hostId: HostId): void {
+    const session = this.#sessions.get(hostId);
+    const blocks = this.#deps.state.hosts.get(hostId)?.blocks;
+    if (session?.ready !== true || blocks === undefined) return;
+    const message = { type: "blocks", blocks, leaseProblem: this.#deps.leases.problemOf(hostId) } as const;
+    const text = JSON.stringify(message);
+    if (session.blocks === text) return;
+    session.blocks = text;
+    session.connection.send(message);
+  }
+
   /** A member was removed: its agent is told to go and its word no longer counts. */
   dropHost(hostId: HostId): void {
-    this.#sessions.get(hostId)?.connection.close("this host was removed from the cluster");
+    const session = this.#sessions.get(hostId);
+    session?.connection.send({ type: "refused", refusal: removed() });
+    session?.connection.close("this host was removed from the cluster");
+    this.#deps.leases.forget(hostId);
     this.#sessions.delete(hostId);
     for (const id of this.#reportedBy.get(hostId) ?? []) this.statuses.delete(id);
     this.#reportedBy.delete(hostId);
@@ -286,4 +347,20 @@ export class AgentHub {
     }
     return assignments;
   }
+}
+
+function removed(): Refusal {
+  return {
+    code: "host-removed",
+    text: "This host was removed from the cluster: its instances were replaced and its blocks went to others",
+    hint: "apollo agent --server https://ADDRESS:8443 --token TOKEN joins again, with a token from apollo host token",
+  };
+}
+
+function doubled(host: Host, address: string): Refusal {
+  return {
+    code: "host-doubled",
+    text: `Two agents have the identity of host "${host.name}": one at ${host.address} is connected, this one at ${address} is refused`,
+    hint: "On the copy, remove agent.json and last-known.json from the agent's data directory and join under another --name",
+  };
 }

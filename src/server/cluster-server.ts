@@ -12,6 +12,7 @@ import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import { AgentHub } from "./agent-hub.ts";
 import { ChannelTable } from "./channel-table.ts";
 import { ClusterState } from "./cluster-state.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
 import { RolloutSubject } from "./rollout-subject.ts";
 import { ServerApps } from "./server-apps.ts";
 import { Turns } from "./turns.ts";
@@ -35,6 +36,7 @@ export class ClusterServer {
   readonly liveness = new Liveness();
   readonly channels = new ChannelTable();
   readonly hub: AgentHub;
+  readonly leases: LeaseKeeper;
   readonly apps: ServerApps;
   readonly rollout: RolloutSubject;
   readonly startedAtMs: number;
@@ -54,12 +56,14 @@ export class ClusterServer {
     this.catalog = catalogOf(state);
     const presenceOf = (id: HostId) => this.liveness.presenceOf(id);
     const wake = (): void => this.#changed();
+    this.leases = new LeaseKeeper({ state, clock, log, onProblem: (id) => this.hub.sendBlocks(id) });
     this.hub = new AgentHub({
+      leases: this.leases,
+      clock,
       state,
       catalog: this.catalog,
       channels: this.channels,
       epoch: random.uuid(),
-      nowMs: () => clock.nowMs(),
       isDown: (id) => presenceOf(id).phase === "down",
       heard: (id) => this.#presenceChanged(this.liveness.heard(id, clock.nowMs())),
       wake,
@@ -102,7 +106,7 @@ export class ClusterServer {
 
   /** Runs the scheduler and the watch over hosts until aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#loop.run(signal), this.#watchHosts(signal)]);
+    await Promise.all([this.#loop.run(signal), this.#watchHosts(signal), this.leases.run(signal)]);
   }
 
   async #watchHosts(signal: AbortSignal): Promise<void> {

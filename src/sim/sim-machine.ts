@@ -59,6 +59,7 @@ export class SimMachine {
   engine: WatchedEngine;
   readonly prober: MachineProber;
   readonly file: MemoryFile;
+  readonly addressFile: MemoryFile;
   kernel: FakeHostNetwork;
   proxy: FakeProxy;
   agent: AgentRun | null = null;
@@ -78,6 +79,7 @@ export class SimMachine {
     this.engine = this.#newEngine();
     this.prober = new MachineProber(clock, () => this.containers());
     this.file = new MemoryFile("/data/last-known.json", clock);
+    this.addressFile = new MemoryFile("/data/addresses.json", clock);
     this.kernel = this.#newKernel();
     this.proxy = new FakeProxy({ clock, latencyMs: random.integer(1, 5) });
   }
@@ -186,6 +188,7 @@ export class SimMachine {
         transport: process.guard(new StreamTransport(links, name, process)),
         prober: process.guard(this.prober),
         lastKnownFile: process.guard(this.file),
+        addressFile: process.guard(this.addressFile),
         resources: () => Promise.resolve(this.engineUp ? this.resources : { cpus: 0, memoryMiB: 0, diskMiB: 0 }),
       },
       (state) => {
