@@ -204,7 +204,7 @@ export class AddressBook {
     if (this.#engine === null) return null;
     const further = this.openBlocks().slice(1).filter((block) => !isFixedBlock(block));
     // The chooser keeps the second address of the first block it is given for a gateway; it is not missed.
-    return chooseAddress({ blocks: further, used: this.used(), ...this.past() });
+    return chooseAddress({ blocks: further, used: this.used(), ...this.past(), keepShare: false });
   }
 
   #exhausted(owner: string): AppError {
@@ -234,11 +234,13 @@ export class AddressBook {
     const [first = "", ...further] = this.openBlocks();
     const conditions: Condition[] = [];
     const { leaseProblem } = state;
-    if (free <= 0 && leaseProblem !== null) {
+    if (state.refusal !== null) {
+      // One reason is enough.
+    } else if (free <= 0 && leaseProblem !== null) {
       const text = `No address is left on this host: ${leaseProblem.text}`;
       conditions.push({ code: "addresses-exhausted", severity: "error", text, hint: leaseProblem.hint });
     } else if (further.length > 0 && countAddresses([first], used).free === 0) {
-      const spare = chooseAddress({ blocks: further, used, ...this.past() });
+      const spare = chooseAddress({ blocks: further, used, ...this.past(), keepShare: false });
       const text = `Block ${first} is full: the engine has no address for containers that are started without --ip`;
       const hint = `docker run --network apollo --ip ${spare ?? "ADDRESS"} …, with an address of ${further.join(", ")}`;
       conditions.push({ code: "first-block-full", severity: "warning", text, hint });

@@ -284,10 +284,11 @@ function choosePlace({ spec, instance }: Assignment, observed: ObservedContainer
     return { kind: "place", network: network.name, address: fixed };
   }
   const { open: blocks, recent, resting, problem } = addresses;
-  const address = chooseAddress({ blocks, used, recent, resting });
+  const address = chooseAddress({ blocks, used, recent, resting, keepShare: problem === null });
   if (address === null) {
     if (problem === null) return { kind: "no-address" };
-    return { kind: "refuse", why: `Cannot start the instance: no address is left on this host. ${problem}` };
+    const where = addresses.blocks.join(", ");
+    return { kind: "refuse", why: `Cannot start the instance: no address is left in this host's ${where}. ${problem}` };
   }
   used.add(address);
   return { kind: "place", network: network.name, address };

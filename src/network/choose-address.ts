@@ -17,12 +17,14 @@ export interface AddressWant {
   readonly recent: readonly Ipv4[];
   /** Those that were let go a moment ago, and are taken only when nothing else is left. */
   readonly resting: ReadonlySet<Ipv4>;
+  /** Keeps a share of the first block for the engine's own containers: as long as further blocks can be had. */
+  readonly keepShare: boolean;
 }
 
 /**
  * The address for a new container: of the first block that has room the lowest that was never used, else the one whose last
  * use is longest ago. Clients and ARP caches remember addresses, so one that was just freed would get another container's
- * traffic. With further blocks, some of the first is left to the containers that the engine gives addresses itself.
+ * traffic.
  *
  * @returns null when nothing is left
  */
@@ -32,18 +34,18 @@ export function chooseAddress(want: AddressWant): Ipv4 | null {
   const [first, ...further] = blocks;
   if (first === undefined) return null;
   const busy = resting.size === 0 ? used : new Set([...used, ...resting]);
-  const spare = further.length === 0 ? 0 : Math.ceil(cidrSize(parseCidr(first)) * ENGINE_SHARE);
-  const roomy = countFree(first, FIRST_INDEX, used) > spare ? chooseIn(first, FIRST_INDEX, busy, want.recent) : null;
-  if (roomy !== null) return roomy;
-  for (const block of further) {
-    const address = chooseIn(block, FURTHER_INDEX, busy, want.recent);
-    if (address !== null) return address;
-  }
-  for (const [at, block] of blocks.entries()) {
-    const address = chooseIn(block, at === 0 ? FIRST_INDEX : FURTHER_INDEX, used, want.recent);
-    if (address !== null) return address;
-  }
-  return null;
+  const spare = Math.ceil(cidrSize(parseCidr(first)) * ENGINE_SHARE);
+  const isRoomy = countFree(first, FIRST_INDEX, used) > spare;
+  const inOrder = (taken: ReadonlySet<Ipv4>, withFirst: boolean): Ipv4 | null => {
+    const own = withFirst ? chooseIn(first, FIRST_INDEX, taken, want.recent) : null;
+    if (own !== null) return own;
+    for (const block of further) {
+      const address = chooseIn(block, FURTHER_INDEX, taken, want.recent);
+      if (address !== null) return address;
+    }
+    return null;
+  };
+  return inOrder(busy, isRoomy) ?? inOrder(used, isRoomy || !want.keepShare);
 }
 
 /** Addresses that can be handed out of the blocks, fixed ones not counted, and how many of them are free. */

@@ -37,6 +37,8 @@ export interface SimMachineOptions {
   readonly random: SeededRandom;
   readonly network: FakeTransport;
   readonly log: Log;
+  /** Whether the server knows no member with this machine's credential. */
+  readonly isDenied?: () => boolean;
 }
 
 export interface AgentRun {
@@ -185,7 +187,7 @@ export class SimMachine {
         clock,
         random: random.fork(),
         log,
-        transport: process.guard(new StreamTransport(links, name, process)),
+        transport: process.guard(new StreamTransport(links, name, process, this.#options.isDenied)),
         prober: process.guard(this.prober),
         lastKnownFile: process.guard(this.file),
         addressFile: process.guard(this.addressFile),
