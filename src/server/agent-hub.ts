@@ -129,7 +129,7 @@ export class AgentHub {
     session.heard += 1;
     if (message === null || host === undefined || session.closed) return;
     if (message.type === "hello") {
-      if (session.ready || !(await this.#admit(session, host, message)) || session.closed) return;
+      if (!(await this.#admit(session, host, message)) || session.closed) return;
       return this.#hello(session, message);
     }
     if (session.ready && this.#sessions.get(session.hostId) !== session) return;
