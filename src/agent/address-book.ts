@@ -81,7 +81,6 @@ export class AddressBook {
       throw new AppError("conflict", `Cannot take ${wanted} for "${owner}": it has ${kept}`, { hint: "Release it first" });
     }
     const address = wanted === undefined ? await this.#awaitChoice(owner) : this.#claim(owner, wanted);
-    this.#kept.set(owner, address);
     this.#publish();
     try {
       await this.#save();
@@ -172,7 +171,10 @@ export class AddressBook {
         hint: further.length === 0 ? "Take any address instead" : `Choose one of ${further.join(", ")}`,
       });
     }
-    if (!this.used().has(wanted)) return wanted;
+    if (!this.used().has(wanted)) {
+      this.#kept.set(owner, wanted);
+      return wanted;
+    }
     const holder = [...this.#kept, ...this.#held].find(([, address]) => address === wanted)?.[0] ?? "a container";
     throw new AppError("conflict", `Cannot take ${wanted} for "${owner}": ${holder} has it`);
   }
@@ -183,8 +185,12 @@ export class AddressBook {
     this.#waitingTakers += 1;
     try {
       for (;;) {
-        const address = this.#choose();
-        if (address !== null) return address;
+        // The same owner may have asked twice; and whatever is chosen is noted before anyone else looks.
+        const address = this.addressOf(owner) ?? this.#choose();
+        if (address !== null) {
+          this.#kept.set(owner, address);
+          return address;
+        }
         const leftMs = deadlineMs - clock.monotonicMs();
         if (leftMs <= 0 || state.leaseProblem !== null || state.refusal !== null) throw this.#exhausted(owner);
         this.#publish();

@@ -6,7 +6,6 @@ import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { DockerEngine } from "../platform/docker/docker-engine.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
-import { lockMachine } from "../platform/lock/machine-lock.ts";
 import { pinoLog } from "../platform/log/pino-log.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -38,35 +37,30 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
   const engine = new DockerEngine({ socketPath: config.dockerSocket, clock: systemClock });
   const resources = (): Promise<HostResources> => readResources(engine, config.dataDir);
   const { dataDir, address, labels } = config;
-  const lock = await lockMachine("agent", `agent ${process.pid} with data in ${dataDir}`);
-  try {
-    const file = diskFile(join(dataDir, "agent.json"));
-    const client = httpsJoinClient(SERVER_TLS_NAME);
-    const membership = await findMembership(config, { file, client, resources, hostRanges: around.hostRanges });
-    const { serverUrls, hostId } = membership;
-    const agent = await startAgent(
-      { serverUrls, agentVersion: around.agentVersion, address, labels, hostId },
-      {
-        engine,
-        transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
-        prober: socketProber,
-        lastKnownFile: diskFile(join(dataDir, "last-known.json")),
-        addressFile: diskFile(join(dataDir, "addresses.json")),
-        clock: systemClock,
-        random: systemRandom,
-        log,
-        resources,
-      },
-      around.makeParts(config, engine, log),
-    );
-    const forget = onRemoved(agent.state, () => markRemoved(membership, file));
-    signal.addEventListener("abort", () => void agent.stop());
-    if (signal.aborted) await agent.stop();
-    await agent.done;
-    await forget();
-  } finally {
-    lock.release();
-  }
+  const file = diskFile(join(dataDir, "agent.json"));
+  const client = httpsJoinClient(SERVER_TLS_NAME);
+  const membership = await findMembership(config, { file, client, resources, hostRanges: around.hostRanges });
+  const { serverUrls, hostId } = membership;
+  const agent = await startAgent(
+    { serverUrls, agentVersion: around.agentVersion, address, labels, hostId },
+    {
+      engine,
+      transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
+      prober: socketProber,
+      lastKnownFile: diskFile(join(dataDir, "last-known.json")),
+      addressFile: diskFile(join(dataDir, "addresses.json")),
+      clock: systemClock,
+      random: systemRandom,
+      log,
+      resources,
+    },
+    around.makeParts(config, engine, log),
+  );
+  const marked = onRemoved(agent.state, () => markRemoved(membership, file));
+  signal.addEventListener("abort", () => void agent.stop());
+  if (signal.aborted) await agent.stop();
+  await agent.done;
+  await marked();
 }
 
 /** Runs `task` once when the cluster ends the membership; the returned function waits for it. */

@@ -90,7 +90,7 @@ test("a second agent on a host is refused by name, and the first goes on", async
   const argv = ["apollo", "agent", "--data-dir", "/tmp/second", "--server", "https://192.0.2.1:8443", "--token", "x"];
   const { code, stderr, stdout } = await world.lab.exec("h1", argv);
   expect(code).not.toBe(0);
-  expect(stdout + stderr).toContain("runs on this machine already");
+  expect(stdout + stderr).toContain("one runs on this machine");
 });
 
 test("a host that was removed withdraws: its instances end, and its routes to others go", async () => {
