@@ -56,7 +56,8 @@ export async function leaveHost(
         server: httpsJoinClient(SERVER_TLS_NAME),
         forget: () => {
           rmSync(RUN_DIR, { recursive: true, force: true });
-          for (const { path } of [lastKnownFile, membershipFile]) rmSync(path, { force: true });
+          const addressFile = diskFile(join(dataDir, "addresses.json"));
+          for (const { path } of [lastKnownFile, addressFile, membershipFile]) rmSync(path, { force: true });
           return Promise.resolve();
         },
         say,

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
@@ -56,11 +57,17 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
     },
     around.makeParts(config, engine, log),
   );
-  const marked = onRemoved(agent.state, () => markRemoved(membership, file));
+  const marked = onRemoved(agent.state, () => markRemoved(membership, file).catch((error: unknown) => noteFault(error, log)));
   signal.addEventListener("abort", () => void agent.stop());
   if (signal.aborted) await agent.stop();
   await agent.done;
   await marked();
+}
+
+/** The next start then asks the server once more, and hears the same. */
+function noteFault(error: unknown, log: Log): void {
+  if (!(error instanceof AppError)) throw error;
+  log.error(error.message, { hint: error.hint });
 }
 
 /** Runs `task` once when the cluster ends the membership; the returned function waits for it. */
