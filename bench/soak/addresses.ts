@@ -12,7 +12,9 @@ const APP = "many";
 export async function soakAddresses([text = String(COUNT)]: readonly string[]): Promise<string> {
   const count = Number(text);
   if (!Number.isInteger(count) || count < 1) {
-    throw new AppError("invalid", `Cannot start "${text}" containers: it must be a number`, { hint: "npm run soak -- addresses 300" });
+    throw new AppError("invalid", `Cannot start "${text}" containers: it must be a number`, {
+      hint: "npm run soak -- addresses 300",
+    });
   }
   const world = await clusterUp(testLabName("soak"), HOSTS, ["--block-prefix", "28"]);
   try {
@@ -34,7 +36,9 @@ export async function soakAddresses([text = String(COUNT)]: readonly string[]): 
       return true;
     });
     const seconds = (performance.now() - startedMs) / 1000;
-    const addresses = (await allRuns(world.lab)).filter(({ instance }) => instance !== "").map(({ address }) => address);
+    const addresses = (await allRuns(world.lab))
+      .filter(({ instance }) => instance !== "")
+      .map(({ address }) => address);
     const distinct = new Set(addresses).size;
     if (addresses.length !== count || distinct !== count) {
       throw new AppError("conflict", `Addresses are shared: ${addresses.length} containers have ${distinct} addresses`);

@@ -74,11 +74,14 @@ export class AddressBook {
    *   is taken; `invalid` when this host may not hand it out.
    */
   async take(owner: string, wanted?: Ipv4): Promise<Ipv4> {
-    if (owner === "" || owner.length > OWNER_LENGTH_MAX) throw new AppError("invalid", "Cannot take an address: no owner");
+    if (owner === "" || owner.length > OWNER_LENGTH_MAX)
+      throw new AppError("invalid", "Cannot take an address: no owner");
     const kept = this.addressOf(owner);
     if (kept !== null && (wanted === undefined || wanted === kept)) return kept;
     if (kept !== null) {
-      throw new AppError("conflict", `Cannot take ${wanted} for "${owner}": it has ${kept}`, { hint: "Release it first" });
+      throw new AppError("conflict", `Cannot take ${wanted} for "${owner}": it has ${kept}`, {
+        hint: "Release it first",
+      });
     }
     const address = wanted === undefined ? await this.#awaitChoice(owner) : this.#claim(owner, wanted);
     this.#publish();
@@ -208,7 +211,9 @@ export class AddressBook {
   #choose(): Ipv4 | null {
     // What containers have must be known first; and the first block is the engine's to hand out.
     if (this.#engine === null) return null;
-    const further = this.openBlocks().slice(1).filter((block) => !isFixedBlock(block));
+    const further = this.openBlocks()
+      .slice(1)
+      .filter((block) => !isFixedBlock(block));
     // The chooser keeps the second address of the first block it is given for a gateway; it is not missed.
     return chooseAddress({ blocks: further, used: this.used(), ...this.past(), keepShare: false });
   }
@@ -217,7 +222,9 @@ export class AddressBook {
     const { leaseProblem, refusal, connected } = this.#options.state;
     const why = refusal ?? leaseProblem;
     if (why !== null) return new AppError("unavailable", `Cannot take an address for "${owner}": ${why.text}`, why);
-    const text = connected ? "the server has leased no further block yet" : "no block has room, and no server is connected";
+    const text = connected
+      ? "the server has leased no further block yet"
+      : "no block has room, and no server is connected";
     return new AppError("unavailable", `Cannot take an address for "${owner}": ${text}`, { hint: "Try again" });
   }
 

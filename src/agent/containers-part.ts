@@ -174,7 +174,7 @@ class ContainersPart {
 
   async #observe(): Promise<ObservedContainers> {
     await this.#table.refresh(this.#busy);
-    const { state, clock, network, hostAddress } = this.#options;
+    const { clock, network, hostAddress } = this.#options;
     const containers = this.#table.containers();
     return {
       containers,
@@ -211,7 +211,8 @@ class ContainersPart {
         health: state.health,
         // What is not wanted by a cluster that this host is no member of, is not wanted.
         connected: state.connected || state.isRemoved(),
-        alone: state.refusal === null && !state.connected && clock.monotonicMs() - this.#disconnectedAtMs >= ALONE_AFTER_MS,
+        alone:
+          state.refusal === null && !state.connected && clock.monotonicMs() - this.#disconnectedAtMs >= ALONE_AFTER_MS,
       },
       observed,
     );

@@ -136,7 +136,12 @@ class Session {
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       const denied = error.code === "denied";
-      return { welcomed: false, denied, reason: error.message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+      return {
+        welcomed: false,
+        denied,
+        reason: error.message,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      };
     } finally {
       signal.removeEventListener("abort", stop);
       for (const each of stops) each();

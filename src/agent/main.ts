@@ -57,7 +57,9 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
     },
     around.makeParts(config, engine, log),
   );
-  const marked = onRemoved(agent.state, () => markRemoved(membership, file).catch((error: unknown) => noteFault(error, log)));
+  const marked = onRemoved(agent.state, () =>
+    markRemoved(membership, file).catch((error: unknown) => noteFault(error, log)),
+  );
   signal.addEventListener("abort", () => void agent.stop());
   if (signal.aborted) await agent.stop();
   await agent.done;

@@ -89,8 +89,16 @@ describe("planContainers()", () => {
     ["creates what is missing", {}, "create unsaid"],
     ["waits for the network", { observed: { network: null } }, "- staging"],
     ["refuses in a full block", { observed: { addresses: inBlocks("10.2.1.0/31") } }, "refuse unsaid"],
-    ["waits for a further block", { observed: { addresses: { ...inBlocks("10.2.1.0/31"), problem: null } } }, "- staging"],
-    ["ends what has another host's address", { container: {}, observed: { addresses: inBlocks("10.2.9.0/24") } }, "stop unsaid"],
+    [
+      "waits for a further block",
+      { observed: { addresses: { ...inBlocks("10.2.1.0/31"), problem: null } } },
+      "- staging",
+    ],
+    [
+      "ends what has another host's address",
+      { container: {}, observed: { addresses: inBlocks("10.2.9.0/24") } },
+      "stop unsaid",
+    ],
     [
       "but not before a server has said so",
       { container: {}, wanted: offline, observed: { addresses: inBlocks("10.2.9.0/24") } },

@@ -139,7 +139,11 @@ export interface Condition {
 // The shapes are checked to the depth that protects the reader: types of fields it computes with, sizes of lists.
 const address = z.string().max(64);
 const text = z.string().max(4096);
-const count = z.number().int().min(0).max(2 ** 32);
+const count = z
+  .number()
+  .int()
+  .min(0)
+  .max(2 ** 32);
 const blocks = z.array(z.string().max(18)).max(4096);
 const checkResult = z.object({
   alive: z.boolean(),
@@ -196,9 +200,7 @@ const agentMessage = z.discriminatedUnion("type", [
     conditions: z
       .array(z.object({ code: text, severity: z.enum(["info", "warning", "error"]), text, hint: text }))
       .max(256),
-    addresses: z
-      .object({ blocks, total: count, free: count, waiting: count, offered: blocks })
-      .optional(),
+    addresses: z.object({ blocks, total: count, free: count, waiting: count, offered: blocks }).optional(),
   }),
   z.object({
     type: z.literal("instances"),

@@ -60,8 +60,7 @@ export function planLeases(input: LeaseInput): LeasePlan {
   const problems = new Map<HostId, LeaseProblem>();
   const holders = new Map(input.leases.map(({ block, hostId }) => [block, hostId]));
   // What a record names without a lease is as good as leased.
-  for (const { id, blocks } of input.hosts)
-    for (const block of blocks) if (!holders.has(block)) holders.set(block, id);
+  for (const { id, blocks } of input.hosts) for (const block of blocks) if (!holders.has(block)) holders.set(block, id);
   const hosts = input.hosts.toSorted((a, b) => (a.id < b.id ? -1 : 1));
   const giveBack = (block: string, hostId: HostId): void => {
     holders.delete(block);

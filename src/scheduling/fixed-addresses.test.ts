@@ -22,7 +22,11 @@ function instanceOf(id: string, address = A, change: Partial<Instance> = {}): In
   return { ...base, goal: "running", address, ...change };
 }
 
-function plan(app: AppVersion, instances: readonly Instance[], hosts: readonly HostLoad[] = [sampleHost("h1"), sampleHost("h2")]) {
+function plan(
+  app: AppVersion,
+  instances: readonly Instance[],
+  hosts: readonly HostLoad[] = [sampleHost("h1"), sampleHost("h2")],
+) {
   const running: InstanceStatus = {
     phase: "running",
     containerId: "c",
@@ -60,7 +64,10 @@ test("an address that is in use until its instance has gone is waited for", () =
 
 test("the replacement of an instance on a lost host takes its address along", () => {
   const lost = sampleHost("h1", { presence: { phase: "down", sinceMs: 0 } });
-  expect(plan(appOf(V1, 1), [instanceOf("one")], [lost, sampleHost("h2")])).toEqual(["forget-instance one", `create ${A}`]);
+  expect(plan(appOf(V1, 1), [instanceOf("one")], [lost, sampleHost("h2")])).toEqual([
+    "forget-instance one",
+    `create ${A}`,
+  ]);
 });
 
 test("a change of one instance with one address ends the old one first", () => {
@@ -105,6 +112,8 @@ function planOf(app: AppVersion, instances: readonly Instance[]): readonly strin
     newUuid: () => "u",
   });
   return actions.map((action) =>
-    action.kind === "create-instance" ? `create ${action.instance.address ?? "any"}` : `${action.kind} ${"id" in action ? action.id : ""}`,
+    action.kind === "create-instance"
+      ? `create ${action.instance.address ?? "any"}`
+      : `${action.kind} ${"id" in action ? action.id : ""}`,
   );
 }

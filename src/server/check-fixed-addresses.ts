@@ -39,7 +39,8 @@ export function checkFixedAddresses(
   const ends: readonly string[] = [cidrAddress(range, 0), cidrAddress(range, cidrSize(range) - 1)];
   for (const address of addresses) {
     if (!cidrContains(range, address)) refuse("invalid", address, `it is outside of the range ${settings.range}`);
-    if (ends.includes(address)) refuse("invalid", address, "the first and the last address of the range are none to use");
+    if (ends.includes(address))
+      refuse("invalid", address, "the first and the last address of the range are none to use");
     const owner = others.get(address);
     if (owner !== undefined) refuse("conflict", address, `it belongs to app "${owner}"`);
     claimed.set(address, spec.id);

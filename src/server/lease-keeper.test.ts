@@ -83,7 +83,14 @@ class Fixture {
     const say = (message: AgentMessage): void => {
       server.hub.receive(session, JSON.stringify(message)).catch((error: unknown) => this.clock.fail(error));
     };
-    const hello = { type: "hello", wireMin: 1, wireMax: 1, agentVersion: "1", labels: {}, resources: RESOURCES } as const;
+    const hello = {
+      type: "hello",
+      wireMin: 1,
+      wireMax: 1,
+      agentVersion: "1",
+      labels: {},
+      resources: RESOURCES,
+    } as const;
     say({ ...hello, address, runId });
     const beat = (addresses?: AddressUse): void =>
       say({
@@ -125,7 +132,10 @@ test("a host that runs short gets a further block with a larger epoch; one that 
   expect(agent.last("blocks")).toMatchObject({ blocks: [FIRST] });
   agent.beat(short([FIRST]));
   await world.clock.advance(100);
-  expect((await world.clock.settle(readLeases(world.store))).leases.at(-1)).toMatchObject({ block: "10.2.0.32/28", epoch: 2 });
+  expect((await world.clock.settle(readLeases(world.store))).leases.at(-1)).toMatchObject({
+    block: "10.2.0.32/28",
+    epoch: 2,
+  });
   await stop();
 });
 
@@ -137,7 +147,10 @@ test("while the store does not answer the host is told why, and gets its block w
   world.storeFault = "Cannot write the store: disk is full";
   agent.beat(short([FIRST], { waiting: 2 }));
   await world.clock.advance(100);
-  expect(agent.last("blocks")).toMatchObject({ blocks: [FIRST], leaseProblem: { text: expect.stringContaining("disk is full") } });
+  expect(agent.last("blocks")).toMatchObject({
+    blocks: [FIRST],
+    leaseProblem: { text: expect.stringContaining("disk is full") },
+  });
   world.storeFault = null;
   await world.clock.advance(2000);
   expect(agent.last("blocks")).toMatchObject({ blocks: [FIRST, "10.2.0.32/28"], leaseProblem: null });

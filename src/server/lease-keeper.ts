@@ -113,7 +113,10 @@ export class LeaseKeeper {
     const fixed = new Map<Ipv4, HostId>();
     for (const { address, hostId } of state.instances.values()) if (address !== undefined) fixed.set(address, hostId);
     const hosts = [...state.hosts.values()].map(({ id, blocks }) => ({ id, blocks, use: this.#uses.get(id) ?? null }));
-    return { known, input: { range, blockPrefix, hosts, leases: known.leases, reserved: state.fixedAddresses(), fixed } };
+    return {
+      known,
+      input: { range, blockPrefix, hosts, leases: known.leases, reserved: state.fixedAddresses(), fixed },
+    };
   }
 
   #plan({ known, input }: Observed): readonly Batch[] {

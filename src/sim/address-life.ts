@@ -124,9 +124,13 @@ export class AddressLife {
   async until(what: string, reached: () => boolean, ms: number): Promise<void> {
     for (let waitedMs = 0; waitedMs < ms && !reached(); waitedMs += LOOK_MS) await this.pass(LOOK_MS);
     if (reached()) return;
-    const conditions = this.machines.map((each) => each.agent?.running?.state.conditions().map(({ text }) => text) ?? []);
+    const conditions = this.machines.map(
+      (each) => each.agent?.running?.state.conditions().map(({ text }) => text) ?? [],
+    );
     const problems = this.server.cluster.apps.problems().map(({ message }) => message);
-    throw new Error(`Cannot see ${what} after ${ms} ms: ${JSON.stringify({ running: this.running(), conditions, problems })}`);
+    throw new Error(
+      `Cannot see ${what} after ${ms} ms: ${JSON.stringify({ running: this.running(), conditions, problems })}`,
+    );
   }
 
   /** Instances whose container runs, over all machines. */
@@ -135,7 +139,9 @@ export class AddressLife {
   }
 
   #instancesOn(machine: SimMachine) {
-    return machine.containers().filter(({ labels, state }) => labels[LABEL_INSTANCE] !== undefined && state === "running");
+    return machine
+      .containers()
+      .filter(({ labels, state }) => labels[LABEL_INSTANCE] !== undefined && state === "running");
   }
 
   blocksOf(machine: SimMachine): readonly string[] {

@@ -4,7 +4,16 @@ import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import { cidrContains, parseCidr, parseIpv4 } from "../../src/model/ip.ts";
-import { allRuns, clusterUp, eventually, hostsShape, LAB_TIMEOUT_MS, runsOn, testLabName, webApp } from "./cluster.fixture.ts";
+import {
+  allRuns,
+  clusterUp,
+  eventually,
+  hostsShape,
+  LAB_TIMEOUT_MS,
+  runsOn,
+  testLabName,
+  webApp,
+} from "./cluster.fixture.ts";
 
 const name = testLabName("addr");
 const START_MS_MAX = 100_000;
@@ -54,7 +63,9 @@ test("40 containers started at once on hosts with blocks of 16: all addresses di
     }
   }
   const [first = "none", ...further] = await blocksOf("h2");
-  const far = (await runsOn(world.lab, "h2")).find(({ address }) => !cidrContains(parseCidr(first), parseIpv4(address)));
+  const far = (await runsOn(world.lab, "h2")).find(
+    ({ address }) => !cidrContains(parseCidr(first), parseIpv4(address)),
+  );
   expect(further.length).toBeGreaterThan(0);
   const { code } = await world.lab.exec("h1", ["ping", "-c", "1", "-W", "3", far?.address ?? "none"]);
   expect(code).toBe(0);
@@ -74,7 +85,9 @@ test("a fixed address stays with its app over a kill and moves to another host",
   );
   const change = await world.client.request("PUT", "/v2/apps/fixed?force=true", { body: where("h2"), login: "basic" });
   expect(change.status).toBe(200);
-  await eventually("it runs on h2", async () => (await runsOn(world.lab, "h2")).some((each) => each.address === address));
+  await eventually("it runs on h2", async () =>
+    (await runsOn(world.lab, "h2")).some((each) => each.address === address),
+  );
   await eventually("h1 reaches it there", async () => {
     const argv = ["ping", "-c", "1", "-W", "1", address];
     return !(await blocksOf("h1")).includes(`${address}/32`) && (await world.lab.exec("h1", argv)).code === 0;
@@ -83,7 +96,10 @@ test("a fixed address stays with its app over a kill and moves to another host",
     body: { id: "outside", ...network(["192.168.7.7"]) },
     login: "basic",
   });
-  expect([refused.status, JSON.stringify(refused.body)]).toEqual([422, expect.stringContaining("outside of the range")]);
+  expect([refused.status, JSON.stringify(refused.body)]).toEqual([
+    422,
+    expect.stringContaining("outside of the range"),
+  ]);
 });
 
 test("a second agent on a host is refused by name, and the first goes on", async () => {
@@ -96,7 +112,9 @@ test("a second agent on a host is refused by name, and the first goes on", async
 test("a host that was removed withdraws: its instances end, and its routes to others go", async () => {
   const { status } = await world.client.request("DELETE", "/api/hosts/h2?force=true");
   expect(status).toBeLessThan(300);
-  await eventually("no instance on h2", async () => (await runsOn(world.lab, "h2")).every(({ instance }) => instance === ""));
+  await eventually("no instance on h2", async () =>
+    (await runsOn(world.lab, "h2")).every(({ instance }) => instance === ""),
+  );
   await eventually("no route on h2", async () => {
     return (await world.lab.mustExec("h2", ["ip", "route", "show", "proto", "201"])).trim() === "";
   });

@@ -52,7 +52,8 @@ function parseAddresses(app: JsonObject): readonly Ipv4[] {
   const path = network.at("addresses");
   for (const text of texts) if (!isIpv4(text)) network.issues.sense(path, `"${text}" is no IPv4 address`);
   if (new Set(texts).size !== texts.length) network.issues.sense(path, "an address may be named once only");
-  if (network.string("mode") === "host") network.issues.sense(path, "on the host's network there is no address to choose");
+  if (network.string("mode") === "host")
+    network.issues.sense(path, "on the host's network there is no address to choose");
   const instances = app.number("instances") ?? 1;
   if (texts.length < instances) {
     network.issues.sense(path, `${instances} instances need as many addresses, there are ${texts.length}`);
