@@ -236,7 +236,9 @@ export class AddressBook {
     this.#offerQuiet(used);
     const { total, free } = countAddresses(this.openBlocks(), used);
     const waiting = this.#waitingContainers + this.#waitingTakers;
-    const use: AddressUse = { blocks: state.identity.blocks, total, free, waiting, offered: [...this.#offered] };
+    // Somebody may have put a container there by hand: then it is not to be taken back, if it is not too late.
+    const offered = [...this.#offered].filter((block) => ![...used].some((each) => isInBlocks(each, [block])));
+    const use: AddressUse = { blocks: state.identity.blocks, total, free, waiting, offered };
     if (JSON.stringify(use) !== JSON.stringify(state.addressUse)) state.setAddressUse(use);
     this.#tell(used, waiting > 0 ? 0 : free);
   }

@@ -224,6 +224,7 @@ export class AgentState {
 
   setConnected(connected: boolean): void {
     this.connected = connected;
+    if (!connected) this.leaseProblem = NO_SERVER;
     this.emit("connection");
   }
 

@@ -89,7 +89,8 @@ export class AgentHub {
     const { clock, log } = this.#deps;
     session.runId = hello.runId ?? null;
     const older = this.#sessions.get(host.id);
-    if (older !== undefined && session.runId !== null && older.runId !== null && older.runId !== session.runId) {
+    const mayLive = older !== undefined && !this.#deps.isDown(host.id);
+    if (mayLive && session.runId !== null && older.runId !== null && older.runId !== session.runId) {
       const { heard } = older;
       await clock.sleep(DOUBT_MS);
       if (this.#sessions.get(host.id) === older && older.heard > heard) {
@@ -109,6 +110,8 @@ export class AgentHub {
     session.closed = true;
     if (this.#sessions.get(session.hostId) !== session) return;
     this.#sessions.delete(session.hostId);
+    // Without a word from its agent nothing is taken back: the next one may have started to use it again.
+    this.#deps.leases.forget(session.hostId);
     this.#deps.channels.closeHost(session.hostId);
   }
 
@@ -176,14 +179,15 @@ export class AgentHub {
     const said = { address, resources: hello.resources, labels: hello.labels };
     if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
       await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));
+    const blocks = { blocks: (state.hosts.get(host.id) ?? host).blocks, leaseProblem: leases.problemOf(host.id) };
+    session.blocks = JSON.stringify(blocks);
     session.connection.send({
       type: "welcome",
       wire,
       hostId: host.id,
       hostName: host.name,
       settings: state.settings,
-      blocks: (state.hosts.get(host.id) ?? host).blocks,
-      leaseProblem: leases.problemOf(host.id),
+      ...blocks,
       epoch,
     });
     session.ready = true;
@@ -312,11 +316,11 @@ export class AgentHub {
     const session = this.#sessions.get(hostId);
     const blocks = this.#deps.state.hosts.get(hostId)?.blocks;
     if (session?.ready !== true || blocks === undefined) return;
-    const message = { type: "blocks", blocks, leaseProblem: this.#deps.leases.problemOf(hostId) } as const;
-    const text = JSON.stringify(message);
+    const now = { blocks, leaseProblem: this.#deps.leases.problemOf(hostId) };
+    const text = JSON.stringify(now);
     if (session.blocks === text) return;
     session.blocks = text;
-    session.connection.send(message);
+    session.connection.send({ type: "blocks", ...now });
   }
 
   /** A member was removed: its agent is told to go and its word no longer counts. */

@@ -22,7 +22,7 @@ export class AgentSession {
   runId: string | null = null;
   /** Frames taken: a session that is being doubted shows by it that it lives. */
   heard = 0;
-  /** The `blocks` message that was sent last, as text. */
+  /** What it was told last of its blocks, as text. */
   blocks = "";
   /** Catalog revision that was sent last. */
   catalogRevision = 0;

@@ -27,7 +27,11 @@ function stored(id: string, address: string): readonly [AppId, AppVersion] {
   return [spec.id, { version: VERSION, spec, lastScalingAt: VERSION, lastConfigChangeAt: VERSION }];
 }
 
-function refusal(address: string, apps: readonly (readonly [AppId, AppVersion])[] = [], claimed = new Map<Ipv4, string>()) {
+function refusal(
+  address: string,
+  apps: readonly (readonly [AppId, AppVersion])[] = [],
+  claimed = new Map<Ipv4, string>(),
+) {
   const state = { settings: DEFAULT_SETTINGS, apps: new Map(apps), hosts: new Map([[HOST.id, HOST]]) };
   try {
     checkFixedAddresses(appSpec({ addresses: [parseIpv4(address)] }), { state, claimed });

@@ -2,12 +2,14 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
+import { endDaemonOf, startDaemonOf } from "../../src/lab/lab-control.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import { cidrContains, parseCidr, parseIpv4 } from "../../src/model/ip.ts";
 import {
   allRuns,
   clusterUp,
   eventually,
+  hostPhase,
   hostsShape,
   LAB_TIMEOUT_MS,
   runsOn,
@@ -107,6 +109,23 @@ test("a second agent on a host is refused by name, and the first goes on", async
   const { code, stderr, stdout } = await world.lab.exec("h1", argv);
   expect(code).not.toBe(0);
   expect(stdout + stderr).toContain("one runs on this machine");
+});
+
+test("a copy of a host's data on another machine is refused with both addresses, and the host goes on", async () => {
+  const { lab } = world;
+  await endDaemonOf(name, "h2", "apollo", "SIGTERM");
+  for (const file of ["agent.json", "last-known.json"]) {
+    const text = await lab.mustExec("h1", ["cat", `/var/lib/apollo/${file}`]);
+    await lab.mustExec("h2", ["mkdir", "-p", "/tmp/copy"]);
+    await lab.mustExec("h2", ["tee", `/tmp/copy/${file}`], { stdin: text });
+  }
+  const argv = ["timeout", "8", "apollo", "agent", "--data-dir", "/tmp/copy", "--name", "h1"];
+  const { stdout, stderr } = await lab.exec("h2", argv, { timeoutMs: 20_000 });
+  expect(stdout + stderr).toContain('Two agents have the identity of host \\"h1\\"');
+  expect(stdout + stderr).toContain(lab.node("h2").address);
+  expect(await hostPhase(world, "h1")).toBe("up");
+  await startDaemonOf(name, "h2");
+  await eventually("h2 to be back", async () => (await hostPhase(world, "h2")) === "up");
 });
 
 test("a host that was removed withdraws: its instances end, and its routes to others go", async () => {

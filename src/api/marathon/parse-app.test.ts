@@ -452,6 +452,7 @@ test.each<[string, unknown, readonly string[]]>([
     ["sense /container/volumes(0)/persistent: persistent volumes are not supported: use a hostPath with a constraint"],
   ],
   [
+    "fixed addresses that are wrong",
     { ...minimal, instances: 3, networks: [{ mode: "container", addresses: ["10.2.0.300", "10.2.0.5", "10.2.0.5"] }] },
     [
       'sense /networks(0)/addresses: "10.2.0.300" is no IPv4 address',
@@ -459,10 +460,12 @@ test.each<[string, unknown, readonly string[]]>([
     ],
   ],
   [
+    "fewer fixed addresses than instances",
     { ...minimal, instances: 2, networks: [{ mode: "container", addresses: ["10.2.0.5"] }] },
     ["sense /networks(0)/addresses: 2 instances need as many addresses, there are 1"],
   ],
   [
+    "fixed address on the host's network",
     { ...minimal, networks: [{ mode: "host", addresses: ["10.2.0.5"] }] },
     ["sense /networks(0)/addresses: on the host's network there is no address to choose"],
   ],
