@@ -119,7 +119,7 @@ test("a copy of a host's data on another machine is refused with both addresses,
     await lab.mustExec("h2", ["mkdir", "-p", "/tmp/copy"]);
     await lab.mustExec("h2", ["tee", `/tmp/copy/${file}`], { stdin: text });
   }
-  const argv = ["timeout", "8", "apollo", "agent", "--data-dir", "/tmp/copy", "--name", "h1"];
+  const argv = ["timeout", "--preserve-status", "8", "apollo", "agent", "--data-dir", "/tmp/copy", "--name", "h1"];
   const { stdout, stderr } = await lab.exec("h2", argv, { timeoutMs: 20_000 });
   expect(stdout + stderr).toContain('Two agents have the identity of host \\"h1\\"');
   expect(stdout + stderr).toContain(lab.node("h2").address);
