@@ -36,6 +36,7 @@ const COMMANDS = {
     about: "the simulated cluster, [--what rollout|cluster] [--seed N] [--count N] [--trace]",
     run: (bun, args) => script(bun, "src/sim/main.ts", args),
   },
+  soak: { about: "a long run over a lab by name: addresses [COUNT]", run: soak },
   dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },
 };
 
@@ -69,6 +70,11 @@ async function bench(bun, rest) {
   // The last line of --json is for programs: what the build has to say goes where it does not disturb.
   const built = await runBuild(bun, { stdout: 2 });
   return built === 0 ? script(bun, "bench/main.ts", rest) : built;
+}
+
+async function soak(bun, rest) {
+  const built = await runBuild(bun);
+  return built === 0 ? script(bun, "bench/soak/main.ts", rest) : built;
 }
 
 function script(bun, path, rest) {

@@ -5,13 +5,14 @@ import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "..
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { NetworkConfig } from "../model/network-config.ts";
 import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
-import type { Condition, ServerMessage } from "../model/wire.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
 import { AgentQueries } from "./agent-queries.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
 import type { LinkRow } from "../network/plan-host.ts";
+import type { AddressUse, LeaseProblem } from "../model/lease.ts";
+import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -67,7 +68,13 @@ export type Topic =
   | "link-facts"
   | "link-rows"
   | "links"
+  | "addresses"
   | "conditions";
+
+const NO_SERVER: LeaseProblem = {
+  text: "No server leases further blocks to this host now",
+  hint: "Reconnect the host to a server: apollo host list",
+};
 
 /**
  * The one place where the agent's parts meet. Parts read what they need, write only what is theirs, and are woken by
@@ -77,6 +84,12 @@ export class AgentState {
   identity: AgentIdentity | null = null;
   /** A server is connected and has sent its whole list of assignments: what is missing from it is not wanted. */
   connected = false;
+  /** Set while no server takes this host as the one it says it is: it serves nobody and starts nothing. */
+  refusal: Refusal | null = null;
+  /** Why there is no further block; null: one is leased when it is needed. A server of before leases none. */
+  leaseProblem: LeaseProblem | null = NO_SERVER;
+  /** Written by the address book; null until this host's containers are known. */
+  addressUse: AddressUse | null = null;
   catalogRevision = 0;
   readonly assignments = new Map<InstanceId, Assignment>();
   readonly peers = new Map<HostId, Peer>();
@@ -128,6 +141,7 @@ export class AgentState {
    * instance that is to go is left out the moment its assignment says so, before any part has looked at it.
    */
   endpoints(): readonly Endpoint[] {
+    if (this.isRemoved()) return [];
     const own = this.identity?.hostName;
     const leaving = (id: InstanceId | null): boolean =>
       id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
@@ -138,6 +152,7 @@ export class AgentState {
 
   /** As `endpoints`, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
   *eachEndpoint(): Iterable<Endpoint> {
+    if (this.isRemoved()) return;
     const own = this.identity?.hostName;
     for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
     for (const endpoint of this.#local.values()) {
@@ -145,6 +160,10 @@ export class AgentState {
       // An instance that is to go is out the moment its assignment says so, before any part has looked at it.
       if ((assignment?.instance.goal ?? "running") === "running") yield endpoint;
     }
+  }
+
+  isRemoved(): boolean {
+    return this.refusal?.code === "host-removed";
   }
 
   localEndpoints(): ReadonlyMap<string, Endpoint> {
@@ -252,8 +271,32 @@ export class AgentState {
     for (const part of this.#applied.keys()) this.#applied.set(part, 0);
   }
 
+  setAddressUse(use: AddressUse): void {
+    this.addressUse = use;
+    this.emit("addresses");
+  }
+
+  /**
+   * This host is not the member it thinks it is. One that was removed forgets all that is not its own any more: its
+   * instances were replaced and its blocks are others'. A copy of a member only keeps still, since it may be wrong.
+   */
+  refuse(refusal: Refusal): void {
+    if (this.refusal?.text === refusal.text || this.isRemoved()) return;
+    this.refusal = refusal;
+    const { code, text, hint } = refusal;
+    this.setConditions("link", [{ code, severity: "error", text, hint }]);
+    if (code === "host-removed") {
+      this.assignments.clear();
+      this.#catalog.clear();
+      this.peers.clear();
+      this.hosts = [];
+    }
+    for (const topic of ["identity", "assignments", "catalog", "peers", "connection"] as const) this.emit(topic);
+  }
+
   setConnected(connected: boolean): void {
     this.connected = connected;
+    if (!connected) this.leaseProblem = NO_SERVER;
     this.emit("connection");
   }
 
@@ -265,9 +308,20 @@ export class AgentState {
         if (this.identity?.epoch !== epoch) this.#forgetRevisions();
         const probeKey = message.probeKey ?? this.identity?.probeKey;
         this.identity = { hostId, hostName, settings, blocks, epoch, ...(probeKey === undefined ? {} : { probeKey }) };
+        this.leaseProblem = message.leaseProblem === undefined ? NO_SERVER : message.leaseProblem;
+        if (this.refusal !== null) this.setConditions("link", []);
+        this.refusal = null;
         this.emit("identity");
         return;
       }
+      case "blocks":
+        if (this.identity === null) return;
+        this.identity = { ...this.identity, blocks: message.blocks };
+        this.leaseProblem = message.leaseProblem;
+        this.emit("identity");
+        return;
+      case "refused":
+        return this.refuse(message.refusal);
       case "assignments":
         if (message.reset) this.assignments.clear();
         for (const assignment of message.upsert) this.assignments.set(assignment.instance.id, assignment);

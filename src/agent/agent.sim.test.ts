@@ -77,6 +77,7 @@ class SimulatedHost {
         transport,
         prober,
         lastKnownFile: file,
+        addressFile: new MemoryFile("/data/addresses.json", clock),
         random: systemRandom,
         log: recordingLog(),
         resources: () =>

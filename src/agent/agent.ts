@@ -7,6 +7,7 @@ import type { Prober } from "../platform/ports/prober.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { StateFile } from "../platform/ports/state-file.ts";
 import type { Transport } from "../platform/ports/transport.ts";
+import { AddressBook } from "./address-book.ts";
 import { AgentState } from "./agent-state.ts";
 import type { AgentPart } from "./agent-state.ts";
 import { createContainersPart } from "./containers-part.ts";
@@ -22,6 +23,8 @@ export interface AgentSettings {
   readonly address: Ipv4;
   readonly findAddress?: () => Promise<Ipv4 | null>;
   readonly labels: Readonly<Record<string, string>>;
+  /** What is known of another member, from before a removal and a new join, is of no use. */
+  readonly hostId?: string;
 }
 
 /** The world: the real one, or the simulator's. */
@@ -30,6 +33,8 @@ export interface AgentAdapters {
   readonly transport: Transport;
   readonly prober: Prober;
   readonly lastKnownFile: StateFile;
+  /** Addresses of owners that the engine does not know. */
+  readonly addressFile: StateFile;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -37,7 +42,10 @@ export interface AgentAdapters {
 }
 
 /** The parts that need more of the world than these adapters, made once the state is there. */
-export type MakeParts = (state: AgentState) => {
+export type MakeParts = (
+  state: AgentState,
+  book: AddressBook,
+) => {
   /** Also tells containers where to go. */
   readonly network: AgentPart & ContainersPartOptions["network"];
   /** Registration, DNS, ingress. */
@@ -46,6 +54,7 @@ export type MakeParts = (state: AgentState) => {
 
 export interface RunningAgent {
   readonly state: AgentState;
+  readonly book: AddressBook;
   /** Rejects when a part failed by a programmer's error: the process should end and be started again. */
   readonly done: Promise<void>;
   /** Ends all parts. Containers, DNS names in the kernel and HAProxy are left as they are. */
@@ -61,12 +70,14 @@ export async function startAgent(
   const { engine, transport, prober, lastKnownFile: file, clock, random, log, resources } = adapters;
   const state = new AgentState();
   const known = await loadLastKnown(file, log);
-  if (known !== null) state.restore(known);
-  const { network, others } = makeParts(state);
+  const { hostId } = settings;
+  if (known !== null && (hostId === undefined || (known.identity?.hostId ?? hostId) === hostId)) state.restore(known);
+  const book = await AddressBook.load({ state, file: adapters.addressFile, clock, log });
+  const { network, others } = makeParts(state, book);
   const parts: readonly AgentPart[] = [
     createLastKnownPart({ state, file, clock, log }),
     network,
-    createContainersPart({ state, engine, clock, log, hostAddress: settings.address, network }),
+    createContainersPart({ state, engine, clock, log, hostAddress: settings.address, network, book }),
     createHealthPart({ state, engine, prober, clock }),
     ...others,
     // Last: what it brings is seen by all the others.
@@ -84,6 +95,7 @@ export async function startAgent(
   ).then(() => undefined);
   return {
     state,
+    book,
     done,
     stop: async () => {
       abort.abort();

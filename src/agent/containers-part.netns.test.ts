@@ -7,6 +7,8 @@ import { assign, assignmentOf, joinedState, recordingLog } from "../sim/agent-fi
 import { startScratchEngine } from "../sim/scratch-engine.ts";
 import type { ScratchEngine } from "../sim/scratch-engine.ts";
 import type { AgentState } from "./agent-state.ts";
+import { MemoryFile } from "../sim/memory-file.ts";
+import { AddressBook } from "./address-book.ts";
 import { createContainersPart } from "./containers-part.ts";
 
 const GATEWAY = parseIpv4("10.2.1.1");
@@ -35,11 +37,14 @@ afterAll(async () => {
 
 function runPart(state: AgentState): () => Promise<void> {
   const abort = new AbortController();
+  const log = recordingLog();
+  const file = new MemoryFile("/data/addresses.json", systemClock);
   const part = createContainersPart({
     state,
     engine,
     clock: systemClock,
-    log: recordingLog(),
+    log,
+    book: new AddressBook({ state, file, clock: systemClock, log }),
     hostAddress: GATEWAY,
     network: {
       gateway: () => GATEWAY,

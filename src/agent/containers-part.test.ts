@@ -7,8 +7,10 @@ import { parseIpv4 } from "../model/ip.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import { assign, assignmentOf, containerSpec, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
+import { MemoryFile } from "../sim/memory-file.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import type { AgentState } from "./agent-state.ts";
+import { AddressBook } from "./address-book.ts";
 import { createContainersPart } from "./containers-part.ts";
 import { SECURE_AFTER_MS } from "./plan-containers.ts";
 
@@ -50,6 +52,7 @@ function openWorld(): World {
         engine: mortal,
         clock,
         log,
+        book: new AddressBook({ state: world.state, file: new MemoryFile("/data/addresses.json", clock), clock, log }),
         hostAddress: parseIpv4("192.168.0.7"),
         network: {
           gateway: () => parseIpv4("10.2.1.1"),

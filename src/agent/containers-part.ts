@@ -2,10 +2,12 @@ import { AppError } from "../model/error.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { InstanceStatus } from "../model/instance.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { Condition } from "../model/wire.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
+import type { AddressBook } from "./address-book.ts";
 import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
 import { runContainerJob } from "./container-job.ts";
 import type { FailedStatus, JobContext, JobResult } from "./container-job.ts";
@@ -14,8 +16,15 @@ import { ImagePuller } from "./image-puller.ts";
 import { endedStatus, sameStatus } from "./instance-status.ts";
 import { Limiter } from "./limiter.ts";
 import { instanceOf } from "./instance-container.ts";
-import { ENGINE_END_MS, planContainers, SECURE_AFTER_MS, TOLD_SETTLE_MS } from "./plan-containers.ts";
-import type { ContainerAction, ContainerNetwork, ObservedContainers } from "./plan-containers.ts";
+import {
+  addressesInEngine,
+  ENGINE_END_MS,
+  isForeign,
+  planContainers,
+  SECURE_AFTER_MS,
+  TOLD_SETTLE_MS,
+} from "./plan-containers.ts";
+import type { ContainerAction, ContainerNetwork, KnownAddresses, ObservedContainers } from "./plan-containers.ts";
 
 export interface ContainersPartOptions {
   readonly state: AgentState;
@@ -24,6 +33,7 @@ export interface ContainersPartOptions {
   readonly log: Log;
   /** Address of this host, for instances on its own network. */
   readonly hostAddress: Ipv4;
+  readonly book: AddressBook;
   /** What the network part has made; topic `conditions` tells of a change. */
   readonly network: {
     /** Null until containers can use it. */
@@ -43,8 +53,6 @@ const STOPS_AT_ONCE = 16;
 const ALONE_AFTER_MS = 10_000;
 /** An ingress that does not come to it in this time is in trouble itself, and its clients with it. */
 const RELEASE_MS_MAX = 2000;
-/** Addresses remembered as used; as many as a block of the usual size has. */
-const RECENT_ADDRESSES_MAX = 256;
 const TOPICS: readonly Topic[] = ["assignments", "identity", "health", "conditions", "connection"];
 
 interface Job {
@@ -71,9 +79,9 @@ class ContainersPart {
   readonly #running = new Set<Promise<void>>();
   readonly #failures = new Map<InstanceId, FailedStatus>();
   readonly #loop: ReconcileLoop<ObservedContainers, ContainerAction>;
-  #recent: readonly Ipv4[] = [];
   #disconnectedAtMs: number;
   #fault = "";
+  #blocked = "[]";
 
   constructor(options: ContainersPartOptions, signal: AbortSignal) {
     this.#options = options;
@@ -166,7 +174,7 @@ class ContainersPart {
 
   async #observe(): Promise<ObservedContainers> {
     await this.#table.refresh(this.#busy);
-    const { state, clock, network, hostAddress } = this.#options;
+    const { clock, network, hostAddress } = this.#options;
     const containers = this.#table.containers();
     return {
       containers,
@@ -176,25 +184,43 @@ class ContainersPart {
       failures: this.#failures,
       // Without the gateway there is no DNS yet that the container could be given.
       network: network.gateway() === null ? null : network.engineNetwork(),
-      block: state.identity?.blocks[0] ?? null,
+      addresses: this.#knownAddresses(),
       hostAddress,
-      recent: this.#recent,
       nowMs: clock.nowMs(),
     };
   }
 
-  #plan(observed: ObservedContainers): readonly ContainerAction[] {
-    const { state, clock } = this.#options;
+  #knownAddresses(): KnownAddresses {
+    const { state, book } = this.#options;
+    const { identity, connected, leaseProblem } = state;
+    const problem = connected ? (leaseProblem?.text ?? null) : "No server is connected to lease a further block";
+    const taken = new Set(book.owners().values());
+    return { blocks: identity?.blocks ?? [], open: book.openBlocks(), taken, ...book.past(), problem };
+  }
+
+  #plan(seen: ObservedContainers): readonly ContainerAction[] {
+    const { state, clock, book } = this.#options;
+    const held = [...this.#busy].flatMap(([id, { address }]) => (address === null ? [] : [[id, address] as const]));
+    book.see(addressesInEngine(seen.containers), new Map(held));
+    // Others may have taken addresses while the engine was looked at.
+    const observed = { ...seen, addresses: this.#knownAddresses() };
     for (const id of this.#failures.keys()) if (!state.assignments.has(id)) this.#failures.delete(id);
     const plan = planContainers(
       {
         assignments: state.assignments,
         health: state.health,
-        connected: state.connected,
-        alone: !state.connected && clock.monotonicMs() - this.#disconnectedAtMs >= ALONE_AFTER_MS,
+        // What is not wanted by a cluster that this host is no member of, is not wanted.
+        connected: state.connected || state.isRemoved(),
+        alone:
+          state.refusal === null && !state.connected && clock.monotonicMs() - this.#disconnectedAtMs >= ALONE_AFTER_MS,
       },
       observed,
     );
+    book.setWaiting(plan.waiting);
+    for (const action of plan.actions) {
+      if (action.kind === "create" && action.address !== null) book.hold(action.id, action.address);
+    }
+    this.#tellBlocked(plan.blocked, observed);
     for (const [id, status] of plan.reports) this.#report(id, status);
     for (const id of state.reports.keys()) {
       if (!plan.reports.has(id) && !state.assignments.has(id)) this.#report(id, null);
@@ -202,6 +228,30 @@ class ContainersPart {
     state.setReportsKnown();
     // Identity tells the host's name and domain, which go into every container.
     return state.identity === null ? [] : plan.actions;
+  }
+
+  /** Addresses that are in the way, or on the wrong host. */
+  #tellBlocked(blocked: readonly string[], observed: ObservedContainers): void {
+    const { state } = this.#options;
+    const foreign = observed.containers.filter((each) => instanceOf(each) === null && isForeign(each, observed));
+    const conditions: Condition[] = [
+      ...blocked.map((text) => ({
+        code: "address-taken",
+        severity: "error" as const,
+        text,
+        hint: "Remove or move what has the address: docker ps --all --filter network=apollo",
+      })),
+      ...foreign.map(({ name }) => ({
+        code: "address-foreign",
+        severity: "error" as const,
+        text: `Container "${name}" has an address outside of this host's blocks: nothing reaches it`,
+        hint: `Make it anew: docker rm --force ${name}, then docker run --network apollo`,
+      })),
+    ];
+    const text = JSON.stringify(conditions);
+    if (text === this.#blocked) return;
+    this.#blocked = text;
+    state.setConditions("container-addresses", conditions);
   }
 
   #report(id: InstanceId, status: InstanceStatus | null): void {
@@ -248,9 +298,6 @@ class ContainersPart {
       retryMs = RETRY_MS;
     }
     this.#table.touch(action.id);
-    if (job.address !== null && !this.#recent.includes(job.address)) {
-      this.#recent = [...this.#recent, job.address].slice(-RECENT_ADDRESSES_MAX);
-    }
     // The job stays on the books while it waits, so that no pass starts it again at once.
     if (retryMs !== 0) await clock.sleep(retryMs, this.#signal);
     this.#busy.delete(action.id);
@@ -313,7 +360,6 @@ class ContainersPart {
         if (result.container.restart === "no") this.#lookAgain([SECURE_AFTER_MS]);
         return;
       case "absent":
-        this.#remember(action);
         if ("containerId" in action) this.#table.forget(action.containerId);
         return;
       case "failed":
@@ -326,14 +372,6 @@ class ContainersPart {
         if ("containerId" in action) this.#table.suspect(action.containerId);
         return;
     }
-  }
-
-  /** Its address was just let go: caches of others still lead to it. */
-  #remember(action: ContainerAction): void {
-    if (!("containerId" in action)) return;
-    const address = this.#table.containers().find(({ id }) => id === action.containerId)?.fixedAddress ?? null;
-    if (address === null) return;
-    this.#recent = [...this.#recent.filter((other) => other !== address), address].slice(-RECENT_ADDRESSES_MAX);
   }
 
   #blame(error: AppError | null): void {

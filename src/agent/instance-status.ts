@@ -10,7 +10,8 @@ export function endedStatus(exitCode: number | null, atMs: number): InstanceStat
 export function sameStatus(a: InstanceStatus, b: InstanceStatus): boolean {
   if (a.phase !== b.phase) return false;
   if (a.phase === "running" && b.phase === "running") {
-    return a.checks === b.checks && JSON.stringify({ ...a, checks: null }) === JSON.stringify({ ...b, checks: null });
+    const sameChecks = a.checks === b.checks || (a.checks.length === 0 && b.checks.length === 0);
+    return sameChecks && JSON.stringify({ ...a, checks: null }) === JSON.stringify({ ...b, checks: null });
   }
   if (a.phase === "staging" && b.phase === "staging") return a.step === b.step;
   if (a.phase === "failed" && b.phase === "failed") return a.reason === b.reason && a.atMs === b.atMs;

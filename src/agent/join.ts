@@ -12,6 +12,8 @@ export interface Membership {
   readonly credential: string;
   readonly caPem: string;
   readonly serverUrls: readonly string[];
+  /** The cluster has ended it. */
+  readonly removed?: boolean;
 }
 
 export interface JoinWish {

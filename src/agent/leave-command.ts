@@ -57,8 +57,13 @@ export async function leaveHost(
         server: httpsJoinClient(SERVER_TLS_NAME),
         forget: () => {
           rmSync(RUN_DIR, { recursive: true, force: true });
-          for (const path of [join(dataDir, KEY_FILE), lastKnownFile.path, membershipFile.path])
-            rmSync(path, { force: true });
+          const ours = [
+            join(dataDir, KEY_FILE),
+            join(dataDir, "addresses.json"),
+            lastKnownFile.path,
+            membershipFile.path,
+          ];
+          for (const path of ours) rmSync(path, { force: true });
           return Promise.resolve();
         },
         say,

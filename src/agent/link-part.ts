@@ -4,7 +4,7 @@ import type { Ipv4 } from "../model/ip.ts";
 import { linksDiffer } from "../model/link.ts";
 import type { LinkReport } from "../model/link.ts";
 import { HEARTBEAT_INTERVAL_MS, parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
-import type { AgentMessage, ServerMessage } from "../model/wire.ts";
+import type { AgentMessage, Refusal, ServerMessage } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -32,6 +32,9 @@ export interface LinkPartOptions {
   readonly resources: () => Promise<HostResources>;
 }
 
+/** With what one run of the agent tells itself from another. */
+type LinkOptions = LinkPartOptions & { readonly runId: string };
+
 const CONNECT_TIMEOUT_MS = 5000;
 /** A server that restarts is back in a second; a thousand hosts must not all knock at the same moment. */
 const BACKOFF_FIRST_MS = 100;
@@ -40,6 +43,8 @@ const BACKOFF_MAX_MS = 5000;
 const COALESCE_MS = 2;
 /** A server that took the connection but not the hello within this time will not. */
 const WELCOME_TIMEOUT_MS = 10_000;
+/** What follows from a removal cannot be taken back: one answer is not enough. */
+const DENIALS_MAX = 2;
 /** While the container engine was away at the hello, this often it is asked again for what the host has. */
 const RESOURCES_AGAIN_MS = 5000;
 const DELTA_TOPICS: readonly Topic[] = ["reports", "local"];
@@ -50,12 +55,14 @@ const ADDRESS_INTERVAL_MS = 5000;
 
 /** Keeps one stream to a server: what this host sees goes up, what is wanted of it comes down. */
 export function createLinkPart(options: LinkPartOptions): AgentPart {
-  return { name: "link", run: (signal) => runLink(options, signal) };
+  const runId = options.random.uuid();
+  return { name: "link", run: (signal) => runLink({ ...options, runId }, signal) };
 }
 
-async function runLink(options: LinkPartOptions, signal: AbortSignal): Promise<void> {
+async function runLink(options: LinkOptions, signal: AbortSignal): Promise<void> {
   const { serverUrls, clock, random, log } = options;
   let failures = 0;
+  let denials = 0;
   let told = "";
   for (let attempt = 0; !signal.aborted; attempt += 1) {
     const url = serverUrls[attempt % serverUrls.length];
@@ -63,6 +70,8 @@ async function runLink(options: LinkPartOptions, signal: AbortSignal): Promise<v
     const end = await new Session(options, url).run(signal);
     if (signal.aborted) return;
     if (end.welcomed) failures = 0;
+    denials = end.denied === true ? denials + 1 : 0;
+    if (denials >= DENIALS_MAX) options.state.refuse(notAMember(end));
     if (end.reason !== told) log.warn(`Connection to server ${url} ended: ${end.reason}`, { hint: end.hint });
     told = end.reason;
     const waitMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** failures) * (0.5 + random.next() / 2);
@@ -71,15 +80,26 @@ async function runLink(options: LinkPartOptions, signal: AbortSignal): Promise<v
   }
 }
 
+/** The server, known by its certificate, does not know this host's credential: it was removed while it was away. */
+function notAMember(end: SessionEnd): Refusal {
+  return {
+    code: "host-removed",
+    text: `This host is no member of the cluster any more. ${end.reason}`,
+    hint: end.hint ?? "Join again with a token from apollo host token",
+  };
+}
+
 interface SessionEnd {
   readonly welcomed: boolean;
+  /** The server does not know this host's credential. */
+  readonly denied?: boolean;
   readonly reason: string;
   readonly hint?: string;
 }
 
 /** One connection, from hello to its end. */
 class Session {
-  readonly #options: LinkPartOptions;
+  readonly #options: LinkOptions;
   readonly #url: string;
   #toldKeys: AnnouncedKeys | null = null;
   readonly #ended = new AbortController();
@@ -91,8 +111,9 @@ class Session {
   #flushing = false;
   #links: readonly LinkReport[] = [];
   #linksMs = Number.NEGATIVE_INFINITY;
+  #waiting = 0;
 
-  constructor(options: LinkPartOptions, url: string) {
+  constructor(options: LinkOptions, url: string) {
     this.#options = options;
     this.#url = url;
     const { state, engine, clock } = options;
@@ -109,6 +130,7 @@ class Session {
     const stops = DELTA_TOPICS.map((topic) => state.on(topic, () => this.#soon()));
     stops.push(state.on("applied", () => this.#heartbeat()));
     stops.push(state.on("keys", () => this.#tellKeys()));
+    stops.push(state.on("addresses", () => this.#seeAddresses()));
     try {
       const listener = { frame: (text: string) => this.#receive(text), closed: (reason: string) => this.#end(reason) };
       this.#connection = await transport.connect(this.#url, listener, CONNECT_TIMEOUT_MS);
@@ -128,7 +150,13 @@ class Session {
       return { welcomed: this.#welcomed, reason: this.#reason };
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
-      return { welcomed: false, reason: error.message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
+      const denied = error.code === "denied";
+      return {
+        welcomed: false,
+        denied,
+        reason: error.message,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      };
     } finally {
       signal.removeEventListener("abort", stop);
       for (const each of stops) each();
@@ -162,6 +190,7 @@ class Session {
       labels,
       resources,
       ...this.#toldKeys,
+      runId: this.#options.runId,
     };
   }
 
@@ -170,6 +199,13 @@ class Session {
     if (!this.#welcomed || keys === null || keys === this.#toldKeys) return;
     this.#toldKeys = keys;
     this.#send({ type: "keys", ...keys });
+  }
+
+  /** Whoever waits for an address needs a further block now, not with the next heartbeat. */
+  #seeAddresses(): void {
+    const waiting = this.#options.state.addressUse?.waiting ?? 0;
+    if (waiting > this.#waiting) this.#heartbeat();
+    this.#waiting = waiting;
   }
 
   /** Resources are told in the hello alone: when the engine is back, a new connection tells them. */
@@ -224,9 +260,14 @@ class Session {
         // From here on, what is missing from the assignments is not wanted.
         if (message.reset && !state.connected) state.setConnected(true);
         return;
+      case "refused":
+        log.error(message.refusal.text, { hint: message.refusal.hint });
+        state.receive(message);
+        return;
       case "catalog":
       case "peers":
       case "network-config":
+      case "blocks":
         state.receive(message);
         return;
     }
@@ -250,6 +291,7 @@ class Session {
       appliedRevision: state.appliedRevision(),
       epoch: state.identity?.epoch ?? "",
       conditions: state.conditions(),
+      ...(state.addressUse === null ? {} : { addresses: state.addressUse }),
     });
   }
 

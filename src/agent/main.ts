@@ -17,8 +17,8 @@ import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
 import type { AgentConfig, AgentFlags } from "./agent-config.ts";
 import { startAgent } from "./agent.ts";
 import type { MakeParts } from "./agent.ts";
-import { joinCluster, readMembership } from "./join.ts";
-import type { Membership } from "./join.ts";
+import type { AgentState } from "./agent-state.ts";
+import { findMembership, markRemoved } from "./find-membership.ts";
 import { readResources } from "./read-resources.ts";
 
 /** What the program around the agent gives it: parts that it wires, and what it found out about the machine. */
@@ -39,18 +39,22 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
   const log = pinoLog({ name: "apollo-agent", level: config.logLevel });
   const engine = new DockerEngine({ socketPath: config.dockerSocket, clock: systemClock });
   const resources = (): Promise<HostResources> => readResources(engine, config.dataDir);
-  const membership = await findMembership(config, around, resources);
-  const { address, labels } = config;
+  const { dataDir, address, labels } = config;
+  const file = diskFile(join(dataDir, "agent.json"));
+  const client = httpsJoinClient(SERVER_TLS_NAME);
+  const membership = await findMembership(config, { file, client, resources, hostRanges: around.hostRanges });
+  const { serverUrls, hostId } = membership;
   // An address that an operator chose is the host's, whatever the routes say.
   const chosen = flags.address !== undefined || Boolean(process.env["APOLLO_ADDRESS"]);
   const moving = chosen || around.findAddress === undefined ? {} : { findAddress: around.findAddress };
   const agent = await startAgent(
-    { serverUrls: membership.serverUrls, agentVersion: around.agentVersion, address, labels, ...moving },
+    { serverUrls, agentVersion: around.agentVersion, address, labels, hostId, ...moving },
     {
       engine,
       transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
       prober: socketProber,
-      lastKnownFile: diskFile(join(config.dataDir, "last-known.json")),
+      lastKnownFile: diskFile(join(dataDir, "last-known.json")),
+      addressFile: diskFile(join(dataDir, "addresses.json")),
       clock: systemClock,
       random: systemRandom,
       log,
@@ -58,25 +62,26 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
     },
     around.makeParts(config, engine, log),
   );
+  const marked = onRemoved(agent.state, () =>
+    markRemoved(membership, file).catch((error: unknown) => noteFault(error, log)),
+  );
   signal.addEventListener("abort", () => void agent.stop());
   if (signal.aborted) await agent.stop();
   await agent.done;
+  await marked();
 }
 
-async function findMembership(
-  config: AgentConfig,
-  around: AgentSurroundings,
-  resources: () => Promise<HostResources>,
-): Promise<Membership> {
-  const file = diskFile(join(config.dataDir, "agent.json"));
-  const membership = await readMembership(file);
-  if (membership !== null) return membership;
-  const { serverUrl, token, name, address, labels } = config;
-  if (serverUrl === null || token === null) {
-    throw new AppError("invalid", "Cannot start the agent: this host has not joined a cluster yet", {
-      hint: "apollo agent --server https://ADDRESS:8443 --token TOKEN, with a token from apollo host token",
-    });
-  }
-  const wish = { serverUrl, token, name, address, labels, resources: await resources(), hostRanges: around.hostRanges };
-  return joinCluster(wish, httpsJoinClient(SERVER_TLS_NAME), file);
+/** The next start then asks the server once more, and hears the same. */
+function noteFault(error: unknown, log: Log): void {
+  if (!(error instanceof AppError)) throw error;
+  log.error(error.message, { hint: error.hint });
+}
+
+/** Runs `task` once when the cluster ends the membership; the returned function waits for it. */
+function onRemoved(state: AgentState, task: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | null = null;
+  state.on("connection", () => {
+    if (state.isRemoved()) running ??= task();
+  });
+  return async () => running ?? undefined;
 }

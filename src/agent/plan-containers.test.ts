@@ -6,7 +6,7 @@ import type { InstanceGoal } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { assignmentOf } from "../sim/agent-fixtures.ts";
 import { planContainers } from "./plan-containers.ts";
-import type { ContainersPlan, ObservedContainers, WantedContainers } from "./plan-containers.ts";
+import type { ContainersPlan, KnownAddresses, ObservedContainers, WantedContainers } from "./plan-containers.ts";
 
 const ID = assignmentOf("a").instance.id;
 
@@ -37,6 +37,11 @@ interface Case {
   readonly observed?: Partial<ObservedContainers>;
 }
 
+function inBlocks(...blocks: readonly string[]): KnownAddresses {
+  const problem = "No server is connected";
+  return { blocks, open: blocks, taken: new Set(), recent: [], resting: new Set(), problem };
+}
+
 function plan({ goal = "running", container = null, wanted = {}, observed = {} }: Case): ContainersPlan {
   const assignments = goal === "unknown" ? [] : [assignmentOf("a", { goal })];
   return planContainers(
@@ -54,9 +59,8 @@ function plan({ goal = "running", container = null, wanted = {}, observed = {} }
       busy: new Map(),
       failures: new Map(),
       network: { name: "apollo", fixedAddresses: true },
-      block: "10.2.1.0/24",
+      addresses: inBlocks("10.2.1.0/24"),
       hostAddress: parseIpv4("192.168.0.7"),
-      recent: [],
       nowMs: 1000,
       ...observed,
     },
@@ -84,7 +88,22 @@ describe("planContainers()", () => {
   const table: readonly [string, Case, string][] = [
     ["creates what is missing", {}, "create unsaid"],
     ["waits for the network", { observed: { network: null } }, "- staging"],
-    ["refuses in a full block", { observed: { block: "10.2.1.0/31" } }, "refuse unsaid"],
+    ["refuses in a full block", { observed: { addresses: inBlocks("10.2.1.0/31") } }, "refuse unsaid"],
+    [
+      "waits for a further block",
+      { observed: { addresses: { ...inBlocks("10.2.1.0/31"), problem: null } } },
+      "- staging",
+    ],
+    [
+      "ends what has another host's address",
+      { container: {}, observed: { addresses: inBlocks("10.2.9.0/24") } },
+      "stop unsaid",
+    ],
+    [
+      "but not before a server has said so",
+      { container: {}, wanted: offline, observed: { addresses: inBlocks("10.2.9.0/24") } },
+      "- running",
+    ],
     ["does not try again what failed", { observed: failure }, "- failed"],
     ["tries again when alone for long", { wanted: alone, observed: { ...failure, nowMs: 60_000 } }, "create unsaid"],
     ["starts what an agent left created", { container: { state: "created" } }, "start unsaid"],

@@ -2,7 +2,7 @@ import type { Container } from "../model/container.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { chooseAddress } from "../network/choose-address.ts";
+import { chooseAddress, isInBlocks } from "../network/choose-address.ts";
 import type { HealthRecord } from "./agent-state.ts";
 import { instanceOf } from "./instance-container.ts";
 
@@ -39,12 +39,24 @@ export interface ObservedContainers {
   /** Instances whose start or life ended badly, as reported; kept until the assignment goes. */
   readonly failures: ReadonlyMap<InstanceId, InstanceStatus & { readonly phase: "failed" }>;
   readonly network: ContainerNetwork | null;
-  /** The first block of this host. */
-  readonly block: string | null;
+  readonly addresses: KnownAddresses;
   readonly hostAddress: Ipv4;
-  /** Addresses used before, oldest first. */
-  readonly recent: readonly Ipv4[];
   readonly nowMs: number;
+}
+
+/** What may be handed out on this host. */
+export interface KnownAddresses {
+  /** All blocks of this host, the first one first; [] before it has any. */
+  readonly blocks: readonly string[];
+  /** Those to choose from; some are on their way back to the server. */
+  readonly open: readonly string[];
+  /** Addresses of owners that the engine does not know. */
+  readonly taken: ReadonlySet<Ipv4>;
+  /** Addresses used before, oldest first; those that were let go a moment ago are also in `resting`. */
+  readonly recent: readonly Ipv4[];
+  readonly resting: ReadonlySet<Ipv4>;
+  /** Why no further block comes; null: it is worth waiting for one. */
+  readonly problem: string | null;
 }
 
 export interface WantedContainers {
@@ -75,6 +87,10 @@ export interface ContainersPlan {
   readonly actions: readonly ContainerAction[];
   /** What is so without any action, by instance. Null: nothing more to say of it. */
   readonly reports: ReadonlyMap<InstanceId, InstanceStatus | null>;
+  /** Instances that wait for an address of a further block. */
+  readonly waiting: number;
+  /** Fixed addresses that something else on this host has, in words. */
+  readonly blocked: readonly string[];
 }
 
 /** Time between SIGTERM and SIGKILL for a container whose assignment, and with it the wanted grace, is not known any more. */
@@ -96,6 +112,7 @@ const RETRY_ALONE_MS = 30_000;
  *
  * - wanted, no container: create, with an address that nobody has and that was not in use lately;
  * - wanted, never started: start, since an agent died between the two steps;
+ * - wanted, has an address that is not this host's (any more): stop, and it is made anew;
  * - wanted, runs: report it, and let the engine keep it from then on. Died in a server's sight: condemn. Lies stopped: failed, or start it again while alone;
  * - not wanted (goal stopped, or unknown to a connected server): stop and remove. Without a server nothing unknown goes.
  */
@@ -104,6 +121,8 @@ export function planContainers(wanted: WantedContainers, observed: ObservedConta
   const reports = new Map<InstanceId, InstanceStatus | null>();
   const own = ownContainers(observed.containers);
   const used = usedAddresses(observed);
+  const blocked: string[] = [];
+  let waiting = 0;
   const ids = [...new Set([...wanted.assignments.keys(), ...own.keys()])].toSorted();
   for (const id of ids) {
     const busy = observed.busy.get(id);
@@ -128,12 +147,16 @@ export function planContainers(wanted: WantedContainers, observed: ObservedConta
     if (step.report !== null) reports.set(id, step.report);
     if (step.action === "create") {
       const place = choosePlace(assignment, observed, used);
-      if (place === "no-network") reports.set(id, { phase: "staging", step: "waiting", sinceMs: observed.nowMs });
-      else if (place === "no-address") actions.push({ kind: "refuse", id, reason: blockFull(observed.block) });
-      else actions.push({ kind: "create", id, ...place });
+      if (place.kind === "place") actions.push({ kind: "create", id, network: place.network, address: place.address });
+      else if (place.kind === "refuse") actions.push({ kind: "refuse", id, reason: place.why });
+      else {
+        reports.set(id, { phase: "staging", step: "waiting", sinceMs: observed.nowMs });
+        if (place.kind === "no-address") waiting += 1;
+        if (place.kind === "blocked") blocked.push(place.why);
+      }
     } else if (step.action !== null) actions.push(step.action);
   }
-  return { actions, reports };
+  return { actions, reports, waiting, blocked };
 }
 
 interface Step {
@@ -155,6 +178,10 @@ function planPresent(
   observed: ObservedContainers,
 ): Step {
   const failure = observed.failures.get(id);
+  if (wanted.connected && isForeign(container, observed)) {
+    const graceMs = wanted.assignments.get(id)?.spec.stopGraceMs ?? ORPHAN_GRACE_MS;
+    return { action: { kind: "stop", id, containerId: container.id, graceMs }, report: null };
+  }
   switch (container.state) {
     case "created": {
       if (failure !== undefined && !mayRetry(failure, wanted, observed.nowMs)) return { action: null, report: failure };
@@ -229,23 +256,60 @@ function addressOf(container: Container, network: ContainerNetwork | null): Ipv4
   return onOurs ?? container.fixedAddress ?? Object.values(container.addresses)[0] ?? null;
 }
 
+type Place =
+  | { readonly kind: "place"; readonly network: string; readonly address: Ipv4 | null }
+  | { readonly kind: "no-network" | "no-address" }
+  /** Something else has the fixed address. */
+  | { readonly kind: "blocked"; readonly why: string }
+  | { readonly kind: "refuse"; readonly why: string };
+
 /** Where a new container goes, or why it cannot go anywhere. Takes the address out of what is left for the next one. */
-function choosePlace(
-  { spec }: Assignment,
-  { network, block, recent }: ObservedContainers,
-  used: Set<Ipv4>,
-): { readonly network: string; readonly address: Ipv4 | null } | "no-network" | "no-address" {
-  if (spec.network === "host") return { network: "host", address: null };
-  if (network === null || block === null) return "no-network";
-  if (!network.fixedAddresses) return { network: network.name, address: null };
-  const address = chooseAddress({ block, used, recent });
-  if (address === null) return "no-address";
+function choosePlace({ spec, instance }: Assignment, observed: ObservedContainers, used: Set<Ipv4>): Place {
+  const { network, addresses } = observed;
+  if (spec.network === "host") return { kind: "place", network: "host", address: null };
+  if (network === null || addresses.blocks.length === 0) return { kind: "no-network" };
+  const fixed = instance.address;
+  if (!network.fixedAddresses) {
+    if (fixed === undefined) return { kind: "place", network: network.name, address: null };
+    return { kind: "refuse", why: `Cannot give the instance address ${fixed}: ${NO_FIXED}` };
+  }
+  if (fixed !== undefined) {
+    // Its lease is under way.
+    if (!isInBlocks(fixed, addresses.blocks)) return { kind: "no-network" };
+    if (used.has(fixed)) {
+      const holder = observed.containers.find((each) => addressesOf(each).includes(fixed))?.name ?? "another owner";
+      return { kind: "blocked", why: `Cannot start ${instance.id}: ${holder} has its fixed address ${fixed}` };
+    }
+    used.add(fixed);
+    return { kind: "place", network: network.name, address: fixed };
+  }
+  const { open: blocks, recent, resting, problem } = addresses;
+  const address = chooseAddress({ blocks, used, recent, resting, keepShare: problem === null });
+  if (address === null) {
+    if (problem === null) return { kind: "no-address" };
+    const where = addresses.blocks.join(", ");
+    return { kind: "refuse", why: `Cannot start the instance: no address is left in this host's ${where}. ${problem}` };
+  }
   used.add(address);
-  return { network: network.name, address };
+  return { kind: "place", network: network.name, address };
 }
 
-function blockFull(block: string | null): string {
-  return `Cannot start the instance: no address is left in this host's block ${block ?? ""}`;
+const NO_FIXED = "the engine's default network takes none; take bridge out of /etc/docker/daemon.json";
+
+/** Its block is another host's now: nobody is led here, and another container may have the address there. */
+export function isForeign(container: Container, { network, addresses }: ObservedContainers): boolean {
+  if (network === null || !network.fixedAddresses || addresses.blocks.length === 0) return false;
+  const address = container.addresses[network.name] ?? container.fixedAddress;
+  return address !== null && !isInBlocks(address, addresses.blocks);
+}
+
+function addressesOf({ fixedAddress, addresses }: Container): readonly Ipv4[] {
+  return fixedAddress === null ? Object.values(addresses) : [fixedAddress, ...Object.values(addresses)];
+}
+
+/** What containers have, or will have when they are started again; a stopped one keeps its fixed address. */
+export function addressesInEngine(containers: readonly Container[]): Set<Ipv4> {
+  return new Set(containers.flatMap(addressesOf));
 }
 
 function mayRetry(failure: { readonly atMs: number }, wanted: WantedContainers, nowMs: number): boolean {
@@ -261,13 +325,9 @@ function ownContainers(containers: readonly Container[]): ReadonlyMap<InstanceId
   return own;
 }
 
-/** Addresses that are about to be taken, and those that a container has or will have when it is started again; a stopped one keeps its fixed address. */
+/** Those of containers, those that are about to be taken, and those of owners that the engine does not know. */
 function usedAddresses(observed: ObservedContainers): Set<Ipv4> {
-  const used = new Set<Ipv4>();
-  for (const { fixedAddress, addresses } of observed.containers) {
-    if (fixedAddress !== null) used.add(fixedAddress);
-    for (const address of Object.values(addresses)) used.add(address);
-  }
+  const used = new Set([...addressesInEngine(observed.containers), ...observed.addresses.taken]);
   for (const { address } of observed.busy.values()) if (address !== null) used.add(address);
   return used;
 }

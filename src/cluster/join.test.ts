@@ -9,6 +9,7 @@ import { systemRandom } from "../platform/clock/system-random.ts";
 import { nodeDigest } from "../platform/digest/node-digest.ts";
 import { SqliteStore } from "../platform/sqlite/sqlite-store.ts";
 import { joinHost, removalOf, type ChooseBlock, type JoinContext, type JoinRequest } from "./join.ts";
+import { readLeases } from "./leases.ts";
 import { matchesHash } from "./tokens.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "apollo-join-"));
@@ -41,6 +42,7 @@ function context(phase: HostPhase = "up"): JoinContext {
     settings: { range: RANGE, blockPrefix: 24 },
     chooseBlock: firstFree,
     checkRangeClash: (_, ranges) => (ranges.length === 0 ? null : { with: ranges, suggestion: "10.3.0.0/22" }),
+    reserved: [],
     phaseOf: () => phase,
   };
 }
@@ -73,7 +75,8 @@ test("joinHost() stores host, name and block, and gives a credential of which on
   expect(matchesHash(nodeDigest, grant.credential, grant.host.credentialHash)).toBe(true);
   const entries = await store.list("");
   expect(entries.map(({ key, value }) => [key, value])).toEqual([
-    ["block/10.2.0.0_24", { hostId: grant.host.id }],
+    ["block/10.2.0.0_24", { block: "10.2.0.0/24", hostId: grant.host.id, epoch: 1, leasedAtMs: 5 }],
+    ["cluster/lease-epoch", { epoch: 1 }],
     ["host-name/h1", { hostId: grant.host.id }],
     [`host/${grant.host.id}`, { ...grant.host }],
   ]);
@@ -108,7 +111,7 @@ test("a taken name: conflict while its host may live, replaced when it is down, 
   const replaced = await joinHost(context("down"), request("h1"));
   expect(replaced).toMatchObject({ kind: "replaced", block: first.block, host: { id: first.host.id } });
   expect(await codeOf(joinHost(context("up"), request("h1", { credential: first.credential })))).toBe("conflict");
-  expect((await store.list("")).length).toBe(3);
+  expect((await store.list("")).map(({ key }) => key.split("/")[0])).toEqual(["block", "cluster", "host-name", "host"]);
 });
 
 test("the server's own machine that lost its credential has its name again when the server has just started", async () => {
@@ -133,9 +136,13 @@ test("a machine whose own routes use the range is refused with a suggestion, and
 test("removalOf() frees name and block", async () => {
   store = openStore();
   const { host } = await joinHost(context(), request("h1"));
-  await store.commit(removalOf(host));
-  expect(await store.list("")).toEqual([]);
+  const { writes, conditions } = removalOf(host, await readLeases(store), 6);
+  expect(await store.commit(writes, conditions)).not.toBeNull();
+  expect((await store.list("")).map(({ key }) => key)).toEqual(["cluster/lease-epoch"]);
   const next = await joinHost(context(), request("h1"));
   expect(next).toMatchObject({ kind: "joined", block: "10.2.0.0/24" });
   expect((next.host as Host).id).not.toBe(host.id);
+  expect((await readLeases(store)).leases).toEqual([
+    { block: "10.2.0.0/24", hostId: (next.host as Host).id, epoch: 2, leasedAtMs: 5 },
+  ]);
 });

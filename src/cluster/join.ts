@@ -7,9 +7,12 @@ import { AppError } from "../model/error.ts";
 import type { Host, HostPhase, HostResources } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { cidrContains, parseCidr } from "../model/ip.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Store, StoreCondition, StoreEntry, StoreWrite } from "../platform/ports/store.ts";
+import { leaseCommit, readLeases } from "./leases.ts";
+import type { KnownLeases } from "./leases.ts";
 import { matchesHash, newSecret } from "./tokens.ts";
 
 export interface JoinRequest {
@@ -58,21 +61,18 @@ export interface JoinContext {
   readonly settings: Pick<ClusterSettings, "range" | "blockPrefix">;
   readonly chooseBlock: ChooseBlock;
   readonly checkRangeClash: CheckRangeClash;
+  /** Fixed addresses that apps have declared, as /32 texts: no block may cover them. */
+  readonly reserved: readonly string[];
   phaseOf(id: HostId): HostPhase;
 }
 
 export const HOST_PREFIX = "host/";
 export const HOST_NAME_PREFIX = "host-name/";
-export const BLOCK_PREFIX = "block/";
 /** A boot of a whole rack makes races; each loss of one means that another host got in. */
 const ATTEMPTS_MAX = 200;
 
 export function hostKey(id: HostId): string {
   return HOST_PREFIX + id;
-}
-
-export function blockKey(cidr: string): string {
-  return BLOCK_PREFIX + cidr.replace("/", "_");
 }
 
 /**
@@ -83,12 +83,14 @@ export function blockKey(cidr: string): string {
 export async function joinHost(context: JoinContext, request: JoinRequest): Promise<JoinGrant> {
   assertRangeFree(context, request);
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-    const [hosts, names, blocks] = await Promise.all([
+    // Leases first: whatever is changed of them while the rest is read makes the commit fail.
+    const leases = await readLeases(context.store);
+    const [hosts, name] = await Promise.all([
       context.store.list(HOST_PREFIX),
       context.store.get(HOST_NAME_PREFIX + request.name),
-      context.store.list(BLOCK_PREFIX),
     ]);
-    const plan = planJoin(context, request, { hosts, name: names, blocks });
+    assertUnderlayFree(context, request, hosts);
+    const plan = planJoin(context, request, { hosts, name, leases });
     if ((await context.store.commit(plan.writes, plan.conditions)) !== null) return plan.grant;
   }
   throw new AppError("unavailable", `Cannot join host "${request.name}": too many hosts join at once`, {
@@ -96,16 +98,23 @@ export async function joinHost(context: JoinContext, request: JoinRequest): Prom
   });
 }
 
-/** Writes that end a membership: record, name and blocks. */
-export function removalOf(host: Host): readonly StoreWrite[] {
-  const keys = [hostKey(host.id), HOST_NAME_PREFIX + host.name, ...host.blocks.map(blockKey)];
-  return keys.map((key) => ({ kind: "delete", key }));
+/** What ends a membership: record and name go, and every block that it holds is free for others at once. */
+export function removalOf(
+  host: Host,
+  known: KnownLeases,
+  nowMs: number,
+): { readonly writes: readonly StoreWrite[]; readonly conditions: readonly StoreCondition[] } {
+  const own = known.leases.filter(({ hostId }) => hostId === host.id);
+  const steps = own.map(({ block, hostId }) => ({ kind: "give-back", block, hostId }) as const);
+  const { writes, conditions } = leaseCommit(known, steps, nowMs);
+  const records = [hostKey(host.id), HOST_NAME_PREFIX + host.name].map((key) => ({ kind: "delete", key }) as const);
+  return { writes: [...records, ...writes], conditions };
 }
 
 interface Known {
   readonly hosts: readonly StoreEntry[];
   readonly name: StoreEntry | null;
-  readonly blocks: readonly StoreEntry[];
+  readonly leases: KnownLeases;
 }
 
 interface JoinPlan {
@@ -120,7 +129,7 @@ function planJoin(context: JoinContext, request: JoinRequest, known: Known): Joi
   const before = entry === undefined ? null : (entry.value as Host);
   const kind = before === null ? "joined" : judgeName(context, request, before);
   const kept = before?.blocks[0];
-  const block = kept ?? leaseBlock(context, known.blocks);
+  const block = kept ?? leaseBlock(context, known);
   const credential = newSecret(random);
   const host: Host = {
     id: before?.id ?? (random.uuid() as HostId),
@@ -142,8 +151,9 @@ function planJoin(context: JoinContext, request: JoinRequest, known: Known): Joi
     { key: HOST_NAME_PREFIX + host.name, revision: known.name?.revision ?? 0 },
   ];
   if (kept === undefined) {
-    writes.push({ kind: "put", key: blockKey(block), value: { hostId: host.id } });
-    conditions.push({ key: blockKey(block), revision: 0 });
+    const lease = leaseCommit(known.leases, [{ kind: "take", block, hostId: host.id }], context.nowMs);
+    writes.push(...lease.writes);
+    conditions.push(...lease.conditions);
   }
   return { grant: { host, credential, block, kind }, writes, conditions };
 }
@@ -167,10 +177,11 @@ function judgeName(context: JoinContext, request: JoinRequest, before: Host): "r
   });
 }
 
-function leaseBlock(context: JoinContext, blocks: readonly StoreEntry[]): string {
-  const taken = blocks.map(({ key }) => key.slice(BLOCK_PREFIX.length).replace("_", "/"));
+function leaseBlock(context: JoinContext, { leases, hosts }: Known): string {
+  const recorded = hosts.flatMap(({ value }) => (value as Host).blocks);
+  const taken = [...new Set([...leases.leases.map(({ block }) => block), ...recorded])];
   const { range, blockPrefix } = context.settings;
-  const choice = context.chooseBlock({ range, blockPrefix, taken, avoid: [] });
+  const choice = context.chooseBlock({ range, blockPrefix, taken, avoid: context.reserved });
   if (choice.kind === "block") return choice.block;
   throw new AppError("unavailable", choice.message, { hint: choice.hint });
 }
@@ -186,4 +197,18 @@ function assertRangeFree(context: JoinContext, request: JoinRequest): void {
     `Cannot join host "${request.name}": its own routes use ${clash.with.join(", ")}, which the container range ${range} covers`,
     { hint: `Start the cluster with ${other}, or change the routes of ${request.name}`, details: { with: clash.with } },
   );
+}
+
+/** Packets for a host's own address would go to containers: the new host's, and those of the members before it. */
+function assertUnderlayFree(context: JoinContext, request: JoinRequest, hosts: readonly StoreEntry[]): void {
+  const { range } = context.settings;
+  const members = hosts.map(({ value }) => value as Host).filter(({ name }) => name !== request.name);
+  for (const { name, address } of [request, ...members]) {
+    if (!cidrContains(parseCidr(range), address)) continue;
+    throw new AppError(
+      "conflict",
+      `Cannot join host "${request.name}": address ${address} of host "${name}" lies in the container range ${range}`,
+      { hint: `Join with an --address outside of ${range}, or make the cluster with another --range` },
+    );
+  }
 }

@@ -48,8 +48,12 @@ export function parseAdminConfig(text: string): AdminConfig {
 }
 
 /** Starts the server on its node and waits until it answers there; returns its own admin.json. */
-export async function startServer(lab: string, node: LabNode, hooks: WaitHooks = {}): Promise<AdminConfig> {
-  const argv = ["apollo", "server", "--data-dir", DATA_DIR, "--advertise", node.address];
+export async function startServer(
+  lab: string,
+  node: LabNode,
+  { args = [], ...hooks }: WaitHooks & { readonly args?: readonly string[] } = {},
+): Promise<AdminConfig> {
+  const argv = ["apollo", "server", "--data-dir", DATA_DIR, "--advertise", node.address, ...args];
   const disk = labPaths(lab).node(node.name).apollo;
   const url = `https://127.0.0.1:${SERVER_PORT}/api/info`;
   return withLogTail(

@@ -29,6 +29,8 @@ export interface LabOptions {
   readonly binary?: string;
   /** Added to every engine's daemon.json, such as `{bridge, "fixed-cidr"}`. */
   readonly engineConfig?: Readonly<Record<string, unknown>>;
+  /** More words for `apollo server`, such as `--block-prefix 28`. */
+  readonly serverArgs?: readonly string[];
   readonly onProgress?: (text: string) => void;
   /** Interrupts: what was made so far is removed and the promise rejects. */
   readonly signal?: AbortSignal;
@@ -165,7 +167,8 @@ class LabStart {
     const { name } = this.#plan;
     const server = nodeOf(this.#plan, SERVER_NODE);
     this.#hooks.onProgress(`lab ${name}: server`);
-    const admin = await startServer(name, server, this.#hooks);
+    const args = this.#options.serverArgs ?? [];
+    const admin = await startServer(name, server, { ...this.#hooks, args });
     const forward = await this.#forward(server, SERVER_PORT);
     writeAdminConfig(name, admin, forward.localPort);
     for (const host of hosts) await this.#forward(host, 80);

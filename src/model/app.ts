@@ -1,4 +1,5 @@
 import type { AppId, Version } from "./ids.ts";
+import type { Ipv4 } from "./ip.ts";
 
 export type Protocol = "tcp" | "udp";
 
@@ -84,6 +85,8 @@ export interface AppSpec {
   readonly tty: boolean;
   /** `apollo`: own address on the flat network. `host`: the host's own network. */
   readonly network: "apollo" | "host";
+  /** Fixed addresses, one for each instance at most; missing or [] lets each host choose. Never shared at the same time. */
+  readonly addresses?: readonly Ipv4[];
   readonly ports: readonly PortSpec[];
   readonly volumes: readonly VolumeSpec[];
   readonly env: Readonly<Record<string, string>>;

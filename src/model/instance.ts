@@ -8,7 +8,7 @@ import type { Ipv4 } from "./ip.ts";
  */
 export type InstanceGoal = "running" | "draining" | "stopped";
 
-/** The stored record that places one copy of an app on one host. Its address is the host agent's choice. */
+/** The stored record that places one copy of an app on one host. Its address is the host agent's choice, unless the app has fixed ones. */
 export interface Instance {
   readonly id: InstanceId;
   readonly appId: AppId;
@@ -17,6 +17,8 @@ export interface Instance {
   readonly hostId: HostId;
   readonly createdAtMs: number;
   readonly goal: InstanceGoal;
+  /** The fixed address that it was given of those its app declares; without one its host's agent chooses. */
+  readonly address?: Ipv4;
   /** Catalog revision that has the instance out; set with goal `draining`. */
   readonly drainRevision?: number;
   readonly drainSinceMs?: number;

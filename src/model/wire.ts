@@ -14,6 +14,7 @@ import type { ClusterSettings } from "./cluster.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { AppError, type ErrorCode } from "./error.ts";
 import type { LinkReport } from "./link.ts";
+import type { AddressUse, LeaseProblem } from "./lease.ts";
 
 export const WIRE_VERSION = 1;
 export const WIRE_VERSION_MIN = 1;
@@ -32,6 +33,8 @@ export type ServerMessage =
       readonly settings: ClusterSettings;
       /** Blocks leased to this host. */
       readonly blocks: readonly string[];
+      /** Why there is no further block; null: one comes when it is needed. Missing: this server leases one block a host. */
+      readonly leaseProblem?: LeaseProblem | null;
       /** Changes with every start of the server: catalog revisions of different epochs do not compare. */
       readonly epoch: string;
       /** With which hosts of this cluster sign their probes, 32 bytes as base64url; older servers have none. */
@@ -54,11 +57,22 @@ export type ServerMessage =
   | { readonly type: "peers"; readonly peers: readonly Peer[] }
   /** All that is declared about the network, whole, at the start and after each change. */
   | { readonly type: "network-config"; readonly config: NetworkConfig }
+  /** The host's blocks from now on. One that is missing is another's, or soon will be. */
+  | { readonly type: "blocks"; readonly blocks: readonly string[]; readonly leaseProblem: LeaseProblem | null }
+  /** The last word before the server closes. */
+  | { readonly type: "refused"; readonly refusal: Refusal }
   /** Opens a byte stream to a container: logs or exec. */
   | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
   | { readonly type: "data"; readonly channel: number; readonly bytes: string }
   | { readonly type: "resize"; readonly channel: number; readonly columns: number; readonly rows: number }
   | { readonly type: "close"; readonly channel: number };
+
+/** `host-removed`: not a member any more. `host-doubled`: another agent with this identity is connected and alive. */
+export interface Refusal {
+  readonly code: "host-removed" | "host-doubled";
+  readonly text: string;
+  readonly hint: string;
+}
 
 export type ChannelRequest =
   | {
@@ -97,6 +111,8 @@ export type AgentMessage =
       /** WireGuard keys of this host; agents of older versions have none. */
       readonly publicKey?: string;
       readonly nextPublicKey?: string;
+      /** Another one with each start of the agent: of two that live, one is a copy. */
+      readonly runId?: string;
     }
   /** The host's keys have changed. */
   | { readonly type: "keys"; readonly publicKey: string; readonly nextPublicKey: string }
@@ -106,6 +122,8 @@ export type AgentMessage =
       readonly appliedRevision: number;
       readonly epoch: string;
       readonly conditions: readonly Condition[];
+      /** Missing until this host's containers are known. */
+      readonly addresses?: AddressUse;
     }
   | {
       readonly type: "instances";
@@ -141,6 +159,12 @@ export interface Condition {
 // The shapes are checked to the depth that protects the reader: types of fields it computes with, sizes of lists.
 const address = z.string().max(64);
 const text = z.string().max(4096);
+const count = z
+  .number()
+  .int()
+  .min(0)
+  .max(2 ** 32);
+const blocks = z.array(z.string().max(18)).max(4096);
 const checkResult = z.object({
   alive: z.boolean(),
   consecutiveFailures: z.number(),
@@ -180,7 +204,7 @@ const endpoint = z.object({
 });
 /** 32 bytes in base64: the last digit carries four bits only. */
 const wireguardKey = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);
-const count = z.number().min(0).nullable();
+const figure = z.number().min(0).nullable();
 const link = z.object({
   peerId: text,
   peer: text,
@@ -188,11 +212,11 @@ const link = z.object({
   via: text.nullable(),
   why: text,
   up: z.boolean().nullable(),
-  rttMs: count,
+  rttMs: figure,
   lossPercent: z.number().min(0).max(100),
-  mtu: count,
-  txBytes: count,
-  rxBytes: count,
+  mtu: figure,
+  txBytes: figure,
+  rxBytes: figure,
   encryption: z.enum(["none", "wireguard"]),
   sinceMs: z.number(),
 });
@@ -207,6 +231,7 @@ const agentMessage = z.discriminatedUnion("type", [
     labels: z.record(z.string(), text),
     publicKey: wireguardKey.optional(),
     nextPublicKey: wireguardKey.optional(),
+    runId: text.optional(),
   }),
   z.object({ type: z.literal("keys"), publicKey: wireguardKey, nextPublicKey: wireguardKey }),
   z.object({
@@ -216,6 +241,7 @@ const agentMessage = z.discriminatedUnion("type", [
     conditions: z
       .array(z.object({ code: text, severity: z.enum(["info", "warning", "error"]), text, hint: text }))
       .max(256),
+    addresses: z.object({ blocks, total: count, free: count, waiting: count, offered: blocks }).optional(),
   }),
   z.object({
     type: z.literal("instances"),
@@ -259,6 +285,8 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "catalog",
   "peers",
   "network-config",
+  "blocks",
+  "refused",
   "open",
   "data",
   "resize",

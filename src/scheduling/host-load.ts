@@ -25,7 +25,7 @@ export interface HostLoad {
   readonly labels: Readonly<Record<string, string>>;
   readonly resources: HostResources;
   readonly used: HostResources;
-  /** Addresses that the host's blocks have for instances, and how many are taken. */
+  /** Addresses that instances can have there, further blocks included, and how many are taken. */
   readonly addresses: { readonly total: number; readonly used: number };
   /** Instances recorded on it, leaving ones too: they hold their share until the host says they are gone. */
   readonly instances: number;
@@ -37,6 +37,8 @@ export interface HostLoadInput {
   readonly instances: Iterable<Instance>;
   /** The definition an instance runs; null when it is no longer known, which then counts as an address alone. */
   readonly specOf: (instance: Instance) => AppSpec | null;
+  /** Addresses that no host holds yet: each may get them as further blocks. */
+  readonly spareAddresses?: number;
 }
 
 /** Network address, gateway and broadcast address of a block are not for instances. */
@@ -77,7 +79,7 @@ export function hostLoads(input: HostLoadInput): readonly HostLoad[] {
       labels: host.labels,
       resources: host.resources,
       used: { cpus: sum?.cpus ?? 0, memoryMiB: sum?.memoryMiB ?? 0, diskMiB: sum?.diskMiB ?? 0 },
-      addresses: { total: usableAddresses(host.blocks), used: sum?.addresses ?? 0 },
+      addresses: { total: usableAddresses(host.blocks) + (input.spareAddresses ?? 0), used: sum?.addresses ?? 0 },
       instances: sum?.count ?? 0,
     });
   }

@@ -7,6 +7,7 @@ import { byCreation, hostOf } from "./app-copies.ts";
 import type { AppCopies, Copy } from "./app-copies.ts";
 import { chooseVictims } from "./choose-victims.ts";
 import type { AppMode } from "./deployment-progress.ts";
+import { freeAddresses, lostHolder } from "./fixed-addresses.ts";
 import type { Placed } from "./placement.ts";
 import { planRoll } from "./plan-roll.ts";
 import type { Wish } from "./plan-roll.ts";
@@ -128,8 +129,16 @@ function launch(
     ...copies.leaving.flatMap(placed(true)),
     ...copies.condemned.flatMap(placed(true)),
   ];
-  const placement = pass.place({ spec: app.spec, count, existing });
-  for (const hostId of placement.placed) pass.create(app, hostId);
+  const free = freeAddresses(app.spec, copies);
+  // The others wait for the instances that hold the addresses now.
+  const places = free === null ? count : Math.min(count, free.length);
+  if (places === 0) return 0;
+  const placement = pass.place({ spec: app.spec, count: places, existing });
+  for (const [at, hostId] of placement.placed.entries()) {
+    const holder = lostHolder(free?.[at], copies);
+    if (holder !== undefined) forget(holder, "its address moves to its replacement", pass);
+    pass.create(app, hostId, free?.[at]);
+  }
   if (placement.problem !== null) pass.problems.push(placement.problem);
   return placement.problem?.count ?? 0;
 }

@@ -9,6 +9,7 @@
 import type { AppVersion } from "../model/app.ts";
 import type { AppCopies, Copy } from "./app-copies.ts";
 import { chooseVictims } from "./choose-victims.ts";
+import { limitToAddresses } from "./fixed-addresses.ts";
 import { rollingLimits } from "./rolling-limits.ts";
 
 /** What an app's mode asks for. */
@@ -23,7 +24,7 @@ export interface Wish {
 export function planRoll({ spec }: AppVersion, copies: AppCopies): Wish {
   const { active, leaving, condemned, lost } = copies;
   const wanted = spec.instances;
-  const { healthyMin, totalMax } = rollingLimits(wanted, spec.upgrade);
+  const { healthyMin, totalMax } = limitToAddresses(rollingLimits(wanted, spec.upgrade), spec);
   const fresh = active.filter((copy) => copy.current);
   const outdated = active.filter((copy) => !copy.current);
   const readyFresh = fresh.filter(isReadyCopy).length;

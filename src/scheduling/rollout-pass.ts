@@ -3,6 +3,7 @@ import type { LastFailure, Problem } from "../model/deployment.ts";
 import type { AppId, DeploymentId, HostId, InstanceId } from "../model/ids.ts";
 import { instanceIdFor } from "../model/ids.ts";
 import type { Instance } from "../model/instance.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import type { BackoffState } from "./backoff.ts";
 import type { HostLoad } from "./host-load.ts";
 import { Placer } from "./placement.ts";
@@ -60,7 +61,7 @@ export class RolloutPass {
     return this.#placer.place(request);
   }
 
-  create(app: AppVersion, hostId: HostId): void {
+  create(app: AppVersion, hostId: HostId, address?: Ipv4): void {
     const id = instanceIdFor(app.spec.id, this.#options.newUuid());
     this.actions.push({
       kind: "create-instance",
@@ -71,6 +72,7 @@ export class RolloutPass {
         hostId,
         createdAtMs: this.nowMs,
         goal: "running",
+        ...(address === undefined ? {} : { address }),
       },
     });
   }

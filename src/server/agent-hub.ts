@@ -10,13 +10,16 @@ import {
   type Condition,
   chooseWireVersion,
   parseAgentMessage,
+  type Refusal,
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
+import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
+import type { LeaseKeeper } from "./lease-keeper.ts";
 
 /** What a host last said about itself; in memory only. */
 export interface ObservedHost {
@@ -36,7 +39,8 @@ export interface AgentHubDeps {
   readonly epoch: string;
   /** With which agents sign their probes of each other, base64url. */
   readonly probeKey: string;
-  readonly nowMs: () => number;
+  readonly clock: Clock;
+  readonly leases: Pick<LeaseKeeper, "hear" | "forget" | "problemOf" | "settled">;
   readonly isDown: (id: HostId) => boolean;
   /** A sign of life from a host. */
   readonly heard: (id: HostId) => void;
@@ -44,6 +48,12 @@ export interface AgentHubDeps {
   readonly wake: () => void;
   readonly log: Log;
 }
+
+/**
+ * An agent that is asked whether it lives has so long: two heartbeats and a bit. One that was killed is silent, and the
+ * agent that was started after it is taken in its place.
+ */
+const DOUBT_MS = 2500;
 
 /** Every agent's stream: takes what hosts observe into memory, sends each what is its to know. */
 export class AgentHub {
@@ -65,22 +75,49 @@ export class AgentHub {
     deps.catalog.subscribe(() => this.flush());
     deps.state.onCommit((writes) => {
       if (writes.some((write) => write.key.startsWith("instance/"))) this.flush();
-      if (writes.some((write) => write.key.startsWith("host/"))) this.sendPeers();
       if (writes.some((write) => write.key.startsWith("net/"))) this.#sendNetworkConfig();
+      if (!writes.some((write) => write.key.startsWith("host/"))) return;
+      this.sendPeers();
+      for (const { key } of writes) if (key.startsWith("host/")) this.sendBlocks(key.slice("host/".length) as HostId);
     });
   }
 
-  /** Takes an authenticated connection of a member. An older one of the same host is closed: one host, one agent. */
+  /** Takes an authenticated connection of a member. It counts once its hello is taken. */
   open(hostId: HostId, connection: AgentConnection): AgentSession {
-    this.#sessions.get(hostId)?.connection.close("another agent joined as this host");
-    const session = new AgentSession(hostId, connection);
-    this.#sessions.set(hostId, session);
-    return session;
+    return new AgentSession(hostId, connection);
+  }
+
+  /**
+   * One host, one agent. The same run of an agent that connects again takes the place of its older connection at once.
+   * Another run does only when the older is silent: a copy of a host's disk must not push the host itself aside.
+   */
+  async #admit(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<boolean> {
+    const { clock, log } = this.#deps;
+    session.runId = hello.runId ?? null;
+    const older = this.#sessions.get(host.id);
+    const mayLive = older !== undefined && !this.#deps.isDown(host.id);
+    if (mayLive && session.runId !== null && older.runId !== null && older.runId !== session.runId) {
+      const { heard } = older;
+      await clock.sleep(DOUBT_MS);
+      if (this.#sessions.get(host.id) === older && older.heard > heard) {
+        log.warn("agent refused: its host is connected already", { host: host.name, address: hello.address });
+        session.connection.send({ type: "refused", refusal: doubled(host, hello.address) });
+        session.connection.close("another agent is connected as this host");
+        return false;
+      }
+    }
+    const now = this.#sessions.get(host.id);
+    if (now !== session) now?.connection.close("another agent joined as this host");
+    this.#sessions.set(host.id, session);
+    return true;
   }
 
   closed(session: AgentSession): void {
+    session.closed = true;
     if (this.#sessions.get(session.hostId) !== session) return;
     this.#sessions.delete(session.hostId);
+    // Without a word from its agent nothing is taken back: the next one may have started to use it again.
+    this.#deps.leases.forget(session.hostId);
     this.#deps.channels.closeHost(session.hostId);
   }
 
@@ -98,8 +135,13 @@ export class AgentHub {
   async receive(session: AgentSession, frame: string): Promise<void> {
     const message = parseAgentMessage(frame);
     const host = this.#deps.state.hosts.get(session.hostId);
-    if (message === null || host === undefined || this.#sessions.get(session.hostId) !== session) return;
-    if (message.type === "hello") return this.#hello(session, host, message);
+    session.heard += 1;
+    if (message === null || host === undefined || session.closed) return;
+    if (message.type === "hello") {
+      if (!(await this.#admit(session, host, message)) || session.closed) return;
+      return this.#hello(session, message);
+    }
+    if (session.ready && this.#sessions.get(session.hostId) !== session) return;
     if (!session.ready)
       throw new AppError("invalid", `Cannot take "${message.type}" from host "${host.name}": hello must come first`);
     switch (message.type) {
@@ -126,8 +168,12 @@ export class AgentHub {
     }
   }
 
-  async #hello(session: AgentSession, host: Host, hello: AgentMessage & { type: "hello" }): Promise<void> {
-    const { state, epoch, probeKey, nowMs, log, catalog } = this.#deps;
+  async #hello(session: AgentSession, hello: AgentMessage & { type: "hello" }): Promise<void> {
+    const { state, epoch, probeKey, clock, log, catalog, leases } = this.#deps;
+    // What is being taken back at this moment must not be promised again.
+    await leases.settled();
+    const host = state.hosts.get(session.hostId);
+    if (host === undefined || session.closed) return;
     const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
     if (wire === null) {
       throw new AppError(
@@ -138,7 +184,7 @@ export class AgentHub {
     }
     this.observed.set(host.id, {
       agentVersion: hello.agentVersion,
-      lastSeenMs: nowMs(),
+      lastSeenMs: clock.nowMs(),
       appliedRevision: 0,
       conditions: [],
       links: [],
@@ -147,17 +193,20 @@ export class AgentHub {
     const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
     if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
       await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));
+    const blocks = { blocks: (state.hosts.get(host.id) ?? host).blocks, leaseProblem: leases.problemOf(host.id) };
+    session.blocks = JSON.stringify(blocks);
     session.connection.send({
       type: "welcome",
       wire,
       hostId: host.id,
       hostName: host.name,
       settings: state.settings,
-      blocks: host.blocks,
+      ...blocks,
       epoch,
       probeKey,
     });
     session.ready = true;
+    leases.forget(host.id);
     // What a host served before it was down may be gone with a power cut: it counts again once its agent has looked.
     if (this.#deps.isDown(host.id)) catalog.applyEndpoints(host.name, { reset: true, upsert: [], remove: [] });
     this.#sendAssignments(session, true);
@@ -178,7 +227,8 @@ export class AgentHub {
     const observed = this.observed.get(session.hostId);
     if (observed === undefined) return;
     const changed = JSON.stringify(message.conditions) !== JSON.stringify(observed.conditions);
-    observed.lastSeenMs = this.#deps.nowMs();
+    observed.lastSeenMs = this.#deps.clock.nowMs();
+    if (message.addresses !== undefined) this.#deps.leases.hear(session.hostId, message.addresses);
     observed.conditions = message.conditions;
     const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
     const moved = applied !== observed.appliedRevision;
@@ -290,9 +340,24 @@ export class AgentHub {
     }
   }
 
+  /** Tells a host its blocks and why it gets no further one, when either has changed. */
+  sendBlocks(hostId: HostId): void {
+    const session = this.#sessions.get(hostId);
+    const blocks = this.#deps.state.hosts.get(hostId)?.blocks;
+    if (session?.ready !== true || blocks === undefined) return;
+    const now = { blocks, leaseProblem: this.#deps.leases.problemOf(hostId) };
+    const text = JSON.stringify(now);
+    if (session.blocks === text) return;
+    session.blocks = text;
+    session.connection.send({ type: "blocks", ...now });
+  }
+
   /** A member was removed: its agent is told to go and its word no longer counts. */
   dropHost(hostId: HostId): void {
-    this.#sessions.get(hostId)?.connection.close("this host was removed from the cluster");
+    const session = this.#sessions.get(hostId);
+    session?.connection.send({ type: "refused", refusal: removed() });
+    session?.connection.close("this host was removed from the cluster");
+    this.#deps.leases.forget(hostId);
     this.#sessions.delete(hostId);
     for (const id of this.#reportedBy.get(hostId) ?? []) this.statuses.delete(id);
     this.#reportedBy.delete(hostId);
@@ -323,5 +388,21 @@ function keysOf(said: Pick<Host, "publicKey" | "nextPublicKey">): Partial<Announ
   return {
     ...(publicKey === undefined ? {} : { publicKey }),
     ...(nextPublicKey === undefined ? {} : { nextPublicKey }),
+  };
+}
+
+function removed(): Refusal {
+  return {
+    code: "host-removed",
+    text: "This host was removed from the cluster: its instances were replaced and its blocks went to others",
+    hint: "apollo agent --server https://ADDRESS:8443 --token TOKEN joins again, with a token from apollo host token",
+  };
+}
+
+function doubled(host: Host, address: string): Refusal {
+  return {
+    code: "host-doubled",
+    text: `Two agents have the identity of host "${host.name}": one at ${host.address} is connected, this one at ${address} is refused`,
+    hint: "On the copy, remove agent.json and last-known.json from the agent's data directory and join under another --name",
   };
 }

@@ -15,8 +15,15 @@ export class AgentSession {
   readonly connection: AgentConnection;
   /** False until `hello` was answered: nothing but `welcome` may come first. */
   ready = false;
+  closed = false;
   /** `ClusterState.instanceChanges` as of the last sending. */
   instanceChanges = -1;
+  /** The run of the agent behind it; null for agents that do not say. */
+  runId: string | null = null;
+  /** Frames taken: a session that is being doubted shows by it that it lives. */
+  heard = 0;
+  /** What it was told last of its blocks, as text. */
+  blocks = "";
   /** Catalog revision that was sent last. */
   catalogRevision = 0;
   readonly #sent = new Map<InstanceId, Assignment>();

@@ -13,6 +13,7 @@ import { AgentHub } from "./agent-hub.ts";
 import { ChannelTable } from "./channel-table.ts";
 import { ClusterState } from "./cluster-state.ts";
 import { openProbeKey } from "./probe-key.ts";
+import { LeaseKeeper } from "./lease-keeper.ts";
 import { RolloutSubject } from "./rollout-subject.ts";
 import { ServerApps } from "./server-apps.ts";
 import { Turns } from "./turns.ts";
@@ -36,6 +37,7 @@ export class ClusterServer {
   readonly liveness = new Liveness();
   readonly channels = new ChannelTable();
   readonly hub: AgentHub;
+  readonly leases: LeaseKeeper;
   readonly apps: ServerApps;
   readonly rollout: RolloutSubject;
   readonly startedAtMs: number;
@@ -58,13 +60,15 @@ export class ClusterServer {
     this.catalog = catalogOf(state);
     const presenceOf = (id: HostId) => this.liveness.presenceOf(id);
     const wake = (): void => this.#changed();
+    this.leases = new LeaseKeeper({ state, clock, log, onProblem: (id) => this.hub.sendBlocks(id) });
     this.hub = new AgentHub({
+      leases: this.leases,
+      clock,
       state,
       catalog: this.catalog,
       channels: this.channels,
       epoch: random.uuid(),
       probeKey,
-      nowMs: () => clock.nowMs(),
       isDown: (id) => presenceOf(id).phase === "down",
       heard: (id) => this.#presenceChanged(this.liveness.heard(id, clock.nowMs())),
       wake,
@@ -107,7 +111,7 @@ export class ClusterServer {
 
   /** Runs the scheduler and the watch over hosts until aborted. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#loop.run(signal), this.#watchHosts(signal)]);
+    await Promise.all([this.#loop.run(signal), this.#watchHosts(signal), this.leases.run(signal)]);
   }
 
   async #watchHosts(signal: AbortSignal): Promise<void> {

@@ -6,6 +6,7 @@ import type { Host } from "../model/host.ts";
 import type { AppId, DeploymentId, HostId, InstanceId, Version } from "../model/ids.ts";
 import type { Instance } from "../model/instance.ts";
 import type { NetworkConfig, NetworkObject, NetworkObjectKind } from "../model/network-config.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import type { BackoffState } from "../scheduling/backoff.ts";
 import type { Store, StoreCondition, StoreWrite } from "../platform/ports/store.ts";
 
@@ -121,6 +122,11 @@ export class ClusterState {
   /** The kept versions of an app, newest first. */
   versionsOf(id: AppId): readonly AppVersion[] {
     return [...(this.#versions.get(id)?.values() ?? [])].toSorted((a, b) => (a.version > b.version ? -1 : 1));
+  }
+
+  /** Addresses that apps have for their own, as declared, sorted. */
+  fixedAddresses(): readonly Ipv4[] {
+    return [...this.apps.values()].flatMap(({ spec }) => spec.addresses ?? []).toSorted();
   }
 
   /** How often the instances of a host have changed: who remembers the number knows whether to look again. */

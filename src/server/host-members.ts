@@ -6,6 +6,7 @@ import {
   type JoinRequest,
   removalOf,
 } from "../cluster/join.ts";
+import { readLeases } from "../cluster/leases.ts";
 import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
 import { type HostId, parseHostName } from "../model/ids.ts";
@@ -47,6 +48,7 @@ export class HostMembers {
         store: server.state.store,
         nowMs: clock.nowMs(),
         settings: server.state.settings,
+        reserved: server.state.fixedAddresses().map((address) => `${address}/32`),
         phaseOf: (id) => server.liveness.presenceOf(id).phase,
       },
       { ...request, name: parseHostName(request.name), address: parseIpv4(request.address) },
@@ -89,9 +91,14 @@ export class HostMembers {
 
   async #forget(host: Host): Promise<void> {
     const { state, hub, liveness } = this.#deps.server;
-    const instances = [...(state.instancesByHost.get(host.id)?.values() ?? [])];
-    const forget = instances.map((instance) => ({ kind: "delete", key: keyOf.instance(instance.id) }) as const);
-    await state.commit([...removalOf(host), ...forget]);
+    for (;;) {
+      const known = await readLeases(state.store);
+      const { writes, conditions } = removalOf(host, known, this.#deps.clock.nowMs());
+      const instances = [...(state.instancesByHost.get(host.id)?.values() ?? [])];
+      const forget = instances.map((instance) => ({ kind: "delete", key: keyOf.instance(instance.id) }) as const);
+      // Null: another lease was changed meanwhile.
+      if ((await state.store.commit([...writes, ...forget], conditions)) !== null) break;
+    }
     liveness.remove(host.id);
     hub.dropHost(host.id);
   }

@@ -1,7 +1,9 @@
 import type { Catalog } from "../discovery/catalog.ts";
 import type { Problem } from "../model/deployment.ts";
 import type { AppId, HostId, InstanceId } from "../model/ids.ts";
+import type { Host } from "../model/host.ts";
 import type { Instance } from "../model/instance.ts";
+import { cidrSize, parseCidr } from "../model/ip.ts";
 import type { Subject } from "../platform/loop/reconcile-loop.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -23,6 +25,16 @@ export interface RolloutDeps {
   readonly log: Log;
 }
 
+/** What a further block of any size can still be made of; a rough figure, since blocks have sizes. */
+function countSpare(range: string, hosts: Iterable<Host>): number {
+  let spare = cidrSize(parseCidr(range));
+  for (const { blocks } of hosts) for (const block of blocks) spare -= cidrSize(parseCidr(block));
+  return Math.max(0, spare - SPARE_MIN);
+}
+
+/** The smallest block of all; what is left of the range beside it is no block. */
+const SPARE_MIN = 8;
+
 type Batch = readonly RolloutAction[];
 
 /** The scheduler's loop: what a pass decides is stored in one commit, so that a crash leaves all of it or nothing. */
@@ -41,12 +53,19 @@ export class RolloutSubject implements Subject<RolloutInput, Batch> {
     const { state, hub, clock, random, presenceOf } = this.#deps;
     const { apps, instances, backoffs } = state;
     const specOf = (instance: Instance) => state.specOf(instance);
+    const spareAddresses = countSpare(state.settings.range, state.hosts.values());
     return {
       apps,
       deployments: state.deployments.values(),
       instances,
       statuses: hub.statuses,
-      hosts: hostLoads({ hosts: state.hosts.values(), presenceOf, instances: instances.values(), specOf }),
+      hosts: hostLoads({
+        hosts: state.hosts.values(),
+        presenceOf,
+        instances: instances.values(),
+        specOf,
+        spareAddresses,
+      }),
       backoffs,
       nowMs: clock.nowMs(),
       drainedBy: (revision) => hub.drainedBy(revision),

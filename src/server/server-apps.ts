@@ -2,6 +2,7 @@ import type { AppSpec, AppVersion } from "../model/app.ts";
 import type { Deployment, Problem } from "../model/deployment.ts";
 import { AppError } from "../model/error.ts";
 import type { AppId, DeploymentId, InstanceId, Version } from "../model/ids.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import type { Instance } from "../model/instance.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Random } from "../platform/ports/random.ts";
@@ -19,6 +20,7 @@ import { planCancel, planChange, type PlannedChange } from "../scheduling/plan-d
 import { planKill } from "../scheduling/plan-kill.ts";
 import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import type { AgentHub } from "./agent-hub.ts";
+import { checkFixedAddresses } from "./check-fixed-addresses.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 import type { Turns } from "./turns.ts";
 
@@ -137,6 +139,10 @@ export class ServerApps implements AppService {
   }
 
   #plan(changes: readonly AppChange[], options: ChangeOptions): PlannedChange {
+    const claimed = new Map<Ipv4, AppId>();
+    for (const change of changes) {
+      if (change.kind === "put") checkFixedAddresses(change.spec, { state: this.#deps.state, claimed });
+    }
     return planChange({ ...this.#present(), changes: this.#withServicePorts(changes), force: options.force });
   }
 

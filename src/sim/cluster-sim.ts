@@ -65,6 +65,8 @@ class ClusterWorld implements WatchedWorld {
   readonly #weather: Weather;
   /** A member whose agent never comes: its join was all that was ever heard of it. */
   readonly #ghost: boolean;
+  /** Small ones make hosts ask for more. */
+  readonly #blockPrefix: number;
   readonly #watch: ClusterWatch;
   readonly #trace: (line: string) => void;
   readonly #broken: string[] = [];
@@ -83,6 +85,7 @@ class ClusterWorld implements WatchedWorld {
     this.#trace = (line) => trace(`${(clock.monotonicMs() / 1000).toFixed(3)} ${line}`);
     this.#weather = drawWeather(random);
     this.#ghost = random.chance(0.25);
+    this.#blockPrefix = random.pick([24, 28, 29]);
     this.network = new FakeTransport({ clock, random: random.fork(), delayMsMax: this.#weather.delayMsMax });
     this.#store = new FakeStore({ clock, random: random.fork(), latencyMs: random.pick([1, 5, 30]) });
     const nets = random.integer(1, 2);
@@ -192,6 +195,7 @@ class ClusterWorld implements WatchedWorld {
       random: this.#random.fork(),
       store: this.#store,
       network,
+      settings: { blockPrefix: this.#blockPrefix },
       log: this.#log(SERVER_NODE),
       credentialOf: (node) => this.machines.find(({ name }) => name === node)?.credential ?? null,
       inspect: (server) => this.#inspect(server),

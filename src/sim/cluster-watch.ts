@@ -2,6 +2,7 @@
  * What must hold at every moment of a cluster's life, seen from outside: engines, kernels, DNS answers and proxies against
  * what containers really do. What a fault makes untrue has a bounded time to become true again.
  */
+import { findOverlaps } from "./find-overlaps.ts";
 import { isInCidr } from "./is-in-cidr.ts";
 import { LABEL_INSTANCE } from "../model/container.ts";
 import type { Container } from "../model/container.ts";
@@ -156,14 +157,8 @@ export class ClusterWatch {
   }
 
   #checkBlocks(): string[] {
-    const holders = new Map<string, string>();
-    return [...(this.#world.server()?.cluster.state.hosts.values() ?? [])].flatMap(({ name, blocks }) =>
-      blocks.flatMap((block) => {
-        const holder = holders.get(block);
-        holders.set(block, name);
-        return holder === undefined ? [] : [`block ${block} is leased to ${holder} and ${name}`];
-      }),
-    );
+    const hosts = [...(this.#world.server()?.cluster.state.hosts.values() ?? [])];
+    return findOverlaps(hosts).map(({ one, other }) => `blocks overlap: ${one} and ${other}`);
   }
 
   #checkRoutes(): string[] {

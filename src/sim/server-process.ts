@@ -1,4 +1,5 @@
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import type { ClusterSettings } from "../model/cluster.ts";
 import type { Host } from "../model/host.ts";
 import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
 import { nodeDigest } from "../platform/digest/node-digest.ts";
@@ -21,6 +22,8 @@ export interface ServerProcessOptions {
   readonly log: Log;
   /** The credential that a machine shows. */
   readonly credentialOf: (node: string) => string | null;
+  /** Of a new cluster, where they are not the usual ones. */
+  readonly settings?: Partial<ClusterSettings>;
   /** Sees the server before its loops run. */
   readonly inspect: (server: ClusterServer) => void;
 }
@@ -43,7 +46,7 @@ export class ServerProcess {
       clock: process.clock,
       random,
       log,
-      initial: { ...DEFAULT_SETTINGS, encryption: "off" },
+      initial: { ...DEFAULT_SETTINGS, encryption: "off", ...options.settings },
     });
     options.inspect(cluster);
     return new ServerProcess(options, process, cluster);
@@ -93,6 +96,11 @@ export class ServerProcess {
     const listener = agentSocket(this.cluster.hub, host.id, this.#options.log)(socket);
     stream.onFrame = (frame) => this.process.enter(() => listener.message(frame));
     stream.onClose = () => this.process.enter(() => listener.closed(1006, ""));
+  }
+
+  /** The front door would answer 401. */
+  isDenied(node: string): boolean {
+    return this.#memberOf(node) === null;
   }
 
   /** As the server's front door does it: by credential. */

@@ -37,6 +37,8 @@ export interface SimMachineOptions {
   readonly random: SeededRandom;
   readonly network: FakeTransport;
   readonly log: Log;
+  /** Whether the server knows no member with this machine's credential. */
+  readonly isDenied?: () => boolean;
 }
 
 export interface AgentRun {
@@ -59,6 +61,7 @@ export class SimMachine {
   engine: WatchedEngine;
   readonly prober: MachineProber;
   readonly file: MemoryFile;
+  readonly addressFile: MemoryFile;
   kernel: FakeHostNetwork;
   proxy: FakeProxy;
   agent: AgentRun | null = null;
@@ -78,6 +81,7 @@ export class SimMachine {
     this.engine = this.#newEngine();
     this.prober = new MachineProber(clock, () => this.containers());
     this.file = new MemoryFile("/data/last-known.json", clock);
+    this.addressFile = new MemoryFile("/data/addresses.json", clock);
     this.kernel = this.#newKernel();
     this.proxy = new FakeProxy({ clock, latencyMs: random.integer(1, 5) });
   }
@@ -183,9 +187,10 @@ export class SimMachine {
         clock,
         random: random.fork(),
         log,
-        transport: process.guard(new StreamTransport(links, name, process)),
+        transport: process.guard(new StreamTransport(links, name, process, this.#options.isDenied)),
         prober: process.guard(this.prober),
         lastKnownFile: process.guard(this.file),
+        addressFile: process.guard(this.addressFile),
         resources: () => Promise.resolve(this.engineUp ? this.resources : { cpus: 0, memoryMiB: 0, diskMiB: 0 }),
       },
       (state) => {

@@ -1,3 +1,4 @@
+import { AppError } from "../model/error.ts";
 import type { Transport, TransportConnection, TransportListener } from "../platform/ports/transport.ts";
 import type { FakeTransport } from "./fake-transport.ts";
 import type { SimProcess } from "./sim-process.ts";
@@ -9,8 +10,11 @@ export class StreamTransport implements Transport {
   readonly #network: FakeTransport;
   readonly #node: string;
   readonly #process: SimProcess;
+  readonly #isDenied: () => boolean;
 
-  constructor(network: FakeTransport, node: string, process: SimProcess) {
+  /** @param isDenied whether the server knows no member with this node's credential */
+  constructor(network: FakeTransport, node: string, process: SimProcess, isDenied: () => boolean = () => false) {
+    this.#isDenied = isDenied;
     this.#network = network;
     this.#node = node;
     this.#process = process;
@@ -19,6 +23,10 @@ export class StreamTransport implements Transport {
   async connect(_url: string, listener: TransportListener): Promise<TransportConnection> {
     const process = this.#process;
     const stream = await this.#network.connect(this.#node, SERVER_NODE);
+    if (this.#isDenied()) {
+      stream.close();
+      throw new AppError("denied", "Cannot connect to the server: it does not take this host's credential");
+    }
     // The process was killed meanwhile: its machine answers with a reset.
     if (!process.alive) {
       stream.close();

@@ -21,9 +21,9 @@ export function testLabName(what: string): string {
 }
 
 /** A server and hosts that joined it, with the web image in the registry. The caller takes the lab down, also on failure. */
-export async function clusterUp(name: string, hosts: number): Promise<TourWorld> {
+export async function clusterUp(name: string, hosts: number, serverArgs: readonly string[] = []): Promise<TourWorld> {
   const binary = ownBinary();
-  const lab = await upLab({ name, hosts, binary });
+  const lab = await upLab({ name, hosts, binary, serverArgs });
   await publishWebImage(name, "h1");
   return new TourWorld(lab, new TourClient(lab, binary), { onProgress: () => undefined, signal: undefined });
 }

@@ -90,7 +90,7 @@ const FIELDS = {
     external: refused("external volumes are not supported: use a hostPath with a constraint"),
     secret: refused("secrets are not supported"),
   },
-  network: { ...used("mode", "name"), labels: ignored },
+  network: { ...used("mode", "name", "addresses"), labels: ignored },
   ipAddress: { ...used("networkName"), groups: ignored, labels: ignored, discovery: ignored },
   healthCheck: {
     ...used(

@@ -7,6 +7,7 @@ import { describeIssue, parseJsonBody } from "../read-json.ts";
 import { nearestName } from "../nearest-name.ts";
 import { mergeApp } from "./merge-app.ts";
 import { parseApp } from "./parse-app.ts";
+import { parseIpv4 } from "../../model/ip.ts";
 import { renderDefinition } from "./render-definition.ts";
 
 const IMAGE = { docker: { image: "registry:5000/a/b:1.0" } };
@@ -144,6 +145,11 @@ const port = (containerPort: number, more: object = {}) => ({
 
 test.each<[string, object, Partial<AppSpec>]>([
   ["networks container", { networks: [{ mode: "container", name: "apollo" }] }, { network: "apollo" }],
+  [
+    "networks with a fixed address",
+    { networks: [{ mode: "container", name: "apollo", addresses: ["10.2.0.10"] }] },
+    { network: "apollo", addresses: [parseIpv4("10.2.0.10")] },
+  ],
   ["networks bridge", { networks: [{ mode: "container/bridge" }] }, { network: "apollo" }],
   ["networks host", { networks: [{ mode: "host" }] }, { network: "host", ports: [] }],
   ["ipAddress", { ipAddress: { groups: [], labels: {}, discovery: {} } }, { network: "apollo" }],
@@ -446,6 +452,24 @@ test.each<[string, unknown, readonly string[]]>([
     ["sense /container/volumes(0)/persistent: persistent volumes are not supported: use a hostPath with a constraint"],
   ],
   [
+    "fixed addresses that are wrong",
+    { ...minimal, instances: 3, networks: [{ mode: "container", addresses: ["10.2.0.300", "10.2.0.5", "10.2.0.5"] }] },
+    [
+      'sense /networks(0)/addresses: "10.2.0.300" is no IPv4 address',
+      "sense /networks(0)/addresses: an address may be named once only",
+    ],
+  ],
+  [
+    "fewer fixed addresses than instances",
+    { ...minimal, instances: 2, networks: [{ mode: "container", addresses: ["10.2.0.5"] }] },
+    ["sense /networks(0)/addresses: 2 instances need as many addresses, there are 1"],
+  ],
+  [
+    "fixed address on the host's network",
+    { ...minimal, networks: [{ mode: "host", addresses: ["10.2.0.5"] }] },
+    ["sense /networks(0)/addresses: on the host's network there is no address to choose"],
+  ],
+  [
     "foreign network",
     { ...minimal, networks: [{ mode: "container", name: "dcos" }] },
     ['sense /networks(0)/name: there is no network "dcos": the only one is "apollo"'],
@@ -659,6 +683,13 @@ test.each<[string, object, object, Partial<AppSpec>]>([
   ],
 ])("mergeApp(): %s", (_, before, update, expected) => {
   expect(parseApp(mergeApp(parseApp(before), update as Record<string, unknown>))).toMatchObject(expected);
+});
+
+test("a definition with fixed addresses comes back as it went in, one without has no word of them", () => {
+  const fixed = parseApp({ ...minimal, networks: [{ mode: "container", addresses: ["10.2.0.10"] }] });
+  expect(parseApp(renderDefinition(fixed))).toEqual(fixed);
+  expect(JSON.stringify(renderDefinition(parseApp(minimal)))).not.toContain("addresses");
+  expect("addresses" in parseApp(minimal)).toBe(false);
 });
 
 test("mergeApp() keeps unknown fields, so that they are refused", () => {

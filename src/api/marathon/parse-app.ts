@@ -40,7 +40,7 @@ export function parseApp(value: unknown, id: AppId | null = null): AppSpec {
 function readApp(app: JsonObject, urlId: AppId | null): AppSpec {
   const container = app.object("container");
   const docker = container?.object("docker") ?? null;
-  const { network, ports } = parsePorts(app, container, docker);
+  const { network, ports, ...fixed } = parsePorts(app, container, docker);
   const id = urlId ?? readId(app);
   return {
     id,
@@ -53,6 +53,7 @@ function readApp(app: JsonObject, urlId: AppId | null): AppSpec {
     user: app.string("user"),
     tty: app.boolean("tty") ?? false,
     network,
+    ...fixed,
     ports,
     env: readEnv(app),
     labels: app.stringMap("labels"),

@@ -7,6 +7,8 @@
  * no port of the host is needed, so Marathon's `hostPort: 0` ("any") publishes none; a number does publish it.
  */
 import type { AppSpec, PortSpec, Protocol } from "../../model/app.ts";
+import { isIpv4 } from "../../model/ip.ts";
+import type { Ipv4 } from "../../model/ip.ts";
 import type { JsonObject } from "../read-json.ts";
 import { checkFields } from "./app-fields.ts";
 
@@ -19,6 +21,8 @@ const PORT_NAME = /^[a-z0-9-]{1,63}$/;
 export interface AppPorts {
   readonly network: AppSpec["network"];
   readonly ports: readonly PortSpec[];
+  /** Fixed addresses, ours: `networks: [{ mode: "container", addresses: ["10.2.0.10"] }]`. Missing when there are none. */
+  readonly addresses?: readonly Ipv4[];
 }
 
 export function parsePorts(app: JsonObject, container: JsonObject | null, docker: JsonObject | null): AppPorts {
@@ -37,7 +41,24 @@ export function parsePorts(app: JsonObject, container: JsonObject | null, docker
   const ports =
     network === "host" ? hostPorts(app, definitions, numbers) : withServicePorts(app, mappings ?? [], numbers);
   checkUnique(app, ports, network === "host" ? "/portDefinitions" : "/container/portMappings");
-  return { network, ports };
+  const addresses = parseAddresses(app);
+  return { network, ports, ...(addresses.length === 0 ? {} : { addresses }) };
+}
+
+function parseAddresses(app: JsonObject): readonly Ipv4[] {
+  const [network] = app.objects("networks") ?? [];
+  const texts = network?.strings("addresses") ?? [];
+  if (network === undefined || texts.length === 0) return [];
+  const path = network.at("addresses");
+  for (const text of texts) if (!isIpv4(text)) network.issues.sense(path, `"${text}" is no IPv4 address`);
+  if (new Set(texts).size !== texts.length) network.issues.sense(path, "an address may be named once only");
+  if (network.string("mode") === "host")
+    network.issues.sense(path, "on the host's network there is no address to choose");
+  const instances = app.number("instances") ?? 1;
+  if (texts.length < instances) {
+    network.issues.sense(path, `${instances} instances need as many addresses, there are ${texts.length}`);
+  }
+  return texts.filter(isIpv4);
 }
 
 function parseNetwork(app: JsonObject, docker: JsonObject | null): AppSpec["network"] | null {

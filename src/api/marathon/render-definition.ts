@@ -40,7 +40,7 @@ export function renderDefinition(spec: AppSpec): Json {
       })),
       ...(onHost ? {} : { portMappings: ports }),
     },
-    networks: onHost ? [{ mode: "host" }] : [{ mode: "container", name: "apollo" }],
+    networks: onHost ? [{ mode: "host" }] : [{ mode: "container", name: "apollo", ...fixedAddresses(spec) }],
     ...(onHost ? { portDefinitions: ports } : {}),
     requirePorts: onHost && ports.length > 0,
     healthChecks: spec.healthChecks.map(renderHealthCheck),
@@ -53,6 +53,11 @@ export function renderDefinition(spec: AppSpec): Json {
     taskKillGracePeriodSeconds: spec.stopGraceMs / 1000,
     tty: spec.tty,
   };
+}
+
+/** Left out without any, so that clients of Marathon see what they know. */
+function fixedAddresses({ addresses = [] }: AppSpec): { readonly addresses?: readonly string[] } {
+  return addresses.length === 0 ? {} : { addresses };
 }
 
 function renderPortMapping(port: PortSpec): Json {

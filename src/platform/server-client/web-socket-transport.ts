@@ -91,7 +91,7 @@ function open(
 function connectError(url: string, reason: string): AppError {
   if (/status code: 40[13]/.test(reason)) {
     return new AppError("denied", `Cannot connect to server ${url}: it does not take this host's credential`, {
-      hint: "The host was removed from the cluster: join again with a token from apollo host token",
+      hint: "apollo agent --server https://ADDRESS:8443 --token TOKEN joins again, with a token from apollo host token",
     });
   }
   const certificate = /certificate|altnames/i.test(reason);

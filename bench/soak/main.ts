@@ -1,0 +1,17 @@
+import { soakAddresses } from "./addresses.ts";
+
+/** Every soak by name; a soak throws when something is not as it should be. */
+const SOAKS: Readonly<Record<string, (argv: readonly string[]) => Promise<string>>> = { addresses: soakAddresses };
+
+/** `npm run soak -- NAME`: minutes of a real load over a lab, with a word about it at the end. */
+async function main([name = "", ...rest]: readonly string[]): Promise<number> {
+  const soak = Object.hasOwn(SOAKS, name) ? SOAKS[name] : undefined;
+  if (soak === undefined) {
+    console.error(`Usage: npm run soak -- NAME; there is ${Object.keys(SOAKS).join(", ")}`);
+    return 2;
+  }
+  console.log(await soak(rest));
+  return 0;
+}
+
+process.exitCode = await main(process.argv.slice(2));
