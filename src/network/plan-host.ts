@@ -9,7 +9,7 @@ import { chooseLinkMode } from "./choose-link-mode.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import { BRIDGE, TUNNEL, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import { BRIDGE, BRIDGE_FILTER_KEY, TUNNEL, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 
@@ -84,6 +84,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     ...(clash === null ? [] : [clashCondition(clash)]),
     ...findNetworkConflicts(desired, kernel).map(conflictCondition),
     ...engineConditions(engine),
+    ...bridgeFilterConditions(known, kernel),
     ...modes.filter(({ link }) => link.mode === "none").map(({ peer, link }) => peerCondition(peer.name, link.why)),
   ];
   return {
@@ -163,6 +164,12 @@ function engineConditions(plan: EngineNetworkPlan | null): readonly Condition[] 
   const text = `The container network is not as it should be: ${plan.fault}; other hosts may not reach containers here`;
   const hint = `Stop the containers once, then the network is made anew: docker ps --filter network=${ENGINE_NETWORK}`;
   return [{ code: "engine-network-wrong", severity: "warning", text, hint }];
+}
+
+function bridgeFilterConditions(known: KnownNetwork, kernel: NetworkState): readonly Condition[] {
+  if (!known.rules.some(({ name }) => name === "policy") || kernel.sysctls[BRIDGE_FILTER_KEY] !== undefined) return [];
+  const text = "Policy does not hold between containers of this host: the kernel module br_netfilter is not loaded";
+  return [{ code: "policy-not-enforced", severity: "error", text, hint: "Load it: modprobe br_netfilter" }];
 }
 
 function clashCondition(clash: NonNullable<ReturnType<typeof checkRangeClash>>): Condition {

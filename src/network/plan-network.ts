@@ -25,6 +25,8 @@ export const TUNNEL_PORT = 6784;
 export const TUNNEL_VNI = 201;
 
 const FORWARD_KEY = "net/ipv4/ip_forward";
+/** Packets between containers of one host pass our rules as well. Only there while the module br_netfilter is. */
+export const BRIDGE_FILTER_KEY = "net/bridge/bridge-nf-call-iptables";
 const BRIDGE_SYSCTLS: Readonly<Record<string, string>> = {
   [`net/ipv4/conf/${BRIDGE}/proxy_arp`]: "1",
   // Proxy answers wait up to 0.8 s by default: the first packet to another host would.
@@ -37,6 +39,7 @@ const TUNNEL_SYSCTLS: Readonly<Record<string, string>> = {
 /** The sysctls that `planNetwork` wants to see observed. */
 export const NETWORK_SYSCTLS: readonly string[] = [
   FORWARD_KEY,
+  BRIDGE_FILTER_KEY,
   ...Object.keys(BRIDGE_SYSCTLS),
   ...Object.keys(TUNNEL_SYSCTLS),
 ];
@@ -94,6 +97,7 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
 
   return [
     ...forward,
+    ...(observed.sysctls[BRIDGE_FILTER_KEY] === "0" ? planSysctls({ [BRIDGE_FILTER_KEY]: "1" }, observed, false) : []),
     ...bridge.actions,
     ...planSysctls(BRIDGE_SYSCTLS, observed, bridge.fresh),
     ...tunnel.actions,
