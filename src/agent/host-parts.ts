@@ -3,6 +3,7 @@ import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -13,6 +14,7 @@ import type { MakeParts } from "./agent.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createNetworkPart } from "./network-part.ts";
+import { createPolicyPart } from "./policy-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
 
@@ -34,6 +36,7 @@ export function hostParts({ engine, log, dataDir, runDir }: HostPartsOptions): M
     return {
       network,
       others: [
+        createPolicyPart({ state, counters: new LinuxRuleCounters({ runner }), clock, log }),
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
         createDnsPart({
           state,

@@ -9,7 +9,7 @@ import type { AgentPart, AgentState, LastKnown, Topic } from "./agent-state.ts";
 const FORM = 1;
 /** A deployment changes the catalog many times a second; the disk is told at most five times. */
 const SETTLE_MS = 200;
-const TOPICS: readonly Topic[] = ["identity", "assignments", "catalog", "peers", "network-config", "health"];
+const TOPICS: readonly Topic[] = ["identity", "assignments", "catalog", "peers", "network-config", "holders", "health"];
 
 /**
  * What the server last said, from the disk of this host. Null when there is nothing usable: then the agent waits for a
@@ -34,9 +34,9 @@ export function renderLastKnown(known: LastKnown): string {
 export function parseLastKnown(text: string): LastKnown {
   const json = JSON.parse(text) as Partial<LastKnown> & { readonly form?: unknown };
   if (typeof json !== "object" || json === null || json.form !== FORM) throw new Error("it has another form");
-  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig } = json;
+  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, holders } = json;
   if (identity === undefined || typeof revision !== "number") throw new Error("it is not complete");
-  const lists = [assignments, endpoints, hosts, peers, health ?? []];
+  const lists = [assignments, endpoints, hosts, peers, health ?? [], holders ?? []];
   if (
     !lists.every((list) => Array.isArray(list) && list.every((entry) => typeof entry === "object" && entry !== null))
   ) {
@@ -55,6 +55,7 @@ export function parseLastKnown(text: string): LastKnown {
     peers: peers ?? [],
     revision,
     health: health ?? [],
+    holders: holders ?? [],
     networkConfig: { ...EMPTY_NETWORK_CONFIG, ...networkConfig },
   };
 }

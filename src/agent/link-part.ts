@@ -38,7 +38,7 @@ const COALESCE_MS = 2;
 const WELCOME_TIMEOUT_MS = 10_000;
 /** While the container engine was away at the hello, this often it is asked again for what the host has. */
 const RESOURCES_AGAIN_MS = 5000;
-const DELTA_TOPICS: readonly Topic[] = ["reports", "local"];
+const DELTA_TOPICS: readonly Topic[] = ["reports", "local", "holders"];
 
 /** Keeps one stream to a server: what this host sees goes up, what is wanted of it comes down. */
 export function createLinkPart(options: LinkPartOptions): AgentPart {

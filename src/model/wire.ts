@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import type { Endpoint, CatalogHost } from "./endpoint.ts";
+import type { Holder } from "./holder.ts";
 import type { Peer } from "./host.ts";
 import type { HostId, InstanceId } from "./ids.ts";
 import type { Assignment, InstanceReport } from "./instance.ts";
@@ -51,6 +52,14 @@ export type ServerMessage =
   | { readonly type: "peers"; readonly peers: readonly Peer[] }
   /** All that is declared about the network, whole, at the start and after each change. */
   | { readonly type: "network-config"; readonly config: NetworkConfig }
+  /** Who holds addresses on another host, as that host's agent told it. */
+  | {
+      readonly type: "holders";
+      readonly host: string;
+      readonly reset: boolean;
+      readonly upsert: readonly Holder[];
+      readonly remove: readonly string[];
+    }
   /** Opens a byte stream to a container: logs or exec. */
   | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
   | { readonly type: "data"; readonly channel: number; readonly bytes: string }
@@ -111,6 +120,12 @@ export type AgentMessage =
       readonly upsert: readonly Endpoint[];
       readonly remove: readonly string[];
     }
+  | {
+      readonly type: "holders";
+      readonly reset: boolean;
+      readonly upsert: readonly Holder[];
+      readonly remove: readonly string[];
+    }
   | { readonly type: "data"; readonly channel: number; readonly stream: "stdout" | "stderr"; readonly bytes: string }
   | {
       readonly type: "close";
@@ -168,6 +183,17 @@ const endpoint = z.object({
   appId: text.nullable(),
   health: z.enum(["passing", "warning", "critical"]),
 });
+const holder = z.object({
+  id: text,
+  address: z.ipv4(),
+  network: text,
+  host: text,
+  container: text,
+  instance: text.nullable(),
+  app: text.nullable(),
+  services: z.array(text).max(64),
+  labels: z.record(z.string(), z.string().max(255)),
+});
 const agentMessage = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("hello"),
@@ -199,6 +225,12 @@ const agentMessage = z.discriminatedUnion("type", [
     remove: z.array(text).max(20_000),
   }),
   z.object({
+    type: z.literal("holders"),
+    reset: z.boolean(),
+    upsert: z.array(holder).max(20_000),
+    remove: z.array(text).max(20_000),
+  }),
+  z.object({
     type: z.literal("data"),
     channel: z.number().int(),
     stream: z.enum(["stdout", "stderr"]),
@@ -211,13 +243,14 @@ const agentMessage = z.discriminatedUnion("type", [
     error: text.nullable(),
   }),
 ]);
-const AGENT_TYPES: ReadonlySet<string> = new Set(["hello", "heartbeat", "instances", "endpoints", "data", "close"]);
+const AGENT_TYPES: ReadonlySet<string> = new Set(["hello", "heartbeat", "instances", "endpoints", "holders", "data", "close"]);
 const SERVER_TYPES: ReadonlySet<string> = new Set([
   "welcome",
   "assignments",
   "catalog",
   "peers",
   "network-config",
+  "holders",
   "open",
   "data",
   "resize",

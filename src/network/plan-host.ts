@@ -24,6 +24,8 @@ export interface KnownNetwork {
   readonly peers: readonly Peer[];
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
+  /** False while some of them are still to come: a ruleset that is there stays until then. Missing is true. */
+  readonly rulesComplete?: boolean;
 }
 
 /** What one pass sees of this host. */
@@ -118,6 +120,7 @@ function desireNetwork(
     // One device for all tunnels: as wide as the widest path, each route narrows it for its own peer.
     tunnel: local === undefined ? null : { local, mtu: Math.max(...tunnelled.map((link) => link.mtu)) },
     peers,
+    keepRuleset: known.rulesComplete === false,
     ruleset: renderRuleset({ range: known.range, bridge: BRIDGE, tunnel: TUNNEL, parts: known.rules }),
   };
 }

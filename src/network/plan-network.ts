@@ -63,6 +63,8 @@ export interface DesiredNetwork {
   readonly tunnel: { readonly local: Ipv4; readonly mtu: number } | null;
   readonly peers: readonly DesiredPeer[];
   readonly ruleset: Ruleset;
+  /** Whatever ruleset is there stays, since a part of ours is not known yet: its containers would be open meanwhile. */
+  readonly keepRuleset?: boolean;
 }
 
 type RouteSpec = Omit<NetworkRoute, "marked">;
@@ -91,7 +93,9 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
   const forward: NetworkAction[] =
     observed.sysctls[FORWARD_KEY] === "1" ? [] : [{ kind: "set-sysctl", key: FORWARD_KEY, value: "1" }];
   const ruleset: NetworkAction[] =
-    observed.rulesetDigest === desired.ruleset.digest ? [] : [{ kind: "put-ruleset", text: desired.ruleset.text }];
+    observed.rulesetDigest === desired.ruleset.digest || (desired.keepRuleset === true && observed.rulesetDigest !== null)
+      ? []
+      : [{ kind: "put-ruleset", text: desired.ruleset.text }];
   const allow: NetworkAction[] = observed.rangeAllowed ? [] : [{ kind: "allow-range", range: desired.range }];
   const connected = current === undefined || bridge.actions.length > 0 ? [] : connectedRoute(desired, routes);
 

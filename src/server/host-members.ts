@@ -93,7 +93,7 @@ export class HostMembers {
     const forget = instances.map((instance) => ({ kind: "delete", key: keyOf.instance(instance.id) }) as const);
     await state.commit([...removalOf(host), ...forget]);
     liveness.remove(host.id);
-    hub.dropHost(host.id);
+    hub.dropHost(host.id, host.name);
   }
 
   byName(name: string): Host {
