@@ -337,7 +337,8 @@ export class AgentState {
     this.networkConfig = known.networkConfig ?? EMPTY_NETWORK_CONFIG;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;
-    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const) this.emit(topic);
+    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
+      this.emit(topic);
   }
 }
 

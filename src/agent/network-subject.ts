@@ -13,7 +13,13 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { identity } = state;
   if (identity === null || identity.blocks.length === 0) return null;
   const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
-  return { range: identity.settings.range, blocks: identity.blocks, peers, rules: state.rules(), rulesComplete: state.rulesComplete() };
+  return {
+    range: identity.settings.range,
+    blocks: identity.blocks,
+    peers,
+    rules: state.rules(),
+    rulesComplete: state.rulesComplete(),
+  };
 }
 
 export async function observeHost(

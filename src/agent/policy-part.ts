@@ -30,6 +30,8 @@ export interface PolicyPartOptions {
 const SETTLE_MS = 50;
 const COUNT_MS = 10_000;
 const RECENT_MAX = 1000;
+/** An engine that does not answer must not hold up the rules of all others for ever. */
+const HOLD_MS = 10_000;
 const POLICY_TOPICS: readonly Topic[] = ["identity", "network-config", "holders", "peers", "catalog"];
 
 const whyShape = z.object({
@@ -70,8 +72,15 @@ class PolicyPart {
     const policy = settle(() => this.#updatePolicy(), SETTLE_MS, { clock, signal });
     const stops = POLICY_TOPICS.map((topic) => state.on(topic, policy));
     // A new port is what stands between a container and its first packet: no waiting here.
-    stops.push(state.on("ports", () => this.#updateSource()), state.on("network-config", () => this.#updateSource()));
+    stops.push(
+      state.on("ports", () => this.#updateSource()),
+      state.on("network-config", () => this.#updateSource()),
+    );
     this.#updatePolicy();
+    this.#updateSource();
+    void clock.sleep(HOLD_MS, signal).then(() => {
+      if (!signal.aborted) this.#release();
+    });
     while (!signal.aborted) {
       await clock.sleep(COUNT_MS, signal);
       if (!signal.aborted && state.rules().some(({ name }) => name === "policy")) await this.#count();
@@ -98,6 +107,12 @@ class PolicyPart {
     const strict = defaultPolicyOf(state.networkConfig, DEFAULT_NETWORK) === "deny";
     const ports = state.ports.filter(({ addresses }) => addresses.length > 0);
     this.#publish("source", renderSourceCheck(ports, strict ? [BRIDGE] : []));
+  }
+
+  /** What is not known by now goes without rules, until it is. */
+  #release(): void {
+    if (!this.#published.has("policy")) this.#publish("policy", null);
+    if (!this.#published.has("source")) this.#publish("source", null);
   }
 
   /** Equal rules wake nobody. */

@@ -145,17 +145,14 @@ class Registrar {
       return;
     }
     const containers = this.#containers.filter((container) => !this.#dead.has(container.id));
-    const { endpoints, conditions } = deriveEndpoints(
-      containers,
-      {
-        hostName: state.identity.hostName,
-        hostAddress: this.#hostAddress(state.identity.hostName),
-        assignments: state.assignments,
-        reports: state.reports,
-        engineNetworkName: NETWORK_NAME,
-        defaultNetwork: this.#defaultNetwork,
-      },
-    );
+    const { endpoints, conditions } = deriveEndpoints(containers, {
+      hostName: state.identity.hostName,
+      hostAddress: this.#hostAddress(state.identity.hostName),
+      assignments: state.assignments,
+      reports: state.reports,
+      engineNetworkName: NETWORK_NAME,
+      defaultNetwork: this.#defaultNetwork,
+    });
     if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
       this.#announced = true;
       state.setLocalEndpoints(keepUnchanged(state.localEndpoints(), endpoints));
@@ -177,7 +174,12 @@ class Registrar {
       labelKeys: policyLabelKeys(policies),
       before,
     });
-    if (this.#holders !== null && holders.length === before.size && holders.every((holder) => before.get(holder.id) === holder)) return;
+    if (
+      this.#holders !== null &&
+      holders.length === before.size &&
+      holders.every((holder) => before.get(holder.id) === holder)
+    )
+      return;
     this.#holders = new Map(holders.map((holder) => [holder.id, holder]));
     state.setLocalHolders("registration", holders);
   }

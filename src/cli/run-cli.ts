@@ -9,6 +9,8 @@ import { addExecCommand } from "./commands/exec.ts";
 import { addHelpCommand } from "./commands/help.ts";
 import { addHostCommands } from "./commands/host.ts";
 import { addLogsCommand } from "./commands/logs.ts";
+import { addNetCommands } from "./commands/net.ts";
+import { addPolicyCommands } from "./commands/policy.ts";
 import { addProgramCommands } from "./commands/programs.ts";
 import { addPsCommand } from "./commands/ps.ts";
 import { addServiceCommands } from "./commands/service.ts";
@@ -50,6 +52,8 @@ export function buildProgram(context: CliContext): Command {
   addHostCommands(program, context);
   addServiceCommands(program, context);
   addDnsCommand(program, context);
+  addNetCommands(program, context);
+  addPolicyCommands(program, context);
   program.commandsGroup("More:");
   addVersionCommand(program, context);
   addCompletionCommands(program, context);

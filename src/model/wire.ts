@@ -243,7 +243,15 @@ const agentMessage = z.discriminatedUnion("type", [
     error: text.nullable(),
   }),
 ]);
-const AGENT_TYPES: ReadonlySet<string> = new Set(["hello", "heartbeat", "instances", "endpoints", "holders", "data", "close"]);
+const AGENT_TYPES: ReadonlySet<string> = new Set([
+  "hello",
+  "heartbeat",
+  "instances",
+  "endpoints",
+  "holders",
+  "data",
+  "close",
+]);
 const SERVER_TYPES: ReadonlySet<string> = new Set([
   "welcome",
   "assignments",

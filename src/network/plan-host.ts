@@ -9,7 +9,15 @@ import { chooseLinkMode } from "./choose-link-mode.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import { BRIDGE, BRIDGE_FILTER_KEY, TUNNEL, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import {
+  BRIDGE,
+  BRIDGE_FILTER_KEY,
+  TUNNEL,
+  bridgeReady,
+  findNetworkConflicts,
+  hostRanges,
+  planNetwork,
+} from "./plan-network.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 

@@ -8,6 +8,7 @@ import { FakeHostNetwork } from "../sim/fake-host-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import {
   BRIDGE,
+  BRIDGE_FILTER_KEY,
   NETWORK_SYSCTLS,
   TUNNEL,
   bridgeReady,
@@ -243,4 +244,23 @@ test("planNetwork() gives the same plan whatever the order of what it saw", asyn
       expect(planNetwork({ ...b, peers: shuffle(b.peers) }, other)).toEqual(planNetwork(b, state));
     }),
   );
+});
+
+test("planNetwork() leaves the ruleset that is there while parts of ours are to come, and puts one where none is", async () => {
+  const host = newHost();
+  const kept = { ...desire([]), keepRuleset: true };
+  expect((await pass(host, kept)).map(({ kind }) => kind)).toContain("put-ruleset");
+  const other = renderRuleset({ range: RANGE, bridge: "other0", tunnel: TUNNEL, parts: [] });
+  expect(await plan(host, { ...kept, ruleset: other })).toEqual([]);
+  expect(await plan(host, { ...desire([]), ruleset: other })).toEqual([{ kind: "put-ruleset", text: other.text }]);
+});
+
+test("planNetwork() makes bridged packets pass our rules where the kernel can", async () => {
+  const host = newHost();
+  await pass(host, desire([]));
+  const observed = await host.observe({ sysctls: NETWORK_SYSCTLS, range: RANGE, tunnelDevice: TUNNEL });
+  const withKey = (value: string): readonly NetworkAction[] =>
+    planNetwork(desire([]), { ...observed, sysctls: { ...observed.sysctls, [BRIDGE_FILTER_KEY]: value } });
+  expect(withKey("0")).toEqual([{ kind: "set-sysctl", key: BRIDGE_FILTER_KEY, value: "1" }]);
+  expect(withKey("1")).toEqual([]);
 });

@@ -93,7 +93,8 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
   const forward: NetworkAction[] =
     observed.sysctls[FORWARD_KEY] === "1" ? [] : [{ kind: "set-sysctl", key: FORWARD_KEY, value: "1" }];
   const ruleset: NetworkAction[] =
-    observed.rulesetDigest === desired.ruleset.digest || (desired.keepRuleset === true && observed.rulesetDigest !== null)
+    observed.rulesetDigest === desired.ruleset.digest ||
+    (desired.keepRuleset === true && observed.rulesetDigest !== null)
       ? []
       : [{ kind: "put-ruleset", text: desired.ruleset.text }];
   const allow: NetworkAction[] = observed.rangeAllowed ? [] : [{ kind: "allow-range", range: desired.range }];

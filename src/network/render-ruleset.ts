@@ -53,7 +53,11 @@ export interface RulesetPart {
 interface TableText {
   readonly family: "inet" | "bridge";
   readonly sets: readonly string[];
-  readonly chains: readonly { readonly name: string; readonly head: readonly string[]; readonly rules: readonly string[] }[];
+  readonly chains: readonly {
+    readonly name: string;
+    readonly head: readonly string[];
+    readonly rules: readonly string[];
+  }[];
 }
 
 /**

@@ -52,9 +52,13 @@ function withRange(state: ClusterState, kind: NetworkObjectKind, value: unknown)
     ([field, said]) => field !== "name" && field !== "policy" && fixed[field] !== said,
   );
   if (other === undefined) return { ...value, range };
-  throw new AppError("invalid", `Cannot use network "${DEFAULT_NETWORK}": only its policy can be set, not ${other[0]}`, {
-    fields: [{ path: `/${other[0]}`, message: "cannot be set for the default network" }],
-  });
+  throw new AppError(
+    "invalid",
+    `Cannot use network "${DEFAULT_NETWORK}": only its policy can be set, not ${other[0]}`,
+    {
+      fields: [{ path: `/${other[0]}`, message: "cannot be set for the default network" }],
+    },
+  );
 }
 
 /** A network keeps its identifier for life: tunnels of half the hosts would else carry another number than those of the rest. */

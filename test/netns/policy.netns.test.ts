@@ -54,7 +54,17 @@ function space(name: string): Namespace {
 const holders = NAMES.map((name): Holder => {
   const { host, address, app } = CONTAINERS[name];
   const [network, instance, services] = ["apollo", null, [app.slice(1)]];
-  return { id: `${host}:${name}:${network}`, address, network, host, container: name, instance, app, services, labels: {} };
+  return {
+    id: `${host}:${name}:${network}`,
+    address,
+    network,
+    host,
+    container: name,
+    instance,
+    app,
+    services,
+    labels: {},
+  };
 });
 
 function portsOf(host: HostName): readonly LocalPort[] {
@@ -207,9 +217,11 @@ test("a closed network is open only where a rule says so; hosts need one as well
   const rules = [rule({ name: "web", from: [{ app: "/eve" }], to: [{ app: "/web" }] })];
   await enforce({ policy: "deny", rules });
   const { webb } = CONTAINERS;
-  expect([await reachesTcp("eva", webb.address), await reachesTcp("weba"), await reachesTcp("dba", webb.address)]).toEqual(
-    [true, false, false],
-  );
+  expect([
+    await reachesTcp("eva", webb.address),
+    await reachesTcp("weba"),
+    await reachesTcp("dba", webb.address),
+  ]).toEqual([true, false, false]);
   // Root on the container's own host: health checks. Others there and all on other hosts need a rule.
   const nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "socat", "-T1", "-"];
   const asNobody = async (at: string): Promise<boolean> =>

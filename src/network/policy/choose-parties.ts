@@ -37,19 +37,29 @@ export function chooseParty(text: string, { holders, hosts, hostAddresses }: Kno
   const found = [
     ["app", holders.filter(({ app }) => app !== null && app === appName(text))],
     ["service", holders.filter(({ services }) => services.includes(text.toLowerCase()))],
-    ["instance", holders.filter(({ instance }) => instance === text)],
+    ["instance", holders.filter(({ instance }) => instance !== null && isInstance(instance, text))],
     ["container", holders.filter(({ container, id }) => container === text || id.startsWith(`${text}:`))],
   ] as const;
   for (const [kind, those] of found) {
     const [first] = those;
     if (first === undefined) continue;
     const addresses = [...new Set(those.map(({ address }) => address))];
-    const selector = kind === "app" || kind === "service" ? `${kind}=${kind === "app" ? appName(text) : text}` : selectorOf(first);
+    const selector =
+      kind === "app" || kind === "service" ? `${kind}=${kind === "app" ? appName(text) : text}` : selectorOf(first);
     return { kind, name: text, addresses, selector };
   }
-  throw new AppError("not-found", `Cannot find "${text}": no app, service, instance or container with an address has that name`, {
-    hint: 'See them with "apollo ps", or give an address, or host:NAME',
-  });
+  throw new AppError(
+    "not-found",
+    `Cannot find "${text}": no app, service, instance or container with an address has that name`,
+    {
+      hint: 'See them with "apollo ps", or give an address, or host:NAME',
+    },
+  );
+}
+
+/** Its id, or the first part of its UUID, as it is shown. */
+function isInstance(id: string, text: string): boolean {
+  return id === text || (text.length >= 8 && id.includes(`.instance-${text}`));
 }
 
 function addressParty(address: Ipv4, holders: readonly Holder[], hosts: KnownParties["hostAddresses"]): Party {

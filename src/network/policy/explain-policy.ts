@@ -66,7 +66,14 @@ export function explainPolicy(
   }
   const all = [...cases.values()];
   const refused = all.find(({ allowed }) => !allowed);
-  return { from, to, protocol, port, cases: all, cure: refused === undefined ? null : cureFor(question, refused.network) };
+  return {
+    from,
+    to,
+    protocol,
+    port,
+    cases: all,
+    cure: refused === undefined ? null : cureFor(question, refused.network),
+  };
 }
 
 function explainPair(
@@ -97,7 +104,10 @@ function allowsAlone(
   return chooseVerdict(planPolicy({ ...input, holders, rules, host }), flow).allowed;
 }
 
-function cureFor({ from, to, protocol, port }: Pick<PolicyAnswer, "from" | "to" | "protocol" | "port">, network: string | null): string {
+function cureFor(
+  { from, to, protocol, port }: Pick<PolicyAnswer, "from" | "to" | "protocol" | "port">,
+  network: string | null,
+): string {
   const name = `${nameOf(from)}-to-${nameOf(to)}`.slice(0, 60).replace(/-+$/, "");
   const ports = port === null || protocol === "other" ? "" : ` --port ${port}/${protocol}`;
   const where = network === null || network === "apollo" ? "" : ` --network ${network}`;
@@ -107,5 +117,10 @@ function cureFor({ from, to, protocol, port }: Pick<PolicyAnswer, "from" | "to" 
 function nameOf({ selector }: Party): string {
   const text = selector.slice(selector.indexOf("=") + 1);
   const name = selector === "host=any" ? "hosts" : text;
-  return name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").replaceAll(/^-+|-+$/g, "") || "any";
+  return (
+    name
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9]+/g, "-")
+      .replaceAll(/^-+|-+$/g, "") || "any"
+  );
 }

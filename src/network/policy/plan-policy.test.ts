@@ -101,13 +101,11 @@ function reference({ networks, rules, holders, hostAddresses, host }: PolicyInpu
 }
 
 const addresses = fc.integer({ min: 0, max: 11 }).map((low) => formatIpv4(0x0a_02_01_00 + low));
-const cidrs = fc
-  .tuple(fc.integer({ min: 0, max: 15 }), fc.constantFrom(0, 28, 29, 30, 31, 32))
-  .map(([low, prefix]) => {
-    const size = 2 ** (32 - prefix);
-    const value = 0x0a_02_01_00 + low;
-    return `${formatIpv4(value - (value % size))}/${prefix}`;
-  });
+const cidrs = fc.tuple(fc.integer({ min: 0, max: 15 }), fc.constantFrom(0, 28, 29, 30, 31, 32)).map(([low, prefix]) => {
+  const size = 2 ** (32 - prefix);
+  const value = 0x0a_02_01_00 + low;
+  return `${formatIpv4(value - (value % size))}/${prefix}`;
+});
 const apps = fc.constantFrom("/a", "/b", "/c");
 const services = fc.constantFrom("x", "y");
 const networkNames = fc.constantFrom("apollo", "green");
@@ -147,19 +145,24 @@ const inputs: fc.Arbitrary<PolicyInput> = fc.record({
     )
     .map((rules) => rules.map((each, index) => ({ name: `r${index}`, ...each }))),
   holders: fc.uniqueArray(
-    fc.record({
-      address: addresses,
-      network: networkNames,
-      host: fc.constantFrom("h1", "h2"),
-      app: fc.option(apps),
-      services: fc.uniqueArray(services, { maxLength: 2 }),
-      labels: fc.record({ tier: fc.constantFrom("1", "2") }, { requiredKeys: [] }),
-    }).map((over): Holder => holder(over)),
+    fc
+      .record({
+        address: addresses,
+        network: networkNames,
+        host: fc.constantFrom("h1", "h2"),
+        app: fc.option(apps),
+        services: fc.uniqueArray(services, { maxLength: 2 }),
+        labels: fc.record({ tier: fc.constantFrom("1", "2") }, { requiredKeys: [] }),
+      })
+      .map((over): Holder => holder(over)),
     { maxLength: 8, selector: ({ address }) => address },
   ),
-  hostAddresses: fc.uniqueArray(fc.integer({ min: 12, max: 15 }).map((low) => formatIpv4(0x0a_02_01_00 + low)), {
-    maxLength: 2,
-  }),
+  hostAddresses: fc.uniqueArray(
+    fc.integer({ min: 12, max: 15 }).map((low) => formatIpv4(0x0a_02_01_00 + low)),
+    {
+      maxLength: 2,
+    },
+  ),
   host: fc.constant("h1"),
 });
 const flows: fc.Arbitrary<Flow> = fc.record({
@@ -173,7 +176,8 @@ test("planPolicy() decides as its rules read, for any rules and any packet", () 
   fc.assert(
     fc.property(inputs, fc.array(flows, { minLength: 10, maxLength: 30 }), (given, packets) => {
       const plan = planPolicy(given);
-      for (const flow of packets) expect([flow, chooseVerdict(plan, flow).allowed]).toEqual([flow, reference(given, flow)]);
+      for (const flow of packets)
+        expect([flow, chooseVerdict(plan, flow).allowed]).toEqual([flow, reference(given, flow)]);
     }),
     { numRuns: 300 },
   );

@@ -19,10 +19,7 @@ export const SPOOF_COUNTERS = {
  * makes it reachable. `strict` drops them where they would reach a known container on the same bridge, or leave it, until
  * the port is known.
  */
-export function renderSourceCheck(
-  ports: readonly LocalPort[],
-  strictBridges: readonly string[] = [],
-): RulesetPart {
+export function renderSourceCheck(ports: readonly LocalPort[], strictBridges: readonly string[] = []): RulesetPart {
   const sorted = ports.toSorted((a, b) => (a.device < b.device ? -1 : 1));
   const owners = sorted.flatMap(({ device, mac, addresses }) =>
     addresses.map((address) => `"${device}" . ${mac} . ${address}`),
@@ -42,8 +39,16 @@ export function renderSourceCheck(
       : {},
     bridge: {
       sets: [
-        declareSet("source_ports", "ifname", sorted.map(({ device }) => `"${device}"`)),
-        declareSet("source_macs", "ifname . ether_addr", sorted.map(({ device, mac }) => `"${device}" . ${mac}`)),
+        declareSet(
+          "source_ports",
+          "ifname",
+          sorted.map(({ device }) => `"${device}"`),
+        ),
+        declareSet(
+          "source_macs",
+          "ifname . ether_addr",
+          sorted.map(({ device, mac }) => `"${device}" . ${mac}`),
+        ),
         declareSet("source_owners", "ifname . ether_addr . ipv4_addr", owners),
         declareSet("source_owners6", "ifname . ether_addr . ipv6_addr", []),
         ...Object.values(SPOOF_COUNTERS).map((name) => `counter ${name} { }`),

@@ -4,13 +4,13 @@ import type { Refusal, RuleCounters } from "../ports/rule-counters.ts";
 import type { LineRunner } from "../ports/runner.ts";
 
 const counterShape = z.object({
-  nftables: z.array(
-    z.object({ counter: z.object({ name: z.string(), packets: z.number() }).optional() }),
-  ),
+  nftables: z.array(z.object({ counter: z.object({ name: z.string(), packets: z.number() }).optional() })),
 });
 const elementShape = z.object({
   elem: z.object({
-    val: z.object({ concat: z.tuple([z.string(), z.string(), z.union([z.string(), z.number()]), z.union([z.string(), z.number()])]) }),
+    val: z.object({
+      concat: z.tuple([z.string(), z.string(), z.union([z.string(), z.number()]), z.union([z.string(), z.number()])]),
+    }),
     counter: z.object({ packets: z.number() }),
   }),
 });
