@@ -190,6 +190,7 @@ class Session {
       case "catalog":
       case "peers":
       case "network-config":
+      case "holders":
         state.receive(message);
         return;
     }
