@@ -8,7 +8,7 @@ import { DropTotals } from "../network/policy/count-drops.ts";
 import type { PolicyAnswer } from "../network/policy/explain-policy.ts";
 import { explainPolicy } from "../network/policy/explain-policy.ts";
 import type { PolicyPlan } from "../network/policy/plan-policy.ts";
-import { planPolicy } from "../network/policy/plan-policy.ts";
+import { guardedAddresses, planPolicy } from "../network/policy/plan-policy.ts";
 import { refusalCounter, renderPolicy } from "../network/policy/render-policy.ts";
 import { SPOOF_COUNTERS, renderSourceCheck } from "../network/policy/render-source-check.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
@@ -24,6 +24,8 @@ export interface PolicyPartOptions {
   readonly counters: RuleCounters;
   readonly clock: Clock;
   readonly log: Log;
+  /** Told which addresses of this host have rules, as CIDRs: their packets must pass the kernel's filter, both ways. */
+  readonly onGuarded?: (cidrs: readonly string[]) => void;
 }
 
 /** A deployment starts containers by the dozen: one plan for those of a moment, soon enough that none waits for it. */
@@ -93,6 +95,8 @@ class PolicyPart {
     const input = policyInput(state);
     if (input === null || !state.localHoldersKnown()) return;
     this.#plan = planPolicy(input);
+    // First, so that no packet goes around rules that are there.
+    this.#options.onGuarded?.(guardedAddresses(this.#plan).map((address) => `${address}/32`));
     this.#publish("policy", renderPolicy(this.#plan));
     const conditions = findIdleSelectors(input);
     const text = JSON.stringify(conditions);
@@ -106,7 +110,7 @@ class PolicyPart {
     if (!state.portsKnown) return;
     const strict = defaultPolicyOf(state.networkConfig, DEFAULT_NETWORK) === "deny";
     const ports = state.ports.filter(({ addresses }) => addresses.length > 0);
-    this.#publish("source", renderSourceCheck(ports, strict ? [BRIDGE] : []));
+    this.#publish("source", renderSourceCheck(ports, strict ? [{ name: DEFAULT_NETWORK, bridge: BRIDGE }] : []));
   }
 
   /** What is not known by now goes without rules, until it is. */

@@ -108,7 +108,7 @@ async function pass(name: HostName, want: Want): Promise<number> {
   const other = name === "a" ? HOSTS.b : HOSTS.a;
   const policy = renderPolicy(planFor(name, want));
   const ports = portsOf(name).filter(({ container }) => !want.unknown?.some((each) => each === container));
-  const source = renderSourceCheck(ports, want.policy === "deny" ? [BRIDGE] : []);
+  const source = renderSourceCheck(ports, want.policy === "deny" ? [{ name: "apollo", bridge: BRIDGE }] : []);
   const parts = [...(policy === null ? [] : [policy]), source];
   const peer = { gateway: gatewayOf([other.block]), underlay: other.address, blocks: [other.block] };
   const desired = {
@@ -275,7 +275,25 @@ test("a VLAN tag does not carry a packet past the check", async () => {
   await enforce({});
   const [eve, victim] = [bytesOf(macs.get("eva") ?? ""), bytesOf(macs.get("dba") ?? "")];
   const before = await spoofed("address");
-  await sendFrame("eva", `${victim}${eve}810000050800${"00".repeat(46)}`);
+  // An empty UDP packet of its own address: all is true of it but that it is inside a tag.
+  const packet = `4500001c000000004011${"0000"}${addressBytes(CONTAINERS.eva.address)}${addressBytes(DB)}${"00".repeat(26)}`;
+  await sendFrame("eva", `${victim}${eve}810000050800${packet}`);
+  expect(await spoofed("address")).toBe(before + 1);
+  await sendFrame("eva", `${victim}${eve}0800${packet}`);
+  expect(await spoofed("address")).toBe(before + 1);
+});
+
+test("a router that nobody asked for is not heard; neighbour discovery is", async () => {
+  await enforce({});
+  const eve = bytesOf(macs.get("eva") ?? "");
+  const before = await spoofed("address");
+  const linkLocal = `fe80${"00".repeat(13)}07`;
+  const all = `ff02${"00".repeat(13)}01`;
+  const frame = (type: string): string =>
+    `333300000001${eve}86dd6000000000183aff${linkLocal}${all}${type}00${"00".repeat(22)}`;
+  await sendFrame("eva", frame("86"));
+  expect(await spoofed("address")).toBe(before + 1);
+  await sendFrame("eva", frame("88"));
   expect(await spoofed("address")).toBe(before + 1);
 });
 
@@ -288,6 +306,17 @@ test("a port that is not known yet may send in an open network and not in a clos
   await enforce({ policy: "deny", rules: open });
   expect([await pings(space("eva"), DB), await pings(space("eva"), CONTAINERS.webb.address)]).toEqual([2, 2]);
 }, 30_000);
+
+test("tables that somebody deletes are found missing, put back, and taken away whole", async () => {
+  await enforce({ rules: [ONLY_WEB] });
+  const { runner } = space("a");
+  for (const family of ["bridge", "inet"]) {
+    await runner.run(["nft", "delete", "table", family, "apollo"]);
+    expect([await pass("a", { rules: [ONLY_WEB] }), await pass("a", { rules: [ONLY_WEB] })]).toEqual([1, 0]);
+  }
+  await new LinuxHostNetwork({ runner, clock: systemClock }).apply({ kind: "delete-ruleset" });
+  expect((await runner.run(["nft", "list", "tables"])).stdout).not.toContain(" apollo");
+});
 
 test("rules replaced under traffic lose no packet of what is allowed, and connections that exist go on", async () => {
   await enforce({ rules: [ONLY_WEB] });

@@ -73,6 +73,11 @@ export function planPolicy(input: PolicyInput): PolicyPlan {
   return { groups: groups.toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
 }
 
+/** Containers of this host with rules, sorted: whatever goes around the kernel's filter must not go to or from them. */
+export function guardedAddresses({ groups }: PolicyPlan): readonly Ipv4[] {
+  return groups.flatMap(({ addresses }) => addresses).toSorted((a, b) => ipv4ToNumber(a) - ipv4ToNumber(b));
+}
+
 function planNetworkGroups(network: PolicyNetwork, input: PolicyInput, index: HolderIndex): readonly PolicyGroup[] {
   const local = input.holders.filter((holder) => holder.host === input.host && holder.network === network.name);
   const rules = input.rules

@@ -32,12 +32,14 @@ export class LinuxRuleCounters implements RuleCounters {
         this.#runner.run(["nft", "-j", "list", "counters", "table", family, "apollo"], { okCodes: [0, 1] }),
       ),
     );
-    return new Map(
-      lists
-        .filter(({ code }) => code === 0)
-        .flatMap(({ stdout }) => counterShape.parse(JSON.parse(stdout)).nftables)
-        .flatMap(({ counter }) => (counter === undefined ? [] : [[counter.name, counter.packets] as const])),
-    );
+    const counters = lists
+      .filter(({ code }) => code === 0)
+      .flatMap(({ stdout }) => counterShape.parse(JSON.parse(stdout)).nftables)
+      .flatMap(({ counter }) => counter ?? []);
+    // One name may stand in both tables.
+    const sums = new Map<string, number>();
+    for (const { name, packets } of counters) sums.set(name, (sums.get(name) ?? 0) + packets);
+    return sums;
   }
 
   async refusals(): Promise<readonly Refusal[]> {
