@@ -1,4 +1,5 @@
 import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
+import type { Holder } from "../model/holder.ts";
 import type { AnnouncedKeys, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
@@ -44,6 +45,7 @@ export interface LastKnown {
   readonly peers: readonly Peer[];
   readonly revision: number;
   readonly networkConfig?: NetworkConfig;
+  readonly holders?: readonly Holder[];
   /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
   readonly health?: readonly HealthRecord[];
   /** So that a restarted agent leaves routes as measurement had them; missing when nothing was measured. */
@@ -56,6 +58,7 @@ export type Topic =
   | "catalog"
   | "peers"
   | "network-config"
+  | "holders"
   | "ports"
   | "rules"
   | "keys"
@@ -98,6 +101,8 @@ export class AgentState {
   networkConfig: NetworkConfig = EMPTY_NETWORK_CONFIG;
   /** This host's ends of the containers' interfaces; see `setPorts`. */
   ports: readonly LocalPort[] = [];
+  /** They were looked at: before that, none is known. */
+  portsKnown = false;
   readonly queries = new AgentQueries();
   /** This host's own WireGuard keys, see `setKeys`; null when it has none. */
   keys: AnnouncedKeys | null = null;
@@ -120,10 +125,14 @@ export class AgentState {
   /** Both together, for people. Written by the links part. */
   links: readonly LinkReport[] = [];
   readonly #catalog = new Map<string, Endpoint>();
+  /** By host and id; this host's own are those that it remembers, until it has looked. */
+  readonly #holders = new Map<string, Map<string, Holder>>();
+  readonly #localHolders = new Map<string, readonly Holder[]>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
   readonly #rules = new Map<string, RulesetPart>();
+  readonly #expectedRules = new Set<string>();
   readonly #listeners = new Map<Topic, Set<() => void>>();
 
   on(topic: Topic, listener: () => void): () => void {
@@ -179,6 +188,31 @@ export class AgentState {
     this.emit("catalog");
   }
 
+  /** Who holds which address: on other hosts as the server says, on this one as seen here. */
+  holders(): readonly Holder[] {
+    const own = this.identity?.hostName;
+    const members = new Set([...this.peers.values()].map(({ name }) => name));
+    // A host that was removed while this agent was away is no peer any more.
+    const others = [...this.#holders].filter(([host]) => host !== own && members.has(host));
+    return [...others.flatMap(([, holders]) => [...holders.values()]), ...this.localHolders()];
+  }
+
+  localHolders(): readonly Holder[] {
+    if (this.#localHolders.size > 0) return [...this.#localHolders.values()].flat();
+    return [...(this.#holders.get(this.identity?.hostName ?? "")?.values() ?? [])];
+  }
+
+  /** This host's own were seen, or are remembered from before the agent was restarted. */
+  localHoldersKnown(): boolean {
+    return this.#localHolders.size > 0 || this.#holders.has(this.identity?.hostName ?? "");
+  }
+
+  /** Each part tells whole what it knows of this host. */
+  setLocalHolders(part: string, holders: readonly Holder[]): void {
+    this.#localHolders.set(part, holders);
+    this.emit("holders");
+  }
+
   setReport(id: InstanceId, status: InstanceStatus | null): void {
     if (status === null) this.reports.delete(id);
     else this.reports.set(id, status);
@@ -205,6 +239,7 @@ export class AgentState {
 
   setPorts(ports: readonly LocalPort[]): void {
     this.ports = ports;
+    this.portsKnown = true;
     this.emit("ports");
   }
 
@@ -214,8 +249,18 @@ export class AgentState {
     this.emit("keys");
   }
 
+  /** Rules of that name will be set: until then those of a former agent stay in the kernel as they are. */
+  expectRules(part: RulesetPart["name"]): void {
+    this.#expectedRules.add(part);
+  }
+
+  rulesComplete(): boolean {
+    return this.#expectedRules.size === 0;
+  }
+
   /** Each part owns the rules of its name in our nftables table; null takes them out. */
   setRules(part: RulesetPart["name"], rules: RulesetPart | null): void {
+    this.#expectedRules.delete(part);
     if (rules === null) this.#rules.delete(part);
     else this.#rules.set(part, rules);
     this.emit("rules");
@@ -345,6 +390,15 @@ export class AgentState {
         this.networkConfig = message.config;
         this.emit("network-config");
         return;
+      case "holders": {
+        const holders = message.reset ? new Map<string, Holder>() : (this.#holders.get(message.host) ?? new Map());
+        for (const holder of message.upsert) holders.set(holder.id, holder);
+        for (const id of message.remove) holders.delete(id);
+        if (holders.size === 0) this.#holders.delete(message.host);
+        else this.#holders.set(message.host, holders);
+        this.emit("holders");
+        return;
+      }
       default:
         return;
     }
@@ -359,6 +413,7 @@ export class AgentState {
       peers: [...this.peers.values()],
       revision: this.catalogRevision,
       networkConfig: this.networkConfig,
+      holders: this.holders(),
       health: [...this.health.values()],
       ...(this.linkFacts === null ? {} : { links: [...this.linkFacts] }),
     };
@@ -371,11 +426,16 @@ export class AgentState {
     for (const peer of known.peers) this.peers.set(peer.id, peer);
     for (const record of known.health ?? []) this.health.set(record.instanceId, record);
     if (known.links !== undefined) this.linkFacts = new Map(known.links);
+    for (const holder of known.holders ?? []) {
+      const holders = this.#holders.get(holder.host) ?? new Map<string, Holder>();
+      this.#holders.set(holder.host, holders.set(holder.id, holder));
+    }
     this.hosts = known.hosts;
     this.networkConfig = known.networkConfig ?? EMPTY_NETWORK_CONFIG;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;
-    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config"] as const) this.emit(topic);
+    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
+      this.emit(topic);
   }
 }
 

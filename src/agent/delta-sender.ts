@@ -1,4 +1,5 @@
 import type { Endpoint } from "../model/endpoint.ts";
+import type { Holder } from "../model/holder.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { InstanceReport, InstanceStatus } from "../model/instance.ts";
 import type { AgentMessage } from "../model/wire.ts";
@@ -16,6 +17,7 @@ export class DeltaSender {
   readonly #send: (message: AgentMessage) => void;
   #reports: Map<InstanceId, InstanceStatus> | null = null;
   #endpoints: Map<string, string> | null = null;
+  #holders: Map<string, Holder> | null = null;
 
   constructor(state: AgentState, send: (message: AgentMessage) => void) {
     this.#state = state;
@@ -24,7 +26,10 @@ export class DeltaSender {
 
   flush(): void {
     if (this.#state.reportsKnown) this.#flushReports();
-    if (this.#state.localKnown) this.#flushEndpoints();
+    if (this.#state.localKnown) {
+      this.#flushEndpoints();
+      this.#flushHolders();
+    }
   }
 
   #flushReports(): void {
@@ -50,6 +55,17 @@ export class DeltaSender {
     const reset = this.#endpoints === null;
     this.#endpoints = now;
     for (const part of split({ reset, upsert, remove })) this.#send({ type: "endpoints", ...part });
+  }
+
+  #flushHolders(): void {
+    const now = new Map(this.#state.localHolders().map((holder) => [holder.id, holder]));
+    const before = this.#holders ?? new Map<string, Holder>();
+    // One that did not change is the same object.
+    const upsert = [...now.values()].filter((holder) => before.get(holder.id) !== holder);
+    const remove = [...before.keys()].filter((id) => !now.has(id));
+    const reset = this.#holders === null;
+    this.#holders = now;
+    for (const part of split({ reset, upsert, remove })) this.#send({ type: "holders", ...part });
   }
 }
 

@@ -7,6 +7,7 @@ import { nodeMac } from "../platform/digest/node-mac.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { openKeyFile } from "../platform/tls/wireguard-keys.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -20,6 +21,7 @@ import { createIngressPart } from "./ingress-part.ts";
 import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createNetworkPart } from "./network-part.ts";
+import { createPolicyPart } from "./policy-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
 
@@ -66,6 +68,7 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays }: Hos
           log,
           gateway: () => network.gateway(),
         }),
+        createPolicyPart({ state, counters: new LinuxRuleCounters({ runner }), clock, log }),
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
         createDnsPart({
           state,

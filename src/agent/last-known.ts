@@ -15,6 +15,7 @@ const TOPICS: readonly Topic[] = [
   "catalog",
   "peers",
   "network-config",
+  "holders",
   "health",
   "link-facts",
 ];
@@ -42,9 +43,9 @@ export function renderLastKnown(known: LastKnown): string {
 export function parseLastKnown(text: string): LastKnown {
   const json = JSON.parse(text) as Partial<LastKnown> & { readonly form?: unknown };
   if (typeof json !== "object" || json === null || json.form !== FORM) throw new Error("it has another form");
-  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links } = json;
+  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links, holders } = json;
   if (identity === undefined || typeof revision !== "number") throw new Error("it is not complete");
-  const lists = [assignments, endpoints, hosts, peers, health ?? [], links ?? []];
+  const lists = [assignments, endpoints, hosts, peers, health ?? [], links ?? [], holders ?? []];
   if (
     !lists.every((list) => Array.isArray(list) && list.every((entry) => typeof entry === "object" && entry !== null))
   ) {
@@ -63,6 +64,7 @@ export function parseLastKnown(text: string): LastKnown {
     peers: peers ?? [],
     revision,
     health: health ?? [],
+    holders: holders ?? [],
     networkConfig: { ...EMPTY_NETWORK_CONFIG, ...networkConfig },
     ...(links === undefined ? {} : { links }),
   };

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Endpoint } from "../model/endpoint.ts";
+import type { Holder } from "../model/holder.ts";
 import type { HostId, InstanceId, ServiceName } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { LinkReport } from "../model/link.ts";
@@ -430,5 +431,43 @@ test("a probe key is kept when an older server has none to give", async () => {
   const other = new AgentState();
   other.restore(state.snapshot());
   expect(other.identity?.probeKey).toBe("abc");
+  await stop();
+});
+
+test("who holds an address goes up once it is known and after each change, and what others say of theirs comes down", async () => {
+  const { clock, state, transport, stop } = openWorld();
+  await clock.advance(10);
+  const holder = (host: string): Holder => ({
+    id: `${host}:box:apollo`,
+    address: parseIpv4("10.2.1.9"),
+    network: "apollo",
+    host,
+    container: "box",
+    instance: null,
+    app: null,
+    services: [],
+    labels: {},
+  });
+  const told = (): readonly AgentMessage[] => last(transport).received.filter(({ type }) => type === "holders");
+  expect(told()).toEqual([]);
+  state.setLocalEndpoints([]);
+  state.setLocalHolders("registration", [holder(IDENTITY.hostName)]);
+  await clock.advance(10);
+  state.setLocalHolders("registration", []);
+  await clock.advance(10);
+  const id = `${IDENTITY.hostName}:box:apollo`;
+  expect(told()).toEqual([
+    { type: "holders", reset: true, upsert: [holder(IDENTITY.hostName)], remove: [] },
+    { type: "holders", reset: false, upsert: [], remove: [id] },
+  ]);
+  const peer = { id: "other" as HostId, name: "other", address: parseIpv4("192.0.2.9"), blocks: [] };
+  last(transport).send({ type: "peers", peers: [peer] });
+  last(transport).send({ type: "holders", host: "other", reset: true, upsert: [holder("other")], remove: [] });
+  await clock.advance(10);
+  expect(state.holders()).toEqual([holder("other")]);
+  // A host that is no member any more holds nothing.
+  last(transport).send({ type: "peers", peers: [] });
+  await clock.advance(10);
+  expect(state.holders()).toEqual([]);
   await stop();
 });

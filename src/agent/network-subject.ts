@@ -19,7 +19,8 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { range, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
   const policy = { encryption, trustedRanges };
   const { blocks } = identity;
-  return { range, blocks, peers, policy, facts: state.linkFacts, rules: state.rules(), keys: state.keys };
+  const { linkFacts: facts, keys } = state;
+  return { range, blocks, peers, policy, facts, keys, rules: state.rules(), rulesComplete: state.rulesComplete() };
 }
 
 export async function observeHost(

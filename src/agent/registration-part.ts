@@ -1,9 +1,13 @@
 import { sameEndpoint } from "../discovery/catalog.ts";
 import { deriveEndpoints } from "../discovery/registration/derive-endpoints.ts";
+import { deriveHolders } from "../discovery/registration/derive-holders.ts";
 import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
 import type { Endpoint } from "../model/endpoint.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { Holder } from "../model/holder.ts";
+import type { Cidr, Ipv4 } from "../model/ip.ts";
+import { parseCidr } from "../model/ip.ts";
+import { policyLabelKeys } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine, EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
@@ -55,6 +59,7 @@ class Registrar {
   #announced = false;
   /** Containers that an event declared dead, until a listing that began after the event: that one knows itself. */
   readonly #dead = new Set<string>();
+  #holders: ReadonlyMap<string, Holder> | null = null;
   #listFault: Condition | null = null;
   #conditions = "";
   #poked = false;
@@ -67,7 +72,7 @@ class Registrar {
   async run(signal: AbortSignal): Promise<void> {
     const { state, engine } = this.#options;
     // What only this host knows changes nothing about its containers: no new listing is needed.
-    const topics: readonly Topic[] = ["identity", "assignments", "reports"];
+    const topics: readonly Topic[] = ["identity", "assignments", "reports", "network-config"];
     const stops = topics.map((topic) => state.on(topic, () => this.#derive()));
     const wake = (): void => this.#nap.abort();
     signal.addEventListener("abort", wake);
@@ -139,22 +144,44 @@ class Registrar {
       this.#report(this.#listFault === null ? [] : [this.#listFault]);
       return;
     }
-    const { endpoints, conditions } = deriveEndpoints(
-      this.#containers.filter((container) => !this.#dead.has(container.id)),
-      {
-        hostName: state.identity.hostName,
-        hostAddress: this.#hostAddress(state.identity.hostName),
-        assignments: state.assignments,
-        reports: state.reports,
-        engineNetworkName: NETWORK_NAME,
-        defaultNetwork: this.#defaultNetwork,
-      },
-    );
+    const containers = this.#containers.filter((container) => !this.#dead.has(container.id));
+    const { endpoints, conditions } = deriveEndpoints(containers, {
+      hostName: state.identity.hostName,
+      hostAddress: this.#hostAddress(state.identity.hostName),
+      assignments: state.assignments,
+      reports: state.reports,
+      engineNetworkName: NETWORK_NAME,
+      defaultNetwork: this.#defaultNetwork,
+    });
     if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
       this.#announced = true;
       state.setLocalEndpoints(keepUnchanged(state.localEndpoints(), endpoints));
     }
+    this.#deriveHolders(containers, endpoints, parseCidr(state.identity.settings.range));
     this.#report(this.#listFault === null ? conditions : [this.#listFault, ...conditions]);
+  }
+
+  #deriveHolders(containers: readonly Container[], endpoints: readonly Endpoint[], range: Cidr): void {
+    const { state } = this.#options;
+    const before = this.#holders ?? new Map<string, Holder>();
+    const { policies, networks } = state.networkConfig;
+    const holders = deriveHolders(containers, {
+      hostName: state.identity?.hostName ?? "",
+      range,
+      defaultNetwork: this.#defaultNetwork,
+      networks: [...new Set([NETWORK_NAME, ...networks.map(({ name }) => name)])],
+      endpoints,
+      labelKeys: policyLabelKeys(policies),
+      before,
+    });
+    if (
+      this.#holders !== null &&
+      holders.length === before.size &&
+      holders.every((holder) => before.get(holder.id) === holder)
+    )
+      return;
+    this.#holders = new Map(holders.map((holder) => [holder.id, holder]));
+    state.setLocalHolders("registration", holders);
   }
 
   #hostAddress(hostName: string): Ipv4 | null {

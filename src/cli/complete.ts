@@ -1,7 +1,7 @@
 import type { Argument, Command, Option } from "commander";
 
 /** What stands for a name that only the server knows. */
-export type NameKind = "app" | "instance" | "host" | "service" | "deployment";
+export type NameKind = "app" | "instance" | "host" | "service" | "deployment" | "policy";
 
 export interface Candidate {
   readonly value: string;
@@ -95,7 +95,7 @@ function argumentAt(command: Command, index: number): Argument | undefined {
 }
 
 function isNameKind(text: string): text is NameKind {
-  return ["app", "instance", "host", "service", "deployment"].includes(text);
+  return ["app", "instance", "host", "service", "deployment", "policy"].includes(text);
 }
 
 /** Line form that the shell scripts read: value, tab, description; `:files` alone asks for file names. */

@@ -10,6 +10,7 @@ import { addHelpCommand } from "./commands/help.ts";
 import { addHostCommands } from "./commands/host.ts";
 import { addLogsCommand } from "./commands/logs.ts";
 import { addNetCommands } from "./commands/net.ts";
+import { addPolicyCommands } from "./commands/policy.ts";
 import { addProgramCommands } from "./commands/programs.ts";
 import { addPsCommand } from "./commands/ps.ts";
 import { addServiceCommands } from "./commands/service.ts";
@@ -52,6 +53,7 @@ export function buildProgram(context: CliContext): Command {
   addServiceCommands(program, context);
   addNetCommands(program, context);
   addDnsCommand(program, context);
+  addPolicyCommands(program, context);
   program.commandsGroup("More:");
   addVersionCommand(program, context);
   addCompletionCommands(program, context);

@@ -128,6 +128,22 @@ export const EMPTY_NETWORK_CONFIG: NetworkConfig = {
   virtuals: [],
 };
 
+/** Whether containers of the network may talk where no rule says anything. The default network may be declared, for this alone. */
+export function defaultPolicyOf(config: NetworkConfig, network: string): ContainerNetwork["policy"] {
+  return config.networks.find((one) => one.name === network)?.policy ?? "open";
+}
+
+/** Networks beside the default one. */
+export function declaredNetworks(config: NetworkConfig): readonly ContainerNetwork[] {
+  return config.networks.filter(({ name: one }) => one !== DEFAULT_NETWORK);
+}
+
+/** Label keys that rules name: hosts tell each other no others. */
+export function policyLabelKeys(policies: readonly PolicyRule[]): ReadonlySet<string> {
+  const selectors = policies.flatMap(({ from, to }) => [...from, ...to]);
+  return new Set(selectors.flatMap(({ labels }) => Object.keys(labels ?? {})));
+}
+
 /** Reads one object as a user wrote it, with every default filled in. @throws AppError `invalid` that names the field. */
 export function parseNetworkObject<Kind extends NetworkObjectKind>(kind: Kind, value: unknown): NetworkObject<Kind> {
   const result = shapes[kind].safeParse(value);

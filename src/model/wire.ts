@@ -7,6 +7,7 @@
  */
 import { z } from "zod";
 import type { Endpoint, CatalogHost } from "./endpoint.ts";
+import type { Holder } from "./holder.ts";
 import type { Peer } from "./host.ts";
 import type { HostId, InstanceId } from "./ids.ts";
 import type { Assignment, InstanceReport } from "./instance.ts";
@@ -61,6 +62,14 @@ export type ServerMessage =
   | { readonly type: "blocks"; readonly blocks: readonly string[]; readonly leaseProblem: LeaseProblem | null }
   /** The last word before the server closes. */
   | { readonly type: "refused"; readonly refusal: Refusal }
+  /** Who holds addresses on another host, as that host's agent told it. */
+  | {
+      readonly type: "holders";
+      readonly host: string;
+      readonly reset: boolean;
+      readonly upsert: readonly Holder[];
+      readonly remove: readonly string[];
+    }
   /** Opens a byte stream to a container: logs or exec. */
   | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
   | { readonly type: "data"; readonly channel: number; readonly bytes: string }
@@ -139,6 +148,12 @@ export type AgentMessage =
     }
   /** All links of this host; replaces what was said before. */
   | { readonly type: "links"; readonly links: readonly LinkReport[] }
+  | {
+      readonly type: "holders";
+      readonly reset: boolean;
+      readonly upsert: readonly Holder[];
+      readonly remove: readonly string[];
+    }
   | { readonly type: "data"; readonly channel: number; readonly stream: "stdout" | "stderr"; readonly bytes: string }
   | {
       readonly type: "close";
@@ -220,6 +235,17 @@ const link = z.object({
   encryption: z.enum(["none", "wireguard"]),
   sinceMs: z.number(),
 });
+const holder = z.object({
+  id: text,
+  address: z.ipv4(),
+  network: text,
+  host: text,
+  container: text,
+  instance: text.nullable(),
+  app: text.nullable(),
+  services: z.array(text).max(64),
+  labels: z.record(z.string(), z.string().max(255)),
+});
 const agentMessage = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("hello"),
@@ -257,6 +283,12 @@ const agentMessage = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("links"), links: z.array(link).max(20_000) }),
   z.object({
+    type: z.literal("holders"),
+    reset: z.boolean(),
+    upsert: z.array(holder).max(20_000),
+    remove: z.array(text).max(20_000),
+  }),
+  z.object({
     type: z.literal("data"),
     channel: z.number().int(),
     stream: z.enum(["stdout", "stderr"]),
@@ -276,6 +308,7 @@ const AGENT_TYPES: ReadonlySet<string> = new Set([
   "instances",
   "endpoints",
   "links",
+  "holders",
   "data",
   "close",
 ]);
@@ -287,6 +320,7 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "network-config",
   "blocks",
   "refused",
+  "holders",
   "open",
   "data",
   "resize",

@@ -11,7 +11,15 @@ import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import { BRIDGE, TUNNEL_PORT, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import {
+  BRIDGE,
+  BRIDGE_FILTER_KEY,
+  TUNNEL_PORT,
+  bridgeReady,
+  findNetworkConflicts,
+  hostRanges,
+  planNetwork,
+} from "./plan-network.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 import { renderEncryption } from "./wireguard/render-encryption.ts";
@@ -24,6 +32,8 @@ export interface KnownNetwork extends LinkWants {
   readonly blocks: readonly string[];
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
+  /** False while some of them are still to come: a ruleset that is there stays until then. Missing is true. */
+  readonly rulesComplete?: boolean;
 }
 
 /** What one pass sees of this host. */
@@ -87,6 +97,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     ...findNetworkConflicts(desired, kernel).map(conflictCondition),
     ...wireguardConditions(desired, kernel),
     ...engineConditions(engine),
+    ...bridgeFilterConditions(known, kernel),
     ...modes.flatMap(linkConditions),
   ];
   return {
@@ -131,6 +142,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
         ? null
         : { publicKey: own, mtu: Math.max(...encrypted.map(({ mtu }) => mtu)) },
     peers,
+    keepRuleset: known.rulesComplete === false,
     ruleset: renderRuleset({
       range: known.range,
       bridge: BRIDGE,
@@ -204,6 +216,12 @@ function wireguardConditions(desired: DesiredNetwork, kernel: NetworkState): rea
     "Cannot encrypt: this host has neither WireGuard in its kernel nor the program wireguard-go, or lacks wg";
   const hint = "apt-get install wireguard-tools wireguard-go; until then links that must be encrypted carry nothing";
   return [{ code: "wireguard-missing", severity: "error", text, hint }];
+}
+
+function bridgeFilterConditions(known: KnownNetwork, kernel: NetworkState): readonly Condition[] {
+  if (!known.rules.some(({ name }) => name === "policy") || kernel.sysctls[BRIDGE_FILTER_KEY] !== undefined) return [];
+  const text = "Policy does not hold between containers of this host: the kernel module br_netfilter is not loaded";
+  return [{ code: "policy-not-enforced", severity: "error", text, hint: "Load it: modprobe br_netfilter" }];
 }
 
 function clashCondition(clash: NonNullable<ReturnType<typeof checkRangeClash>>): Condition {

@@ -8,6 +8,7 @@ import { FakeHostNetwork } from "../sim/fake-host-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import {
   BRIDGE,
+  BRIDGE_FILTER_KEY,
   NETWORK_SYSCTLS,
   TUNNEL,
   bridgeReady,
@@ -294,4 +295,23 @@ test("the probe address comes after the gateway on the bridge, and on the tunnel
   expect(String(host)).toContain("link apollo0 bridge up mtu 1500 10.2.1.1/16 10.2.1.0/32");
   await pass(host, wanted);
   expect(await plan(host, wanted)).toEqual([]);
+});
+
+test("planNetwork() leaves the ruleset that is there while parts of ours are to come, and puts one where none is", async () => {
+  const host = newHost();
+  const kept = { ...desire([]), keepRuleset: true };
+  expect((await pass(host, kept)).map(({ kind }) => kind)).toContain("put-ruleset");
+  const other = renderRuleset({ range: RANGE, bridge: "other0", parts: [] });
+  expect(await plan(host, { ...kept, ruleset: other })).toEqual([]);
+  expect(await plan(host, { ...desire([]), ruleset: other })).toEqual([{ kind: "put-ruleset", text: other.text }]);
+});
+
+test("planNetwork() makes bridged packets pass our rules where the kernel can", async () => {
+  const host = newHost();
+  await pass(host, desire([]));
+  const observed = await host.observe({ sysctls: NETWORK_SYSCTLS, range: RANGE, tunnelDevice: TUNNEL });
+  const withKey = (value: string): readonly NetworkAction[] =>
+    planNetwork(desire([]), { ...observed, sysctls: { ...observed.sysctls, [BRIDGE_FILTER_KEY]: value } });
+  expect(withKey("0")).toEqual([{ kind: "set-sysctl", key: BRIDGE_FILTER_KEY, value: "1" }]);
+  expect(withKey("1")).toEqual([]);
 });

@@ -27,6 +27,8 @@ export const TUNNEL_PORT = 6784;
 export const TUNNEL_VNI = 201;
 
 const FORWARD_KEY = "net/ipv4/ip_forward";
+/** Packets between containers of one host pass our rules as well. Only there while the module br_netfilter is. */
+export const BRIDGE_FILTER_KEY = "net/bridge/bridge-nf-call-iptables";
 const BRIDGE_SYSCTLS: Readonly<Record<string, string>> = {
   [`net/ipv4/conf/${BRIDGE}/proxy_arp`]: "1",
   // Proxy answers wait up to 0.8 s by default: the first packet to another host would.
@@ -40,6 +42,7 @@ const TUNNEL_SYSCTLS: Readonly<Record<string, string>> = {
 /** The sysctls that `planNetwork` wants to see observed. */
 export const NETWORK_SYSCTLS: readonly string[] = [
   FORWARD_KEY,
+  BRIDGE_FILTER_KEY,
   ...Object.keys(BRIDGE_SYSCTLS),
   ...Object.keys(TUNNEL_SYSCTLS),
   ...Object.keys(WIREGUARD_SYSCTLS),
@@ -76,6 +79,8 @@ export interface DesiredNetwork {
   readonly ruleset: Ruleset;
   /** A second address of the bridge, for probes of link modes and for encrypted packets that other hosts carry; null for none. */
   readonly probeAddress?: Ipv4 | null;
+  /** Whatever ruleset is there stays, since a part of ours is not known yet: its containers would be open meanwhile. */
+  readonly keepRuleset?: boolean;
 }
 
 type RouteSpec = Omit<NetworkRoute, "marked">;
@@ -107,7 +112,10 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
   const forward: NetworkAction[] =
     observed.sysctls[FORWARD_KEY] === "1" ? [] : [{ kind: "set-sysctl", key: FORWARD_KEY, value: "1" }];
   const ruleset: NetworkAction[] =
-    observed.rulesetDigest === desired.ruleset.digest ? [] : [{ kind: "put-ruleset", text: desired.ruleset.text }];
+    observed.rulesetDigest === desired.ruleset.digest ||
+    (desired.keepRuleset === true && observed.rulesetDigest !== null)
+      ? []
+      : [{ kind: "put-ruleset", text: desired.ruleset.text }];
   const allow: NetworkAction[] = observed.rangeAllowed ? [] : [{ kind: "allow-range", range: desired.range }];
   const wanted = desiredRoutes(desired).filter((route) => route.device !== WIREGUARD || wireguard.usable);
   const connected = current === undefined || bridge.actions.length > 0 ? [] : connectedRoute(desired, routes);
@@ -116,6 +124,7 @@ export function planNetwork(desired: DesiredNetwork, observed: NetworkState): re
     ...forward,
     // Rules before traffic: what may not leave in the clear must not do so while routes change.
     ...ruleset,
+    ...(observed.sysctls[BRIDGE_FILTER_KEY] === "0" ? planSysctls({ [BRIDGE_FILTER_KEY]: "1" }, observed, false) : []),
     ...bridge.actions,
     ...planSysctls(BRIDGE_SYSCTLS, observed, bridge.fresh),
     ...tunnel.actions,

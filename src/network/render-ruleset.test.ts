@@ -50,3 +50,33 @@ test("renderRuleset() has the same digest for the same rules only", () => {
   expect(renderRuleset({ ...want }).digest).toBe(renderRuleset(want).digest);
   expect(renderRuleset({ ...want, range: "10.3.0.0/16" }).digest).not.toBe(renderRuleset(want).digest);
 });
+
+test("renderRuleset() adds the table of the bridges when a part needs it, in the same transaction and count", () => {
+  const part: RulesetPart = {
+    name: "source",
+    sets: [],
+    chains: {},
+    rules: {},
+    bridge: {
+      sets: ["set source_a { type ifname; }"],
+      chains: { source_b: ["drop"] },
+      rules: { prerouting: ["jump source_b"] },
+    },
+  };
+  const { text, digest } = renderRuleset({ ...want, parts: [part] });
+  expect(text.slice(text.indexOf("table bridge")).replaceAll(digest, "DIGEST")).toBe(`table bridge apollo
+delete table bridge apollo
+table bridge apollo {
+  set source_a { type ifname; }
+  chain source_b {
+    drop comment "apollo DIGEST 5/6"
+  }
+  chain prerouting {
+    type filter hook prerouting priority -300; policy accept;
+    jump source_b comment "apollo DIGEST 6/6"
+  }
+}
+`);
+  const other = { ...part, bridge: { sets: [], chains: {}, rules: { prerouting: ["drop"] } } };
+  expect(renderRuleset({ ...want, parts: [other] }).digest).not.toBe(digest);
+});

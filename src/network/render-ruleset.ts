@@ -29,6 +29,14 @@ export const CHAINS = {
 
 export type ChainName = keyof typeof CHAINS;
 
+/** The same for frames on bridges, in the table `bridge apollo`: only there is the port of a bridge known. */
+export const BRIDGE_CHAINS = {
+  prerouting: "type filter hook prerouting priority -300; policy accept;",
+  forward: "type filter hook forward priority -300; policy accept;",
+} as const;
+
+export type BridgeChainName = keyof typeof BRIDGE_CHAINS;
+
 /** The rules of one concern. `name` orders the parts: within a chain, those of `base` come last. */
 export interface RulesetPart {
   readonly name: string;
@@ -37,10 +45,28 @@ export interface RulesetPart {
   /** Chains of its own, without a hook, that its rules jump to; their names start with the part's name. */
   readonly chains: Readonly<Record<string, readonly string[]>>;
   readonly rules: Readonly<Partial<Record<ChainName, readonly string[]>>>;
+  /** What it wants in the table `bridge apollo`, if anything. */
+  readonly bridge?: {
+    readonly sets: readonly string[];
+    readonly chains: Readonly<Record<string, readonly string[]>>;
+    readonly rules: Readonly<Partial<Record<BridgeChainName, readonly string[]>>>;
+  };
+}
+
+/** One table's share of the parts. */
+interface TableText {
+  readonly family: "inet" | "bridge";
+  readonly sets: readonly string[];
+  readonly chains: readonly {
+    readonly name: string;
+    readonly head: readonly string[];
+    readonly rules: readonly string[];
+  }[];
 }
 
 /**
- * Our nftables table `inet apollo`, whole: the parts in the order of their names, then the base rules.
+ * Our nftables tables `inet apollo` and, when a part needs it, `bridge apollo`, whole: the parts in the order of their
+ * names, then the base rules.
  * - Inside the range nobody's address changes. Mapping the source onto itself is a decision: later NAT rules, like
  *   those of a Docker daemon whose default bridge is ours, no longer see the connection.
  * - From the range to the outside the host's address is used, since nobody out there knows the way back.
@@ -56,33 +82,46 @@ export function renderRuleset(want: {
   readonly parts: readonly RulesetPart[];
 }): Ruleset {
   const parts = [...want.parts.toSorted((a, b) => (a.name < b.name ? -1 : 1)), basePart(want)];
-  const digest = fingerprint(JSON.stringify([CHAINS, parts]));
-  const chains = (Object.keys(CHAINS) as ChainName[]).flatMap((chain) => {
-    const rules = parts.flatMap((part) => part.rules[chain] ?? []);
-    return rules.length === 0 ? [] : [{ name: chain as string, head: [CHAINS[chain] as string], rules }];
-  });
-  const own = parts.flatMap((part) =>
-    Object.entries(part.chains).map(([name, rules]) => ({ name, head: [] as string[], rules })),
-  );
-  const count = [...own, ...chains].reduce((sum, { rules }) => sum + rules.length, 0);
+  const digest = fingerprint(JSON.stringify([CHAINS, BRIDGE_CHAINS, parts]));
+  const tables = [tableText("inet", CHAINS, parts)];
+  const bridged = parts.flatMap(({ bridge }) => bridge ?? []);
+  // Without it a kernel that cannot filter on bridges is good enough.
+  if (bridged.length > 0) tables.push(tableText("bridge", BRIDGE_CHAINS, bridged));
+  const count = tables.flatMap(({ chains }) => chains).reduce((sum, { rules }) => sum + rules.length, 0);
   let number = 0;
   const marked = (rule: string): string => `    ${rule} comment "apollo ${digest} ${++number}/${count}"`;
-  const text = [
+  const text = tables.flatMap(({ family, sets, chains }) => [
     // Declared first, since deleting a table that is not there fails.
-    "table inet apollo",
-    "delete table inet apollo",
-    "table inet apollo {",
-    ...parts.flatMap((part) => part.sets.map((set) => `  ${set}`)),
-    ...[...own, ...chains].flatMap(({ name, head, rules }) => [
+    `table ${family} apollo`,
+    `delete table ${family} apollo`,
+    `table ${family} apollo {`,
+    ...sets.map((set) => `  ${set}`),
+    ...chains.flatMap(({ name, head, rules }) => [
       `  chain ${name} {`,
       ...head.map((line) => `    ${line}`),
       ...rules.map(marked),
       "  }",
     ]),
     "}",
-    "",
-  ].join("\n");
-  return { text, digest };
+  ]);
+  return { text: [...text, ""].join("\n"), digest };
+}
+
+function tableText<Chain extends string>(
+  family: TableText["family"],
+  hooks: Readonly<Record<Chain, string>>,
+  parts: readonly (Pick<RulesetPart, "sets" | "chains"> & {
+    readonly rules: Readonly<Partial<Record<Chain, readonly string[]>>>;
+  })[],
+): TableText {
+  const chains = (Object.keys(hooks) as Chain[]).flatMap((chain) => {
+    const rules = parts.flatMap((part) => part.rules[chain] ?? []);
+    return rules.length === 0 ? [] : [{ name: chain as string, head: [hooks[chain]], rules }];
+  });
+  const own = parts.flatMap((part) =>
+    Object.entries(part.chains).map(([name, rules]) => ({ name, head: [] as string[], rules })),
+  );
+  return { family, sets: parts.flatMap((part) => part.sets), chains: [...own, ...chains] };
 }
 
 function basePart(want: { readonly range: string; readonly bridge: string }): RulesetPart {
@@ -104,11 +143,17 @@ function basePart(want: { readonly range: string; readonly bridge: string }): Ru
   };
 }
 
-/** 64-bit FNV-1a: tells texts apart; it protects nothing. */
+/**
+ * Two 32-bit hashes in the manner of FNV-1a, with other multipliers: tells texts apart, it protects nothing. Of 32 bits
+ * each, since rules for thousands of containers are half a megabyte and are looked at in every pass.
+ */
 function fingerprint(text: string): string {
-  let hash = 0xcbf29ce484222325n;
-  for (const byte of new TextEncoder().encode(text)) {
-    hash = ((hash ^ BigInt(byte)) * 0x100000001b3n) & 0xffffffffffffffffn;
+  let [a, b] = [0x811c9dc5, 0x9747b28c];
+  for (let index = 0; index < text.length; index++) {
+    const code = text.charCodeAt(index);
+    a = Math.imul(a ^ code, 0x01000193);
+    b = Math.imul(b ^ code, 0x85ebca6b);
+    b ^= b >>> 13;
   }
-  return hash.toString(16).padStart(16, "0");
+  return [a, b].map((half) => (half >>> 0).toString(16).padStart(8, "0")).join("");
 }

@@ -250,3 +250,45 @@ test("links of a host replace what it said before, and go with it", async () => 
   await agent.tell([]);
   expect(server.hub.observed.get(member(1).id)?.links).toEqual([]);
 });
+
+function holdersIn(sent: readonly ServerMessage[]) {
+  return sent.flatMap((message) =>
+    message.type === "holders"
+      ? [
+          {
+            host: message.host,
+            reset: message.reset,
+            upsert: message.upsert.map(({ id }) => id),
+            remove: message.remove,
+          },
+        ]
+      : [],
+  );
+}
+
+test("who holds an address is passed on as it was told, kept for agents that come later, and gone with its host", async () => {
+  const cluster = new Fixture();
+  const server = await cluster.startServer();
+  const [first, second] = [await cluster.connect(server, 1), await cluster.connect(server, 2)];
+  const holder = (host: string) => ({
+    id: `${host}:box:apollo`,
+    address: parseIpv4("10.2.1.9"),
+    network: "apollo",
+    host,
+    container: "box",
+    instance: null,
+    app: null,
+    services: [],
+    labels: {},
+  });
+  // Nobody speaks for another host.
+  await first.say({ type: "holders", reset: true, upsert: [holder("h1"), holder("h2")], remove: [] });
+  const told = { host: "h1", reset: true, upsert: ["h1:box:apollo"], remove: [] };
+  expect([holdersIn(first.sent), holdersIn(second.sent)]).toEqual([[], [told]]);
+  const later = await cluster.connect(server, 2);
+  expect(holdersIn(later.sent)).toEqual([told]);
+  await first.say({ type: "holders", reset: false, upsert: [], remove: ["h1:box:apollo"] });
+  expect(holdersIn(later.sent).at(-1)).toEqual({ host: "h1", reset: false, upsert: [], remove: ["h1:box:apollo"] });
+  server.hub.dropHost(member(1).id, "h1");
+  expect(holdersIn(later.sent).at(-1)).toEqual({ host: "h1", reset: true, upsert: [], remove: [] });
+});

@@ -18,6 +18,8 @@ import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
+import type { HolderChange } from "./holder-table.ts";
+import { HolderTable } from "./holder-table.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 
@@ -65,6 +67,7 @@ export class AgentHub {
   readonly #reportedBy = new Map<HostId, Set<InstanceId>>();
   /** Hosts that said what they serve since this server started. */
   readonly #endpointsOf = new Set<HostId>();
+  readonly #holders = new HolderTable();
   #catalogComplete = false;
   #flushing = false;
   /** Tasks under way that must be through before anything is sent. */
@@ -161,6 +164,8 @@ export class AgentHub {
         if (observed !== undefined) observed.links = message.links;
         return;
       }
+      case "holders":
+        return this.#passOnHolders(host, this.#holders.apply(host.name, message));
       case "data":
         return this.#deps.channels.data(session.hostId, message);
       case "close":
@@ -212,6 +217,9 @@ export class AgentHub {
     this.#sendAssignments(session, true);
     session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
     session.connection.send({ type: "network-config", config: state.networkConfig() });
+    for (const [name, change] of this.#holders.all()) {
+      if (name !== host.name) session.connection.send({ type: "holders", host: name, ...change });
+    }
     this.#deps.heard(host.id);
     this.flush();
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
@@ -352,8 +360,18 @@ export class AgentHub {
     session.connection.send({ type: "blocks", ...now });
   }
 
+  /** As it came: whoever has all that was said before has all of it now. */
+  #passOnHolders(host: Pick<Host, "id" | "name">, change: HolderChange | null): void {
+    if (change === null) return;
+    for (const session of this.#sessions.values()) {
+      if (session.ready && session.hostId !== host.id)
+        session.connection.send({ type: "holders", host: host.name, ...change });
+    }
+  }
+
   /** A member was removed: its agent is told to go and its word no longer counts. */
-  dropHost(hostId: HostId): void {
+  dropHost(hostId: HostId, name: string): void {
+    this.#passOnHolders({ id: hostId, name }, this.#holders.drop(name));
     const session = this.#sessions.get(hostId);
     session?.connection.send({ type: "refused", refusal: removed() });
     session?.connection.close("this host was removed from the cluster");

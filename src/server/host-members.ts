@@ -100,7 +100,7 @@ export class HostMembers {
       if ((await state.store.commit([...writes, ...forget], conditions)) !== null) break;
     }
     liveness.remove(host.id);
-    hub.dropHost(host.id);
+    hub.dropHost(host.id, host.name);
   }
 
   byName(name: string): Host {

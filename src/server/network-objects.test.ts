@@ -35,3 +35,18 @@ test("put() refuses a body with another name, and remove() what is not there", a
   expect(inTime(objects.put("virtual", "web", { name: "db" }))).rejects.toThrow(/its body names "db"/);
   expect(inTime(objects.remove("virtual", "web"))).rejects.toThrow(/Cannot find virtual "web"/);
 });
+
+test("put() lets the default network's policy be set, and nothing else of it", async () => {
+  const { state, objects, inTime } = await open();
+  const stored = await inTime(objects.put("network", "apollo", { policy: "deny" }));
+  expect(stored).toMatchObject({ name: "apollo", policy: "deny", range: DEFAULT_SETTINGS.range });
+  // What was read may be sent back; its identifier is not one of those of declared networks.
+  expect(await inTime(objects.put("network", "apollo", { ...stored, policy: "open" }))).toMatchObject({
+    policy: "open",
+  });
+  expect("vni" in stored).toBe(false);
+  for (const change of [{ range: "10.77.0.0/16" }, { mode: "layer2" }, { internal: true }]) {
+    expect(inTime(objects.put("network", "apollo", change))).rejects.toThrow(/only its policy can be set/);
+  }
+  expect(state.networkConfig().networks).toHaveLength(1);
+});

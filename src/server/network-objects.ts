@@ -1,6 +1,6 @@
 import type { NetworkObjects } from "../api/native/services.ts";
 import { AppError } from "../model/error.ts";
-import { NETWORK_VNI_FIRST, parseNetworkObject } from "../model/network-config.ts";
+import { DEFAULT_NETWORK, NETWORK_VNI_FIRST, parseNetworkObject } from "../model/network-config.ts";
 import type { ContainerNetwork, NetworkObject, NetworkObjectKind } from "../model/network-config.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 
@@ -12,7 +12,7 @@ export function networkObjects(state: ClusterState): NetworkObjects {
   return {
     list: (kind) => state.networkObjectsOf(kind),
     put: async (kind, name, value) => {
-      const object = parseNetworkObject(kind, named(kind, name, value));
+      const object = parseNetworkObject(kind, withRange(state, kind, named(kind, name, value)));
       const key = keyOf.networkObject(kind, object.name);
       const entry = await state.store.get(key);
       if (entry === null && state.networkObjectsOf(kind).length >= OBJECTS_MAX) {
@@ -41,8 +41,29 @@ function named(kind: NetworkObjectKind, name: string, value: unknown): unknown {
   });
 }
 
+/** The default network is there anyway: all that can be said of it is its policy. */
+function withRange(state: ClusterState, kind: NetworkObjectKind, value: unknown): unknown {
+  if (kind !== "network" || typeof value !== "object" || value === null || !("name" in value)) return value;
+  if (value.name !== DEFAULT_NETWORK) return value;
+  const { range } = state.settings;
+  // What a reader gets may be sent back.
+  const fixed: Readonly<Record<string, unknown>> = { range, mode: "routed", internal: false };
+  const other = Object.entries(value).find(
+    ([field, said]) => field !== "name" && field !== "policy" && fixed[field] !== said,
+  );
+  if (other === undefined) return { ...value, range };
+  throw new AppError(
+    "invalid",
+    `Cannot use network "${DEFAULT_NETWORK}": only its policy can be set, not ${other[0]}`,
+    {
+      fields: [{ path: `/${other[0]}`, message: "cannot be set for the default network" }],
+    },
+  );
+}
+
 /** A network keeps its identifier for life: tunnels of half the hosts would else carry another number than those of the rest. */
 function withVni(state: ClusterState, network: ContainerNetwork): NetworkObject<"network"> {
+  if (network.name === DEFAULT_NETWORK) return network;
   const others = state.networkObjectsOf("network");
   const before = others.find((one) => one.name === network.name)?.vni;
   if (before !== undefined) return { ...network, vni: before };

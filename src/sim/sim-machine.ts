@@ -7,6 +7,7 @@ import { startAgent } from "../agent/agent.ts";
 import { createDnsPart } from "../agent/dns-part.ts";
 import { createIngressPart } from "../agent/ingress-part.ts";
 import { createNetworkPart } from "../agent/network-part.ts";
+import { createPolicyPart } from "../agent/policy-part.ts";
 import { createRegistrationPart } from "../agent/registration-part.ts";
 import { fixedResolver } from "../agent/resolver-file.ts";
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
@@ -52,6 +53,7 @@ const RESOURCES: HostResources = { cpus: 64, memoryMiB: 64_000, diskMiB: 100_000
 const IMAGE = { argv: ["sleep", "100000"], env: {}, exposedPorts: [] } as const;
 export const IMAGES = ["app:0", "app:1", "app:2", "app:3", "app:4"] as const;
 const PULLED_LATER = new Set(["app:3", "app:4"]);
+const noCounters = { packets: async () => new Map<string, number>(), refusals: async () => [] };
 const OTHERS_ROUTE = "172.30.0.0/16";
 
 export class SimMachine {
@@ -199,6 +201,7 @@ export class SimMachine {
         return {
           network,
           others: [
+            createPolicyPart({ state, counters: noCounters, clock, log }),
             createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
             createDnsPart({
               state,

@@ -64,8 +64,13 @@ export class NetworkLab {
   /** A TCP server whose answer is what `argv` prints; resolves when it listens. */
   async serve(at: Namespace, port: number, argv: string): Promise<void> {
     this.start(at, ["socat", `TCP-LISTEN:${port},reuseaddr,fork`, `EXEC:${argv}`]);
+    await this.listens(at, "-Hltn", port);
+  }
+
+  /** Resolves when somebody listens on the port; `flags` are those of ss. */
+  async listens(at: Namespace, flags: "-Hltn" | "-Hlun", port: number): Promise<void> {
     await waitFor(`port ${port} in ${at.name}`, async () => {
-      const { stdout } = await at.runner.run(["ss", "-Hltn", `sport = :${port}`]);
+      const { stdout } = await at.runner.run(["ss", flags, `sport = :${port}`]);
       return stdout.includes(`:${port}`);
     });
   }

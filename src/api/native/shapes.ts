@@ -237,3 +237,20 @@ export type FeedMessage =
       readonly put: Partial<FeedState>;
       readonly drop: Partial<Record<keyof FeedState, readonly string[]>>;
     };
+
+/** What one host's agent answers to the question "policy-counters". */
+export interface PolicyCountersJson {
+  readonly host: string;
+  /** Packets refused at containers that a rule means, by rule; under "" those refused by a closed network alone. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** Frames dropped at this host's own containers, by why. */
+  readonly spoofed: Readonly<Record<string, number>>;
+  /** Of the last hour at most, since the rules last changed; the most first. */
+  readonly recent: readonly {
+    readonly source: string;
+    readonly destination: string;
+    readonly protocol: string;
+    readonly port: number;
+    readonly packets: number;
+  }[];
+}

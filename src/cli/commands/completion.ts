@@ -1,5 +1,6 @@
 import { Argument, type Command } from "commander";
 import type { AppJson, DeploymentJson, HostJson, InstanceJson, ServiceJson } from "../../api/native/shapes.ts";
+import type { PolicyRule } from "../../model/network-config.ts";
 import { type CliContext, examples } from "../cli-context.ts";
 import { ApolloClient } from "../client.ts";
 import { complete, formatCompletion, type NameKind } from "../complete.ts";
@@ -44,6 +45,8 @@ async function listNames(context: CliContext, kind: NameKind): Promise<readonly 
         return (await get<HostJson>("/api/hosts")).map((host) => host.name);
       case "service":
         return (await get<ServiceJson>("/api/services")).map((service) => service.name);
+      case "policy":
+        return (await get<PolicyRule>("/api/policies")).map((rule) => rule.name);
       default:
         return (await get<DeploymentJson>("/api/deployments")).map((deployment) => deployment.id);
     }

@@ -2,10 +2,12 @@ import type { Command } from "commander";
 import type { CliContext } from "../cli-context.ts";
 import { addNetLinks } from "./net-links.ts";
 import { addRotateKeys } from "./net-rotate-keys.ts";
+import { addNetWhy } from "./net-why.ts";
 
 /** `apollo net …`: the container network and the links between hosts. */
 export function addNetCommands(program: Command, context: CliContext): void {
   const net = program.command("net").description("see and change the container network");
   addNetLinks(net, context);
+  addNetWhy(net, context);
   addRotateKeys(net, context);
 }

@@ -24,6 +24,7 @@ const MONITOR_RESTART_MS = 1000;
 /** The engine's filter chain for rules of others; the engine makes it when it starts and keeps what is in it. */
 const ENGINE_CHAIN = "DOCKER-USER";
 const TABLE = ["inet", "apollo"];
+const BRIDGE_TABLE = ["bridge", "apollo"];
 
 /** The network namespace that `runner` works in, by iproute2, nftables, iptables and procps. */
 export class LinuxHostNetwork implements HostNetwork {
@@ -68,9 +69,9 @@ export class LinuxHostNetwork implements HostNetwork {
         return;
       case "delete-ruleset":
         // Declared first, since deleting a table that is not there fails.
-        await this.#runner.run(["nft", "-f", "-"], {
-          stdin: `table ${TABLE.join(" ")}\ndelete table ${TABLE.join(" ")}\n`,
-        });
+        await this.#runner.run(["nft", "-f", "-"], { stdin: deleteTable(TABLE) });
+        // On its own: a kernel that cannot filter on bridges refuses to speak of it, and has none.
+        await this.#runner.run(["nft", "-f", "-"], { stdin: deleteTable(BRIDGE_TABLE), okCodes: [0, 1] });
         return;
       case "set-sysctl":
         await this.#runner.run(["sysctl", "-q", "-w", `${action.key}=${action.value}`]);
@@ -154,9 +155,15 @@ export class LinuxHostNetwork implements HostNetwork {
     return Object.fromEntries(pairs);
   }
 
+  /** Rules without the elements of their sets: tens of thousands of those would take a second to print and read. */
   async #observeRuleset(): Promise<string | null> {
-    const { code, stdout } = await this.#runner.run(["nft", "-j", "list", "table", ...TABLE], { okCodes: [0, 1] });
-    return code === 0 ? parseRulesetDigest(stdout) : null;
+    const [main, bridge] = await Promise.all(
+      [TABLE, BRIDGE_TABLE].map((table) =>
+        this.#runner.run(["nft", "-j", "-t", "list", "table", ...table], { okCodes: [0, 1] }),
+      ),
+    );
+    if (main === undefined || main.code !== 0) return null;
+    return parseRulesetDigest([main.stdout, ...(bridge?.code === 0 ? [bridge.stdout] : [])]);
   }
 
   /** Without the engine's chain it is the policy that decides: Docker leaves DROP behind when it goes. */
@@ -300,6 +307,11 @@ function routeText(route: Omit<NetworkRoute, "marked">): string {
   ]
     .filter((part) => part !== "")
     .join(" ");
+}
+
+/** Declared first, since deleting a table that is not there fails. */
+function deleteTable(table: readonly string[]): string {
+  return `table ${table.join(" ")}\ndelete table ${table.join(" ")}\n`;
 }
 
 function allowRule(range: string): readonly string[] {

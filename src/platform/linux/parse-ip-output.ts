@@ -128,11 +128,11 @@ export function parseTunnelPeers(
 }
 
 /**
- * The digest that every rule of our table carries in its comment ("apollo DIGEST NUMBER/COUNT"), or "altered" when
+ * The digest that every rule of our tables carries in its comment ("apollo DIGEST NUMBER/COUNT"), or "altered" when
  * rules are missing, foreign or of different digests.
  */
-export function parseRulesetDigest(stdout: string): string {
-  const comments = readRuleComments(stdout);
+export function parseRulesetDigest(tables: readonly string[]): string {
+  const comments = tables.flatMap(readRuleComments);
   const marks = comments.map((comment) => /^apollo ([0-9a-f]+) \d+\/(\d+)$/.exec(comment ?? ""));
   const first = marks[0];
   const digest = first?.[1];

@@ -1,0 +1,82 @@
+import { type Container, LABEL_APP, LABEL_INSTANCE } from "../../model/container.ts";
+import type { Endpoint } from "../../model/endpoint.ts";
+import type { Holder } from "../../model/holder.ts";
+import type { InstanceId } from "../../model/ids.ts";
+import type { Cidr, Ipv4 } from "../../model/ip.ts";
+import { cidrContains } from "../../model/ip.ts";
+import { DEFAULT_NETWORK } from "../../model/network-config.ts";
+import { sameHolder } from "../../model/holder.ts";
+
+export interface HolderContext {
+  readonly hostName: string;
+  /** Of the default network. */
+  readonly range: Cidr;
+  /** The engine's default network when it lies on our bridge, else null. */
+  readonly defaultNetwork: string | null;
+  /** The engine's names of our networks, which are theirs. */
+  readonly networks: readonly string[];
+  /** This host's. */
+  readonly endpoints: readonly Endpoint[];
+  /** Keys that policy rules name. */
+  readonly labelKeys: ReadonlySet<string>;
+  /** What was derived before, by id. */
+  readonly before: ReadonlyMap<string, Holder>;
+}
+
+/** Engines say so until a container has an address; it may have one that it is going to get. */
+const STARTING: ReadonlySet<Container["state"]> = new Set(["created", "restarting"]);
+const ALIVE: ReadonlySet<Container["state"]> = new Set(["running", "paused"]);
+
+/**
+ * The addresses that containers of this host hold, or will hold as soon as they start: a container that was created with a
+ * fixed address is told about before its first packet, so that its rights are there when it is.
+ */
+export function deriveHolders(containers: readonly Container[], context: HolderContext): readonly Holder[] {
+  const services = new Map<string, Set<string>>();
+  for (const { container, service } of context.endpoints) {
+    services.set(container, (services.get(container) ?? new Set()).add(service));
+  }
+  return containers
+    .flatMap((container) =>
+      addressesOf(container, context).map(([network, address]): Holder => {
+        const id = `${context.hostName}:${container.name}:${network}`;
+        const before = context.before.get(id);
+        const instance = container.labels[LABEL_INSTANCE] ?? null;
+        const holder: Holder = {
+          id,
+          address,
+          network,
+          host: context.hostName,
+          container: container.name,
+          instance: instance as InstanceId | null,
+          app: container.labels[LABEL_APP] ?? null,
+          // An instance that drains is out of the catalog, and still works on what it has begun.
+          services: [...(services.get(container.name) ?? before?.services ?? [])].toSorted(),
+          labels: pick(container.labels, context.labelKeys),
+        };
+        return before !== undefined && sameHolder(before, holder) ? before : holder;
+      }),
+    )
+    .toSorted((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+function addressesOf(container: Container, context: HolderContext): readonly (readonly [string, Ipv4])[] {
+  if (STARTING.has(container.state)) {
+    const address = container.fixedAddress;
+    // It may be one of another network, which has an address of its own choosing.
+    return address !== null && cidrContains(context.range, address) ? [[DEFAULT_NETWORK, address]] : [];
+  }
+  if (!ALIVE.has(container.state)) return [];
+  const found = context.networks.flatMap((network) => {
+    const address = container.addresses[network];
+    return address === undefined ? [] : [[network, address] as const];
+  });
+  const ours = found.some(([network]) => network === DEFAULT_NETWORK);
+  const shared = context.defaultNetwork === null ? undefined : container.addresses[context.defaultNetwork];
+  return ours || shared === undefined ? found : [...found, [DEFAULT_NETWORK, shared]];
+}
+
+function pick(labels: Readonly<Record<string, string>>, keys: ReadonlySet<string>): Readonly<Record<string, string>> {
+  const pairs = Object.entries(labels).filter(([key, value]) => keys.has(key) && value.length <= 255);
+  return Object.fromEntries(pairs.toSorted(([a], [b]) => (a < b ? -1 : 1)));
+}

@@ -1,0 +1,104 @@
+import type { LocalPort } from "../local-port.ts";
+import type { RulesetPart } from "../render-ruleset.ts";
+
+/** Counters of what was dropped, by why. */
+export const SPOOF_COUNTERS = {
+  mac: "source_bad_mac",
+  address: "source_bad_address",
+  unknown: "source_unknown_port",
+} as const;
+
+/** A network in which nothing from an unknown port reaches anybody. */
+export interface StrictNetwork {
+  readonly name: string;
+  readonly bridge: string;
+}
+
+/**
+ * A container sends from its own MAC and addresses only, whatever it may do to its own interface: checked at the host's end
+ * of its wire, before the bridge learns from the frame.
+ * - ARP says the same twice, in the frame and in its body; a probe (RFC 5227) has no address yet, nor has a DHCP client.
+ * - IPv6: link-local and unspecified addresses for neighbour discovery only, and no router advertisements.
+ * - Anything else is dropped, VLAN tags with packets inside as well: policy does not see those. The type is asked of the
+ *   frame itself, since the kernel takes a tag off and then calls the packet inside by its own protocol.
+ *
+ * A port that is not known yet, that of a container which starts at this moment, may send: its first packets are what makes
+ * it reachable. In `strict` networks they reach neither known containers on the bridge nor anything beyond it.
+ */
+export function renderSourceCheck(ports: readonly LocalPort[], strict: readonly StrictNetwork[] = []): RulesetPart {
+  const sorted = ports.toSorted((a, b) => (a.device < b.device ? -1 : 1));
+  const closed = sorted.filter(({ network }) => strict.some(({ name }) => name === network));
+  const unknown = `counter name ${SPOOF_COUNTERS.unknown} drop`;
+  return {
+    name: "source",
+    sets:
+      strict.length === 0
+        ? []
+        : [
+            declareSet(
+              "source_pairs",
+              "ether_addr . ipv4_addr",
+              ownersOf(closed, ({ mac }) => mac),
+            ),
+            `counter ${SPOOF_COUNTERS.unknown} { }`,
+          ],
+    chains: {},
+    rules:
+      strict.length === 0
+        ? {}
+        : {
+            forward: strict.map(
+              ({ bridge }) => `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${unknown}`,
+            ),
+          },
+    bridge: {
+      sets: [
+        declareSet("source_ports", "ifname", sorted.map(quoted)),
+        declareSet("source_closed", "ifname", closed.map(quoted)),
+        declareSet(
+          "source_macs",
+          "ifname . ether_addr",
+          sorted.map((port) => `${quoted(port)} . ${port.mac}`),
+        ),
+        declareSet(
+          "source_owners",
+          "ifname . ether_addr . ipv4_addr",
+          ownersOf(sorted, (port) => `${quoted(port)} . ${port.mac}`),
+        ),
+        declareSet("source_owners6", "ifname . ether_addr . ipv6_addr", []),
+        ...Object.values(SPOOF_COUNTERS).map((name) => `counter ${name} { }`),
+      ],
+      chains: { source_check: CHECKS },
+      rules: {
+        prerouting: ["iifname @source_ports jump source_check"],
+        ...(strict.length === 0 ? {} : { forward: [`oifname @source_closed iifname != @source_ports ${unknown}`] }),
+      },
+    },
+  };
+}
+
+const CHECKS: readonly string[] = [
+  // First what nearly every packet is: one look-up.
+  "ether type ip iifname . ether saddr . ip saddr @source_owners return",
+  `iifname . ether saddr != @source_macs counter name ${SPOOF_COUNTERS.mac} drop`,
+  "ether type arp iifname . arp saddr ether . arp saddr ip @source_owners return",
+  "ether type arp iifname . arp saddr ether @source_macs arp saddr ip 0.0.0.0 return",
+  "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 return",
+  "ether type ip6 iifname . ether saddr . ip6 saddr @source_owners6 return",
+  "ether type ip6 ip6 saddr { ::, fe80::/10 } icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld-listener-done, mld2-listener-report } return",
+  `counter name ${SPOOF_COUNTERS.address} drop`,
+];
+
+function quoted({ device }: LocalPort): string {
+  return `"${device}"`;
+}
+
+/** Each address of each port behind what names its owner. */
+function ownersOf(ports: readonly LocalPort[], ownerOf: (port: LocalPort) => string): readonly string[] {
+  return [...new Set(ports.flatMap((port) => port.addresses.map((address) => `${ownerOf(port)} . ${address}`)))];
+}
+
+function declareSet(name: string, type: string, elements: readonly string[]): string {
+  const list = elements.length === 0 ? "" : ` elements = { ${elements.join(", ")} };`;
+  return `set ${name} { type ${type};${list} }`;
+}
