@@ -32,6 +32,7 @@ const PACKAGES = [
   ["iputils-ping", "ping", "to measure links"],
   ["curl", "curl", "HTTP client of the tour and the tests"],
   ["procps", "sysctl", "kernel settings of the lab's router"],
+  ["clang", "clang", "compiles the packet programs of the fast path; needed to build, not to run"],
   ["ca-certificates", "update-ca-certificates", "to download packages by HTTPS"],
 ];
 /** For the tour and the tests; building and running Apollo needs none. */
