@@ -4,6 +4,8 @@ import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { Condition, ServerMessage } from "../model/wire.ts";
+import type { LocalPort } from "../network/local-port.ts";
+import type { DesiredPeer } from "../network/plan-network.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -47,7 +49,18 @@ export type Topic =
   | "applied"
   | "released"
   | "connection"
+  | "ports"
+  | "ways"
+  | "slow"
   | "conditions";
+
+/** What must not take the fast path: ranges in CIDR form. */
+export interface SlowRanges {
+  /** Packets from and to these addresses are policy's to look at. */
+  readonly policy: readonly string[];
+  /** Virtual addresses: their clients' connections are translated in the kernel's connection table. */
+  readonly virtual: readonly string[];
+}
 
 /**
  * The one place where the agent's parts meet. Parts read what they need, write only what is theirs, and are woken by
@@ -73,6 +86,11 @@ export class AgentState {
   releasedRevision: number | null = null;
   /** Written by the health part. */
   readonly health = new Map<InstanceId, HealthRecord>();
+  /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
+  ways: readonly DesiredPeer[] | null = null;
+  /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */
+  readonly #slow = new Map<string, SlowRanges>();
+  readonly #ports = new Map<string, readonly LocalPort[]>();
   readonly #catalog = new Map<string, Endpoint>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
@@ -124,6 +142,44 @@ export class AgentState {
     this.localRevision += 1;
     this.emit("local");
     this.emit("catalog");
+  }
+
+  /** All attachments on this host, of every owner, by interface index. */
+  ports(): readonly LocalPort[] {
+    return [...this.#ports.values()].flat().toSorted((a, b) => a.index - b.index);
+  }
+
+  /** Some owner has looked: before that, missing ports mean nothing. */
+  portsKnown(): boolean {
+    return this.#ports.size > 0;
+  }
+
+  /** Each owner ("engine", a plugin) writes its own ports, whole. */
+  setPorts(owner: string, ports: readonly LocalPort[]): void {
+    if (sameData(this.#ports.get(owner), ports)) return;
+    this.#ports.set(owner, ports);
+    this.emit("ports");
+  }
+
+  setWays(ways: readonly DesiredPeer[]): void {
+    if (sameData(this.ways, ways)) return;
+    this.ways = ways;
+    this.emit("ways");
+  }
+
+  slowRanges(): SlowRanges {
+    const all = [...this.#slow.values()];
+    return {
+      policy: [...new Set(all.flatMap(({ policy }) => policy))].toSorted(),
+      virtual: [...new Set(all.flatMap(({ virtual }) => virtual))].toSorted(),
+    };
+  }
+
+  /** Each owner writes its own ranges, whole. They take effect in the kernel a moment later. */
+  setSlowRanges(owner: string, ranges: SlowRanges): void {
+    if (sameData(this.#slow.get(owner) ?? { policy: [], virtual: [] }, ranges)) return;
+    this.#slow.set(owner, ranges);
+    this.emit("slow");
   }
 
   setReport(id: InstanceId, status: InstanceStatus | null): void {
@@ -242,6 +298,11 @@ export class AgentState {
     this.catalogRevision = 0;
     for (const topic of ["identity", "assignments", "catalog", "peers"] as const) this.emit(topic);
   }
+}
+
+/** Plain data, made by the same code in the same order. */
+function sameData(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 /** A part of the agent: started after the last known state was restored, stopped by the signal. */

@@ -29,7 +29,7 @@ export interface NetworkPartOptions {
 
 /** Container starts change links in bursts; one look a quarter of a second is soon enough to heal and cheap enough. */
 const SETTLE_MS = 250;
-const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [] };
+const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [], peers: [] };
 
 /** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
@@ -73,7 +73,9 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   );
 
   function publish(): void {
-    const { conditions, gateway, engineNetwork } = current;
+    const { conditions, gateway, engineNetwork, peers } = current;
+    // A pass that saw nothing says nothing about the ways.
+    if (current !== NOTHING) state.setWays(peers);
     const text = JSON.stringify([conditions, gateway, engineNetwork]);
     if (text === published) return;
     published = text;

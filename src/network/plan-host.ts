@@ -53,6 +53,8 @@ export interface HostPlan {
   readonly gateway: Ipv4 | null;
   readonly engineNetwork: { readonly name: string; readonly fixedAddresses: boolean } | null;
   readonly links: readonly LinkRow[];
+  /** The peers that packets can go to, with the way to each. */
+  readonly peers: readonly DesiredPeer[];
 }
 
 /** Kernel first, then the engine's network on top of it: a Docker network on a bridge that exists adopts it. */
@@ -72,7 +74,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const links = modes.map(({ peer, link }) => ({ peer: peer.name, ...describeLink(link) }));
   // A network that runs is kept running: a VPN that comes up later must not cut containers off.
   if (clash !== null && !ready) {
-    return { actions: [], conditions: [clashCondition(clash)], gateway: null, engineNetwork: null, links };
+    return { actions: [], conditions: [clashCondition(clash)], gateway: null, engineNetwork: null, links, peers: [] };
   }
   const engine = planEngine(known, observed, desired);
   const conditions = [
@@ -88,6 +90,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     engineNetwork:
       ready && engine?.kind === "ready" ? { name: engine.name, fixedAddresses: engine.fixedAddresses } : null,
     links,
+    peers: ready ? desired.peers : [],
   };
 }
 

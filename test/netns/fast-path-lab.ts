@@ -20,6 +20,7 @@ import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-pat
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
 import type { FastPathAction } from "../../src/platform/ports/fast-path.ts";
+import type { Runner } from "../../src/platform/ports/runner.ts";
 import type { Namespace } from "./network-lab.ts";
 import { NetworkLab } from "./network-lab.ts";
 
@@ -107,14 +108,23 @@ export class FastPathLab {
     for (const result of removed) if (result.status === "rejected") throw result.reason;
   }
 
-  #fastPath(space: Namespace, directory: string): LinuxFastPath {
-    // Mounts are the machine's: "ip netns exec" would make them in a view of its own, gone with the command.
+  /** Mounts are the machine's: "ip netns exec" would make them in a view of its own, gone with the command. */
+  runnerOf(space: Namespace): Runner {
     const outside = new ProcessRunner();
+    return {
+      run: (argv, options) => (argv[0] === "mount" || argv[0] === "umount" ? outside : space.runner).run(argv, options),
+    };
+  }
+
+  /** The same programs in a file that differs: what an update of Apollo brings. */
+  async otherRelease(): Promise<Uint8Array> {
+    const object = await Bun.file(this.#object).bytes();
+    return Uint8Array.of(...object, 0);
+  }
+
+  #fastPath(space: Namespace, directory: string): LinuxFastPath {
     return new LinuxFastPath({
-      runner: {
-        run: (argv, options) =>
-          (argv[0] === "mount" || argv[0] === "umount" ? outside : space.runner).run(argv, options),
-      },
+      runner: this.runnerOf(space),
       directory,
       object: () => Bun.file(this.#object).bytes(),
     });
