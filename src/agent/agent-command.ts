@@ -22,7 +22,7 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
       {
         ...surroundings,
         agentVersion: version,
-        makeParts: (config, engine, log) => 
+        makeParts: (config, engine, log) =>
           hostParts({ engine, log, dataDir: config.dataDir, runDir: RUN_DIR, fastPath: config.fastPath }),
       },
       signal,

@@ -63,5 +63,7 @@ test("parseAgentConfig() turns the fast path off by flag or environment, and tak
     parseAgentConfig(flags, setting === undefined ? {} : { APOLLO_FAST_PATH: setting }, MACHINE).fastPath;
   expect([fastPath({}), fastPath({}, "on"), fastPath({ fastPath: true }, "off")]).toEqual([true, true, false]);
   expect([fastPath({ fastPath: false }), fastPath({ fastPath: false }, "on")]).toEqual([false, false]);
-  expect(() => fastPath({}, "yes")).toThrow(new AppError("invalid", 'Cannot use APOLLO_FAST_PATH "yes": it must be on or off'));
+  expect(() => fastPath({}, "yes")).toThrow(
+    new AppError("invalid", 'Cannot use APOLLO_FAST_PATH "yes": it must be on or off'),
+  );
 });

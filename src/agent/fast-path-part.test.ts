@@ -64,7 +64,11 @@ class Host {
       listContainers: () =>
         this.engineUp
           ? Promise.resolve([
-              parseContainer({ Id: "c1", State: { Status: "running", Pid: 100 }, NetworkSettings: { Networks: network } }),
+              parseContainer({
+                Id: "c1",
+                State: { Status: "running", Pid: 100 },
+                NetworkSettings: { Networks: network },
+              }),
             ])
           : Promise.reject(new AppError("unavailable", "Cannot reach the engine")),
       watch: () => Promise.resolve(),

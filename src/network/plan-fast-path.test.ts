@@ -88,7 +88,11 @@ test("desireFilters() takes devices that are there and are Ethernet, and no othe
     { device: "eth0", program: "from_uplink" },
     { device: "veth1", program: "from_container" },
   ]);
-  const changed = new Map([...DEVICES, ["veth1", { index: 8, ethernet: true }], ["eth0", { index: 2, ethernet: false }]]);
+  const changed = new Map([
+    ...DEVICES,
+    ["veth1", { index: 8, ethernet: true }],
+    ["eth0", { index: 2, ethernet: false }],
+  ]);
   expect(desireFilters(WANT, changed).map(({ device }) => device)).toEqual(["apollo-vx0"]);
   expect(desireEntries(WANT, changed).some((entry) => entry.map === "routes" && entry.kind === "direct")).toBe(false);
 });
@@ -131,13 +135,11 @@ test("planFastPath() takes away the way of a peer that must be encrypted, and pr
 });
 
 const octet = fc.integer({ min: 0, max: 255 });
-const cidr = fc
-  .tuple(octet, fc.constantFrom(16, 20, 24, 32))
-  .map(([third, prefix]) => {
-    const size = 2 ** (32 - prefix);
-    const value = 0x0a020000 + third * 256;
-    return `${formatIpv4(value - (value % size))}/${prefix}`;
-  });
+const cidr = fc.tuple(octet, fc.constantFrom(16, 20, 24, 32)).map(([third, prefix]) => {
+  const size = 2 ** (32 - prefix);
+  const value = 0x0a020000 + third * 256;
+  return `${formatIpv4(value - (value % size))}/${prefix}`;
+});
 const arbitrary: fc.Arbitrary<DesiredFastPath> = fc.record({
   blocks: fc.constant(["10.2.1.0/24"]),
   gatewayMac: fc.constant(GATEWAY_MAC),
@@ -182,7 +184,13 @@ test("property: nothing inside a slow range is ever fast", () => {
     fc.property(arbitrary, octet, octet, (want, third, last) => {
       const address = parseIpv4(`10.2.${third}.${last}`);
       const entries: readonly FastPathEntry[] = desireEntries({ ...want, virtual: [] }, DEVICES);
-      const slow = want.slow.some((range) => lookUpRoute(desireEntries({ ...want, blocks: [], peers: [], ports: [], slow: [range], virtual: [] }, DEVICES), address) !== null);
+      const slow = want.slow.some(
+        (range) =>
+          lookUpRoute(
+            desireEntries({ ...want, blocks: [], peers: [], ports: [], slow: [range], virtual: [] }, DEVICES),
+            address,
+          ) !== null,
+      );
       const kind = lookUpRoute(entries, address)?.kind;
       if (slow) expect(kind).toBe("slow");
       else expect(kind).not.toBe("slow");

@@ -31,10 +31,7 @@ export interface DesiredFastPath {
 }
 
 /** The whole content of the maps; sorted, one entry a key. */
-export function desireEntries(
-  desired: DesiredFastPath,
-  devices: FastPathState["devices"],
-): readonly FastPathEntry[] {
+export function desireEntries(desired: DesiredFastPath, devices: FastPathState["devices"]): readonly FastPathEntry[] {
   const slow = desired.slow.map(parseCidr);
   const isSlow = (address: Ipv4): boolean => slow.some((cidr) => cidrContains(cidr, address));
   const { gatewayMac } = desired;
@@ -45,12 +42,14 @@ export function desireEntries(
     ]),
   );
   const none = { ifindex: 0, nextHop: NO_ADDRESS, mtu: 0, peer: NO_ADDRESS };
-  const to = (kind: "slow" | "virtual" | "local") => (destination: string): FastPathEntry => ({
-    map: "routes",
-    destination: formatCidr(parseCidr(destination)),
-    kind,
-    ...none,
-  });
+  const to =
+    (kind: "slow" | "virtual" | "local") =>
+    (destination: string): FastPathEntry => ({
+      map: "routes",
+      destination: formatCidr(parseCidr(destination)),
+      kind,
+      ...none,
+    });
   const peers = desired.peers.flatMap((peer) => desirePeer(peer, devices));
   return byKey([
     { map: "settings", virtualRanges: desired.virtual.length },
@@ -110,10 +109,7 @@ export function entryKey(entry: FastPathEntry): string {
 }
 
 /** The programs by device. Devices that are not there, or are not Ethernet, get none. */
-export function desireFilters(
-  desired: DesiredFastPath,
-  devices: FastPathState["devices"],
-): readonly FastPathFilter[] {
+export function desireFilters(desired: DesiredFastPath, devices: FastPathState["devices"]): readonly FastPathFilter[] {
   const want = new Map<string, FastPathProgram>();
   for (const { mode, device } of desired.peers) {
     if (mode === "direct") want.set(device, "from_uplink");
@@ -123,12 +119,10 @@ export function desireFilters(
     // The index tells a new device of the same name apart.
     if (devices.get(device)?.index === index) want.set(device, "from_container");
   }
-  return [...want.keys()]
-    .toSorted()
-    .flatMap((device) => {
-      const program = want.get(device);
-      return program === undefined || devices.get(device)?.ethernet !== true ? [] : [{ device, program }];
-    });
+  return [...want.keys()].toSorted().flatMap((device) => {
+    const program = want.get(device);
+    return program === undefined || devices.get(device)?.ethernet !== true ? [] : [{ device, program }];
+  });
 }
 
 /** The changes from observed to desired; [] when there are none. */

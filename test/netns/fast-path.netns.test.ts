@@ -93,14 +93,19 @@ test("a source that is not the port's is dropped and counted, with the right MAC
   expect(await pings(container, HOSTS.b.container)).toBe(2);
 });
 
-test.each(["b", "c"] as const)("each host takes one from the TTL on the way to %s, and says when none is left", async (other) => {
-  await everyHost();
-  const { container } = park.host("a");
-  const { stdout } = await container.runner.run(["ping", "-n", "-c", "1", "-W", "2", HOSTS[other].container]);
-  expect(stdout).toContain("ttl=62");
-  const last = ["ping", "-n", "-c", "1", "-W", "2", "-t", "1", HOSTS[other].container];
-  expect((await container.runner.run(last, { okCodes: [1] })).stdout).toContain("From 10.2.1.1 icmp_seq=1 Time to live exceeded");
-});
+test.each(["b", "c"] as const)(
+  "each host takes one from the TTL on the way to %s, and says when none is left",
+  async (other) => {
+    await everyHost();
+    const { container } = park.host("a");
+    const { stdout } = await container.runner.run(["ping", "-n", "-c", "1", "-W", "2", HOSTS[other].container]);
+    expect(stdout).toContain("ttl=62");
+    const last = ["ping", "-n", "-c", "1", "-W", "2", "-t", "1", HOSTS[other].container];
+    expect((await container.runner.run(last, { okCodes: [1] })).stdout).toContain(
+      "From 10.2.1.1 icmp_seq=1 Time to live exceeded",
+    );
+  },
+);
 
 test("a packet too large for the way gets the kernel's ICMP with the size that fits", async () => {
   await everyHost();
@@ -153,10 +158,12 @@ test("who is no peer goes through the host's own rules", async () => {
   await everyHost();
   const before = await portCounters("b");
   // From the uplink's own address, not from a block: a neighbour on the wire, not a container.
-  const { code } = await park.host("a").space.runner.run(
-    ["socat", "-T1", "-", `TCP:${HOSTS.b.container}:${PORT},bind=${HOSTS.a.address},connect-timeout=1`],
-    { okCodes: [0, 1] },
-  );
+  const { code } = await park
+    .host("a")
+    .space.runner.run(
+      ["socat", "-T1", "-", `TCP:${HOSTS.b.container}:${PORT},bind=${HOSTS.a.address},connect-timeout=1`],
+      { okCodes: [0, 1] },
+    );
   expect(code).toBe(1);
   expect((await portCounters("b")).receivedPackets).toBe(before.receivedPackets);
 });

@@ -53,7 +53,8 @@ export class BpfKernel {
   createMap(spec: BpfMapSpec): BpfHandle {
     const attribute = new Attribute();
     const { type, keyBytes, valueBytes, entries, flags } = spec;
-    for (const [index, value] of [type, keyBytes, valueBytes, entries, flags].entries()) attribute.u32(index * 4, value);
+    for (const [index, value] of [type, keyBytes, valueBytes, entries, flags].entries())
+      attribute.u32(index * 4, value);
     attribute.text(28, spec.name);
     return this.#must(COMMAND.createMap, attribute, `make map "${spec.name}"`);
   }
@@ -119,9 +120,12 @@ export class BpfKernel {
   }
 
   /** All that is in the map now; entries that come or go meanwhile may be missing. */
-  entries(handle: BpfHandle, sizes: { readonly key: number; readonly value: number }): { key: Uint8Array; value: Uint8Array }[] {
+  entries(
+    handle: BpfHandle,
+    sizes: { readonly key: number; readonly value: number },
+  ): { key: Uint8Array; value: Uint8Array }[] {
     const keys: Uint8Array[] = [];
-    for (let key: Uint8Array | null = null; ; ) {
+    for (let key: Uint8Array | null = null; ;) {
       const next: Uint8Array = new Uint8Array(sizes.key);
       const result = this.#run(COMMAND.nextKey, mapCall(handle, key, next));
       if (-result === NO_ENTRY) break;

@@ -3,7 +3,15 @@ import fc from "fast-check";
 import { AppError } from "../../../model/error.ts";
 import { formatCidr, formatIpv4, parseIpv4 } from "../../../model/ip.ts";
 import type { FastPathEntry } from "../../ports/fast-path.ts";
-import { COUNTER_BYTES, ENTRY_SIZES, decodeAddress, decodeCounters, decodeEntry, decodeNumber, encodeEntry } from "./encode-entries.ts";
+import {
+  COUNTER_BYTES,
+  ENTRY_SIZES,
+  decodeAddress,
+  decodeCounters,
+  decodeEntry,
+  decodeNumber,
+  encodeEntry,
+} from "./encode-entries.ts";
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 

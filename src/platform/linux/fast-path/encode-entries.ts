@@ -165,6 +165,8 @@ class Reader {
 
   mac(): string {
     this.#at += 6;
-    return [...this.#bytes.subarray(this.#at - 6, this.#at)].map((byte) => byte.toString(16).padStart(2, "0")).join(":");
+    return [...this.#bytes.subarray(this.#at - 6, this.#at)]
+      .map((byte) => byte.toString(16).padStart(2, "0"))
+      .join(":");
   }
 }

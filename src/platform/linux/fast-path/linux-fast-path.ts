@@ -142,9 +142,13 @@ export class LinuxFastPath implements FastPath {
   async #devices(): Promise<FastPathState["devices"]> {
     const { stdout } = await this.#options.runner.run(["ip", "-j", "link", "show"]);
     return new Map(
-      links.parse(JSON.parse(stdout)).flatMap(({ ifname, ifindex, link_type: type }) =>
-        ifname === undefined || ifindex === undefined ? [] : [[ifname, { index: ifindex, ethernet: type === "ether" }]],
-      ),
+      links
+        .parse(JSON.parse(stdout))
+        .flatMap(({ ifname, ifindex, link_type: type }) =>
+          ifname === undefined || ifindex === undefined
+            ? []
+            : [[ifname, { index: ifindex, ethernet: type === "ether" }]],
+        ),
     );
   }
 
@@ -180,7 +184,8 @@ export class LinuxFastPath implements FastPath {
     const shown = await runner.run(["tc", "-j", "filter", "show", ...place], { okCodes: [0, 1, 2] });
     if (shown.code !== 0) return;
     const { own, others } = parseFilters(shown.stdout, PREFERENCE);
-    if (own !== null) await runner.run(["tc", "filter", "del", ...place, "pref", String(PREFERENCE)], { okCodes: [0, 2] });
+    if (own !== null)
+      await runner.run(["tc", "filter", "del", ...place, "pref", String(PREFERENCE)], { okCodes: [0, 2] });
     const egress = await runner.run(["tc", "-j", "filter", "show", "dev", device, "egress"], { okCodes: [0, 1, 2] });
     const empty = others === 0 && egress.code === 0 && parseFilters(egress.stdout, PREFERENCE).others === 0;
     // The place for filters was ours unless somebody else uses it.
@@ -192,8 +197,12 @@ function assertSizes(map: EntryMap, { object }: OpenPrograms): void {
   const spec = object.maps.find(({ name }) => name === map);
   const { key, value } = ENTRY_SIZES[map];
   if (spec?.keyBytes !== key || spec.valueBytes !== value) {
-    throw new AppError("internal", `Cannot use the fast path: its map "${map}" has another form than this agent writes`, {
-      hint: "npm run build",
-    });
+    throw new AppError(
+      "internal",
+      `Cannot use the fast path: its map "${map}" has another form than this agent writes`,
+      {
+        hint: "npm run build",
+      },
+    );
   }
 }

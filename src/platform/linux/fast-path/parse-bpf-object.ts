@@ -80,7 +80,11 @@ function readSections(bytes: Uint8Array): readonly Section[] {
   const view = viewOf(bytes);
   if (view.getUint32(0, false) !== 0x7f454c46 || view.getUint16(4, false) !== 0x0201) throw refuse("it is no ELF file");
   if (view.getUint16(18, true) !== MACHINE) throw refuse("it is for another machine than BPF");
-  const [start, count, namesAt] = [Number(view.getBigUint64(40, true)), view.getUint16(60, true), view.getUint16(62, true)];
+  const [start, count, namesAt] = [
+    Number(view.getBigUint64(40, true)),
+    view.getUint16(60, true),
+    view.getUint16(62, true),
+  ];
   if (count > SECTIONS_MAX) throw refuse(`it has ${count} sections`);
   const headers = Array.from({ length: count }, (_, index) => {
     const at = start + index * 64;

@@ -4,12 +4,16 @@ import { AppError } from "../../../model/error.ts";
 
 const qdiscShape = z.array(z.object({ kind: z.string(), dev: z.string() }).partial());
 const filterShape = z.array(
-  z.object({ pref: z.number(), options: z.object({ prog: z.object({ id: z.number() }).partial() }).partial() }).partial(),
+  z
+    .object({ pref: z.number(), options: z.object({ prog: z.object({ id: z.number() }).partial() }).partial() })
+    .partial(),
 );
 
 /** Devices that can have filters at their ingress. */
 export function parseFilteredDevices(stdout: string): readonly string[] {
-  const found = read(qdiscShape, stdout).flatMap(({ kind, dev }) => (kind === "clsact" && dev !== undefined ? [dev] : []));
+  const found = read(qdiscShape, stdout).flatMap(({ kind, dev }) =>
+    kind === "clsact" && dev !== undefined ? [dev] : [],
+  );
   return [...new Set(found)].toSorted();
 }
 
