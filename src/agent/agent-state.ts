@@ -74,6 +74,8 @@ export class AgentState {
   readonly assignments = new Map<InstanceId, Assignment>();
   readonly peers = new Map<HostId, Peer>();
   hosts: readonly CatalogHost[] = [];
+  /** This host's ends of the containers' interfaces; see `setPorts`. */
+  ports: readonly LocalPort[] = [];
   /** By instance: what this host observes of its assignments. Written by the containers part. */
   readonly reports = new Map<InstanceId, InstanceStatus>();
   /** The containers part has seen this host's containers: before that, missing reports mean nothing. */
@@ -90,7 +92,6 @@ export class AgentState {
   ways: readonly DesiredPeer[] | null = null;
   /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */
   readonly #slow = new Map<string, SlowRanges>();
-  readonly #ports = new Map<string, readonly LocalPort[]>();
   readonly #catalog = new Map<string, Endpoint>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
@@ -144,23 +145,6 @@ export class AgentState {
     this.emit("catalog");
   }
 
-  /** All attachments on this host, of every owner, by interface index. */
-  ports(): readonly LocalPort[] {
-    return [...this.#ports.values()].flat().toSorted((a, b) => a.index - b.index);
-  }
-
-  /** Some owner has looked: before that, missing ports mean nothing. */
-  portsKnown(): boolean {
-    return this.#ports.size > 0;
-  }
-
-  /** Each owner ("engine", a plugin) writes its own ports, whole. */
-  setPorts(owner: string, ports: readonly LocalPort[]): void {
-    if (sameData(this.#ports.get(owner), ports)) return;
-    this.#ports.set(owner, ports);
-    this.emit("ports");
-  }
-
   setWays(ways: readonly DesiredPeer[]): void {
     if (sameData(this.ways, ways)) return;
     this.ways = ways;
@@ -204,6 +188,11 @@ export class AgentState {
   setConditions(part: string, conditions: readonly Condition[]): void {
     this.#conditions.set(part, conditions);
     this.emit("conditions");
+  }
+
+  setPorts(ports: readonly LocalPort[]): void {
+    this.ports = ports;
+    this.emit("ports");
   }
 
   conditions(): readonly Condition[] {

@@ -40,6 +40,8 @@ const NEEDS = "It needs Linux 5.12 with BPF, and tc; turn it off with --no-fast-
 export function createFastPathPart({ state, fastPath, clock, log, enabled }: FastPathPartOptions): FastPathPart {
   let mode: FastPathMode = STARTING;
   let lastActions = "";
+  /** Before that, missing ports mean nothing: a new agent must not take away what the one before it left. */
+  let portsKnown = false;
   const failures = new Set<string>();
 
   function setMode(next: FastPathMode): void {
@@ -53,16 +55,14 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
   /** Null while there is no fast path to look after; `mode` then says why. */
   async function observe(): Promise<FastPathState | null> {
     try {
-      if (enabled) {
-        await fastPath.open();
-        return await fastPath.observe();
-      }
-      await fastPath.remove();
-      setMode(UNWANTED);
+      await (enabled ? fastPath.open() : fastPath.remove());
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       setMode({ on: false, why: error.message, hint: error.hint ?? NEEDS });
+      return null;
     }
+    if (enabled) return fastPath.observe();
+    setMode(UNWANTED);
     return null;
   }
 
@@ -72,7 +72,7 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
       observe,
       plan: (observed) => {
         const desired = desireFastPath(state);
-        if (observed === null || desired === null) return [];
+        if (observed === null || desired === null || !portsKnown) return [];
         const actions = planFastPath(desired, observed);
         if (actions.length === 0) setMode({ on: true });
         return actions;
@@ -82,8 +82,11 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
     {
       clock,
       onFailure: (error, action) => {
-        setMode({ on: false, why: error.message, hint: error.hint ?? NEEDS });
-        if (failures.has(error.message)) return;
+        // Once may be a device that went away in mid-pass; what happens again is a state.
+        if (failures.has(error.message)) {
+          setMode({ on: false, why: error.message, hint: error.hint ?? NEEDS });
+          return;
+        }
         failures.add(error.message);
         log.warn(error.message, { action, hint: error.hint, ...error.details });
       },
@@ -101,8 +104,13 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
   return {
     name: "fast-path",
     run: async (signal) => {
-      const ends = (["identity", "ports", "ways", "slow"] as const).map((topic) => state.on(topic, () => loop.poke()));
+      const ends = (["identity", "ways", "slow"] as const).map((topic) => state.on(topic, () => loop.poke()));
+      const onPorts = state.on("ports", () => {
+        portsKnown = true;
+        loop.poke();
+      });
       await loop.run(signal);
+      onPorts();
       for (const end of ends) end();
     },
     mode: () => mode,
@@ -114,17 +122,17 @@ function offCondition({ why, hint }: Extract<FastPathMode, { on: false }>): Cond
   return { code: "fast-path-off", severity: "info", text, hint };
 }
 
-/** Null until all is known: a new agent must not take away what the one before it left in the kernel. */
+/** Null until this host has a block and the network part has looked. */
 function desireFastPath(state: AgentState): DesiredFastPath | null {
   const { identity, ways } = state;
-  if (identity === null || identity.blocks.length === 0 || ways === null || !state.portsKnown()) return null;
+  if (identity === null || identity.blocks.length === 0 || ways === null) return null;
   const { blocks } = identity;
   const { policy, virtual } = state.slowRanges();
   return {
     blocks,
     gatewayMac: bridgeMac(gatewayOf(blocks)),
     // Other networks may use the same addresses: their packets go the kernel's own way.
-    ports: state.ports().filter(({ network }) => network === ENGINE_NETWORK),
+    ports: state.ports.filter(({ network }) => network === ENGINE_NETWORK),
     peers: ways,
     slow: policy,
     virtual,

@@ -18,20 +18,24 @@ export interface PortsPartOptions {
   readonly log: Log;
 }
 
-/** Under whose name the engine's containers stand in the state. */
-const OWNER = "engine";
 /** A container start reports its wire several times, and the engine once more; an app's start does so in bursts. */
 const SETTLE_MS = 100;
 
-/** Keeps `state.ports()` equal to what is plugged into our bridge; emits "ports" when that changes. */
+/** Keeps `state.ports` equal to what is plugged into our bridge; emits "ports" when that changes. */
 export function createPortsPart({ state, engine, ports, clock, log }: PortsPartOptions): AgentPart {
   let told = "";
+  let known = "";
   const loop = new ReconcileLoop<readonly LocalPort[], readonly LocalPort[]>(
     {
       name: "ports",
       observe: () => observePorts(engine, ports),
       plan: (found) => [found],
-      apply: (found) => Promise.resolve(state.setPorts(OWNER, found)),
+      apply: (found) => {
+        const text = JSON.stringify(found);
+        if (text !== known) state.setPorts(found);
+        known = text;
+        return Promise.resolve();
+      },
     },
     {
       clock,

@@ -1,16 +1,16 @@
 import type { Ipv4 } from "../model/ip.ts";
 
-/** One attachment of a container to a network of ours on this host: what stands at the host's end of the wire. */
+/** The host's end of one container's interface on a bridge of ours. */
 export interface LocalPort {
-  /** Name of the network, as the engine has it. */
+  /** Name of the network. */
   readonly network: string;
-  /** Host end of the wire: name and index in the host's own namespace. */
+  /** Name of the host's end. */
   readonly device: string;
+  /** Interface index of the host's end. */
   readonly index: number;
-  /** Of the container's end, lower case. */
+  /** Of the container's end, as its packets carry it. */
   readonly mac: string;
-  /** What the container may send from on this wire. */
+  /** What the container may send from. */
   readonly addresses: readonly Ipv4[];
-  /** Engine id of the container, or what another owner calls it. */
   readonly container: string;
 }

@@ -63,18 +63,39 @@ export function desireEntries(desired: DesiredFastPath, devices: FastPathState["
 }
 
 function desirePeer(peer: DesiredPeer, devices: FastPathState["devices"]): readonly FastPathEntry[] {
-  const direct = peer.mode === "direct";
-  const device = devices.get(direct ? peer.device : TUNNEL);
-  if (device === undefined || !device.ethernet) return [];
+  const way = wayTo(peer);
+  const device = way === null ? undefined : devices.get(way.device);
+  if (way === null || device === undefined || !device.ethernet) return [];
+  const { kind, nextHop } = way;
   return peer.blocks.map((destination) => ({
     map: "routes",
     destination,
-    kind: direct ? "direct" : "tunnel",
+    kind,
     ifindex: device.index,
-    nextHop: direct ? peer.underlay : peer.gateway,
+    nextHop,
     mtu: peer.mtu,
     peer: peer.underlay,
   }));
+}
+
+interface Way {
+  readonly kind: "direct" | "tunnel";
+  readonly device: string;
+  readonly nextHop: Ipv4;
+  /** What waits at the device for the peer's packets. */
+  readonly program: FastPathProgram;
+}
+
+/** Null for every mode but the two plain ones: what is to be encrypted must not have a way around that. */
+function wayTo({ mode, device, underlay, gateway }: DesiredPeer): Way | null {
+  switch (mode) {
+    case "direct":
+      return { kind: "direct", device, nextHop: underlay, program: "from_uplink" };
+    case "vxlan":
+      return { kind: "tunnel", device: TUNNEL, nextHop: gateway, program: "from_tunnel" };
+    default:
+      return null;
+  }
 }
 
 function widen(ranges: readonly string[], blocks: readonly string[]): readonly string[] {
@@ -111,10 +132,7 @@ export function entryKey(entry: FastPathEntry): string {
 /** The programs by device. Devices that are not there, or are not Ethernet, get none. */
 export function desireFilters(desired: DesiredFastPath, devices: FastPathState["devices"]): readonly FastPathFilter[] {
   const want = new Map<string, FastPathProgram>();
-  for (const { mode, device } of desired.peers) {
-    if (mode === "direct") want.set(device, "from_uplink");
-    else want.set(TUNNEL, "from_tunnel");
-  }
+  for (const way of desired.peers.map(wayTo)) if (way !== null) want.set(way.device, way.program);
   for (const { device, index } of desired.ports) {
     // The index tells a new device of the same name apart.
     if (devices.get(device)?.index === index) want.set(device, "from_container");

@@ -53,7 +53,7 @@ export interface HostPlan {
   readonly gateway: Ipv4 | null;
   readonly engineNetwork: { readonly name: string; readonly fixedAddresses: boolean } | null;
   readonly links: readonly LinkRow[];
-  /** The peers that packets can go to, with the way to each. */
+  /** How the blocks of the other hosts are reached. */
   readonly peers: readonly DesiredPeer[];
 }
 
@@ -90,7 +90,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     engineNetwork:
       ready && engine?.kind === "ready" ? { name: engine.name, fixedAddresses: engine.fixedAddresses } : null,
     links,
-    peers: ready ? desired.peers : [],
+    peers: desired.peers,
   };
 }
 
