@@ -58,7 +58,11 @@ export async function serveLoad(lab: Lab, place: Place): Promise<void> {
   });
 }
 
-export async function measureThroughput(lab: Lab, from: Place, to: Place, load: Load): Promise<Throughput> {
+export async function measureThroughput(
+  lab: Lab,
+  { from, to }: { readonly from: Place; readonly to: Place },
+  load: Load,
+): Promise<Throughput> {
   const kind = load.kind === "udp" ? ["-u", "-b", "0", "-l", String(UDP_BYTES)] : ["-O", String(OMIT_S)];
   const argv = [
     "iperf3",

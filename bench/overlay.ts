@@ -67,12 +67,12 @@ function pathsOf(world: OverlayLab): readonly Path[] {
   ];
 }
 
-async function measure({ lab }: OverlayLab, { from, to }: Path, seconds: number): Promise<Sample> {
+async function measure({ lab }: OverlayLab, path: Path, seconds: number): Promise<Sample> {
   return {
-    one: await measureThroughput(lab, from, to, { kind: "tcp", streams: 1, seconds }),
-    eight: await measureThroughput(lab, from, to, { kind: "tcp", streams: STREAMS, seconds }),
-    udp: await measureThroughput(lab, from, to, { kind: "udp", streams: 1, seconds }),
-    latencyUs: await measureLatency(lab, from, to),
+    one: await measureThroughput(lab, path, { kind: "tcp", streams: 1, seconds }),
+    eight: await measureThroughput(lab, path, { kind: "tcp", streams: STREAMS, seconds }),
+    udp: await measureThroughput(lab, path, { kind: "udp", streams: 1, seconds }),
+    latencyUs: await measureLatency(lab, path.from, path.to),
   };
 }
 
