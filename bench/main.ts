@@ -15,6 +15,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "DNS answers a second: ours, dnsmasq and unbound, one process each",
     load: async () => (await import("./dns.ts")).benchDns,
   },
+  overlay: {
+    about: "container to container against host to host and Swarm: TCP, UDP, latency, processor time",
+    load: async () => (await import("./overlay.ts")).benchOverlay,
+  },
   feed: {
     about: "what the console's feed costs the server at 100 hosts and 5,000 instances",
     load: async () => (await import("./feed.ts")).benchFeed,

@@ -3,13 +3,22 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, statSync,
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { buildConsole } from "./build-console.ts";
+import { FAST_PATH_OBJECT, buildFastPath } from "./build-fast-path.ts";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const ENTRY = join(ROOT, "src/cli/main.ts");
 const BINARY = join(ROOT, "dist/apollo");
 const DIGEST = join(ROOT, "dist/apollo.inputs");
 /** Everything that ends up in the program, or decides how. */
-const INPUTS = ["src", "examples", "tools/build.ts", "tools/build-console.ts", "package.json", "package-lock.json"];
+const INPUTS = [
+  "src",
+  "examples",
+  "tools/build.ts",
+  "tools/build-console.ts",
+  "tools/build-fast-path.ts",
+  "package.json",
+  "package-lock.json",
+];
 
 const startMs = performance.now();
 const digest = hashInputs();
@@ -22,8 +31,12 @@ if (existsSync(BINARY) && existsSync(DIGEST) && readFileSync(DIGEST, "utf8") ===
 
 async function build(): Promise<void> {
   mkdirSync(dirname(BINARY), { recursive: true });
-  // The program embeds the console's files: they have to be there first.
+  // The program embeds the console's files and the kernel's programs: they have to be there first.
   await buildConsole(join(ROOT, "dist/console"));
+  await buildFastPath(FAST_PATH_OBJECT).catch((error: Error) => {
+    console.error(error.message);
+    process.exit(1);
+  });
   const result = await Bun.build({
     entrypoints: [ENTRY],
     compile: { outfile: `${BINARY}.new` },

@@ -36,6 +36,7 @@ const PACKAGES = [
   ["wireguard-go", "wireguard-go", "the same where the kernel has no WireGuard"],
   ["tcpdump", "tcpdump", "the tests look at the wire: nothing leaks where encryption is required"],
   ["procps", "sysctl", "kernel settings of the lab's router"],
+  ["clang", "clang", "compiles the packet programs of the fast path; needed to build, not to run"],
   ["ca-certificates", "update-ca-certificates", "to download packages by HTTPS"],
 ];
 /** For the tour and the tests; building and running Apollo needs none. */

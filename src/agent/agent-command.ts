@@ -9,6 +9,9 @@ import { runAgent } from "./main.ts";
 /** HAProxy's configuration and socket; lost with a reboot, like HAProxy itself. */
 export const RUN_DIR = "/run/apollo";
 
+/** Where the fast path's programs are kept; a reboot empties it, as it empties the kernel. */
+export const BPF_DIR = `${RUN_DIR}/bpf`;
+
 /** `apollo agent` on a real machine: runs until `signal` aborts. */
 export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, version: string): Promise<void> {
   const release = claimHost("Cannot start the agent: one runs on this machine");
@@ -19,8 +22,8 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
       {
         ...surroundings,
         agentVersion: version,
-        makeParts: ({ dataDir, keyRotationDays }, engine, log) =>
-          hostParts({ engine, log, dataDir, keyRotationDays, runDir: RUN_DIR }),
+        makeParts: ({ dataDir, keyRotationDays, fastPath }, engine, log) =>
+          hostParts({ engine, log, dataDir, keyRotationDays, runDir: RUN_DIR, fastPath }),
       },
       signal,
     );

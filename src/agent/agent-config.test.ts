@@ -13,6 +13,7 @@ test("parseAgentConfig() takes flags over environment over the machine", () => {
     labels: {},
     dataDir: "/var/lib/apollo/agent",
     dockerSocket: "/var/run/docker.sock",
+    fastPath: true,
     logLevel: "info",
     keyRotationDays: 30,
     serverUrl: null,
@@ -56,4 +57,14 @@ test("parseServerUrl() fills in scheme and port", () => {
   };
   for (const [text, expected] of Object.entries(table)) expect(parseServerUrl(text)).toBe(expected);
   for (const text of ["", "https://", "https://s/path", "s:port"]) expect(() => parseServerUrl(text)).toThrow(AppError);
+});
+
+test("parseAgentConfig() turns the fast path off by flag or environment, and takes nothing but on and off", () => {
+  const fastPath = (flags: AgentFlags, setting?: string): boolean =>
+    parseAgentConfig(flags, setting === undefined ? {} : { APOLLO_FAST_PATH: setting }, MACHINE).fastPath;
+  expect([fastPath({}), fastPath({}, "on"), fastPath({ fastPath: true }, "off")]).toEqual([true, true, false]);
+  expect([fastPath({ fastPath: false }), fastPath({ fastPath: false }, "on")]).toEqual([false, false]);
+  expect(() => fastPath({}, "yes")).toThrow(
+    new AppError("invalid", 'Cannot use APOLLO_FAST_PATH "yes": it must be on or off'),
+  );
 });

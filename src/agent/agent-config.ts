@@ -11,6 +11,8 @@ export interface AgentConfig {
   readonly labels: Readonly<Record<string, string>>;
   readonly dataDir: string;
   readonly dockerSocket: string;
+  /** Off: all packets take the kernel's own way through bridge, netfilter and routing. */
+  readonly fastPath: boolean;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   /** WireGuard keys are changed after so many days; 0: only when asked. */
   readonly keyRotationDays: number;
@@ -30,6 +32,8 @@ export interface AgentFlags {
   readonly address?: string;
   /** `key=value` each. */
   readonly label?: readonly string[];
+  /** False with `--no-fast-path`. */
+  readonly fastPath?: boolean;
 }
 
 /** What this machine says of itself, where nothing else does. */
@@ -73,6 +77,7 @@ export function parseAgentConfig(
     labels: parseLabels(flags.label ?? (environment["APOLLO_LABELS"] ?? "").split(",").filter((text) => text !== "")),
     dataDir: setting(flags.dataDir, "APOLLO_DATA_DIR") ?? DEFAULT_AGENT_DATA_DIR,
     dockerSocket: parseSocket(environment["APOLLO_DOCKER_SOCKET"] || DEFAULT_DOCKER_SOCKET),
+    fastPath: (flags.fastPath ?? true) && parseSwitch("APOLLO_FAST_PATH", environment["APOLLO_FAST_PATH"] || "on"),
     logLevel: parseLogLevel(environment["APOLLO_LOG_LEVEL"] || "info"),
     keyRotationDays: parseDays(environment["APOLLO_KEY_ROTATION_DAYS"] || String(KEY_ROTATION_DAYS)),
     serverUrl: server === null ? null : parseServerUrl(server),
@@ -106,6 +111,12 @@ function parseLabels(texts: readonly string[]): Readonly<Record<string, string>>
       return [text.slice(0, at), text.slice(at + 1)];
     }),
   );
+}
+
+function parseSwitch(variable: string, text: string): boolean {
+  if (text !== "on" && text !== "off")
+    throw new AppError("invalid", `Cannot use ${variable} "${text}": it must be on or off`);
+  return text === "on";
 }
 
 function parseSocket(text: string): string {

@@ -14,6 +14,7 @@ import type { LinkFacts } from "../network/choose-link-mode.ts";
 import type { LinkRow } from "../network/plan-host.ts";
 import type { AddressUse, LeaseProblem } from "../model/lease.ts";
 import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
+import type { DesiredPeer } from "../network/plan-network.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -72,12 +73,22 @@ export type Topic =
   | "link-rows"
   | "links"
   | "addresses"
+  | "ways"
+  | "slow"
   | "conditions";
 
 const NO_SERVER: LeaseProblem = {
   text: "No server leases further blocks to this host now",
   hint: "Reconnect the host to a server: apollo host list",
 };
+
+/** What must not take the fast path: ranges in CIDR form. */
+export interface SlowRanges {
+  /** Packets from and to these addresses are policy's to look at. */
+  readonly policy: readonly string[];
+  /** Virtual addresses: their clients' connections are translated in the kernel's connection table. */
+  readonly virtual: readonly string[];
+}
 
 /**
  * The one place where the agent's parts meet. Parts read what they need, write only what is theirs, and are woken by
@@ -101,7 +112,7 @@ export class AgentState {
   networkConfig: NetworkConfig = EMPTY_NETWORK_CONFIG;
   /** This host's ends of the containers' interfaces; see `setPorts`. */
   ports: readonly LocalPort[] = [];
-  /** They were looked at: before that, none is known. */
+  /** Those of the engine's containers were looked at: before that, none is known. */
   portsKnown = false;
   readonly queries = new AgentQueries();
   /** This host's own WireGuard keys, see `setKeys`; null when it has none. */
@@ -124,6 +135,10 @@ export class AgentState {
   linkRows: readonly LinkRow[] = [];
   /** Both together, for people. Written by the links part. */
   links: readonly LinkReport[] = [];
+  /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
+  ways: readonly DesiredPeer[] | null = null;
+  /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */
+  readonly #slow = new Map<string, SlowRanges>();
   readonly #catalog = new Map<string, Endpoint>();
   /** By host and id; this host's own are those that it remembers, until it has looked. */
   readonly #holders = new Map<string, Map<string, Holder>>();
@@ -131,6 +146,7 @@ export class AgentState {
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
+  readonly #ports = new Map<string, readonly LocalPort[]>();
   readonly #rules = new Map<string, RulesetPart>();
   readonly #expectedRules = new Set<string>();
   readonly #listeners = new Map<Topic, Set<() => void>>();
@@ -213,6 +229,27 @@ export class AgentState {
     this.emit("holders");
   }
 
+  setWays(ways: readonly DesiredPeer[]): void {
+    if (sameData(this.ways, ways)) return;
+    this.ways = ways;
+    this.emit("ways");
+  }
+
+  slowRanges(): SlowRanges {
+    const all = [...this.#slow.values()];
+    return {
+      policy: [...new Set(all.flatMap(({ policy }) => policy))].toSorted(),
+      virtual: [...new Set(all.flatMap(({ virtual }) => virtual))].toSorted(),
+    };
+  }
+
+  /** Each owner writes its own ranges, whole. They take effect in the kernel a moment later. */
+  setSlowRanges(owner: string, ranges: SlowRanges): void {
+    if (sameData(this.#slow.get(owner) ?? { policy: [], virtual: [] }, ranges)) return;
+    this.#slow.set(owner, ranges);
+    this.emit("slow");
+  }
+
   setReport(id: InstanceId, status: InstanceStatus | null): void {
     if (status === null) this.reports.delete(id);
     else this.reports.set(id, status);
@@ -237,9 +274,11 @@ export class AgentState {
     this.emit("conditions");
   }
 
-  setPorts(ports: readonly LocalPort[]): void {
-    this.ports = ports;
-    this.portsKnown = true;
+  /** Each part tells whole what it plugged in, or saw plugged in by the engine. */
+  setPorts(part: "engine" | "wired", ports: readonly LocalPort[]): void {
+    this.#ports.set(part, ports);
+    this.ports = [...this.#ports.values()].flat();
+    this.portsKnown ||= part === "engine";
     this.emit("ports");
   }
 
@@ -437,6 +476,11 @@ export class AgentState {
     for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
       this.emit(topic);
   }
+}
+
+/** Plain data, made by the same code in the same order. */
+function sameData(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 /** A part of the agent: started after the last known state was restored, stopped by the signal. */

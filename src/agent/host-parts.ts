@@ -6,6 +6,9 @@ import { systemRandom } from "../platform/clock/system-random.ts";
 import { nodeMac } from "../platform/digest/node-mac.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { openKeyFile } from "../platform/tls/wireguard-keys.ts";
+import { readFastPathObject } from "../platform/linux/fast-path/fast-path-object.ts";
+import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
+import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
@@ -17,11 +20,13 @@ import { BunListener } from "../platform/udp/bun-listener.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
 import { createDnsPart } from "./dns-part.ts";
+import { createFastPathPart } from "./fast-path-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createPolicyPart } from "./policy-part.ts";
+import { createPortsPart } from "./ports-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
 
@@ -33,6 +38,8 @@ export interface HostPartsOptions {
   readonly runDir: string;
   /** See `AgentConfig`. */
   readonly keyRotationDays: number;
+  /** False: the operator wants none. */
+  readonly fastPath: boolean;
 }
 
 /** The private halves of this host's WireGuard keys; readable by root alone. */
@@ -40,7 +47,7 @@ export const KEY_FILE = "wireguard-keys.json";
 const DAY_MS = 86_400_000;
 
 /** The parts that act on this machine, on its real kernel, sockets, resolver and HAProxy. */
-export function hostParts({ engine, log, dataDir, runDir, keyRotationDays }: HostPartsOptions): MakeParts {
+export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastPath }: HostPartsOptions): MakeParts {
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
   return (state) => {
@@ -68,7 +75,21 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays }: Hos
           log,
           gateway: () => network.gateway(),
         }),
-        createPolicyPart({ state, counters: new LinuxRuleCounters({ runner }), clock, log }),
+        createPolicyPart({
+          state,
+          counters: new LinuxRuleCounters({ runner }),
+          clock,
+          log,
+          onGuarded: (policy) => state.setSlowRanges("policy", { policy, virtual: [] }),
+        }),
+        createPortsPart({ state, engine, ports: new LinuxBridgePorts({ runner, clock }), clock, log }),
+        createFastPathPart({
+          state,
+          fastPath: new LinuxFastPath({ runner, directory: `${runDir}/bpf`, object: readFastPathObject }),
+          clock,
+          log,
+          enabled: fastPath,
+        }),
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
         createDnsPart({
           state,

@@ -5,6 +5,8 @@ import { systemClock } from "../platform/clock/system-clock.ts";
 import { DockerEngine } from "../platform/docker/docker-engine.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
+import { readFastPathObject } from "../platform/linux/fast-path/fast-path-object.ts";
+import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import { pinoLog } from "../platform/log/pino-log.ts";
@@ -17,7 +19,7 @@ import { loadLastKnown } from "./last-known.ts";
 import { leaveCluster } from "./leave.ts";
 import { ResolverFile } from "./resolver-file.ts";
 import { KEY_FILE } from "./host-parts.ts";
-import { RUN_DIR, claimHost } from "./agent-command.ts";
+import { BPF_DIR, RUN_DIR, claimHost } from "./agent-command.ts";
 
 export interface LeaveFlags extends Pick<AgentFlags, "dataDir"> {
   /** Stops instances that run here instead of refusing. */
@@ -52,6 +54,7 @@ export async function leaveHost(
       {
         engine: new DockerEngine({ socketPath: dockerSocket, clock: systemClock }),
         network: new LinuxHostNetwork({ runner, clock: systemClock }),
+        fastPath: new LinuxFastPath({ runner, directory: BPF_DIR, object: readFastPathObject }),
         proxy: new HaproxyProxy({ paths: proxyPaths(RUN_DIR), runner, clock: systemClock }),
         resolver: new ResolverFile({ dataDirectory: dataDir }),
         server: httpsJoinClient(SERVER_TLS_NAME),

@@ -6,6 +6,7 @@ import { planHost } from "../network/plan-host.ts";
 import { assignmentOf } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeHostNetwork } from "../sim/fake-host-network.ts";
+import { FakeFastPath } from "../sim/fake-fast-path.ts";
 import { FakeProxy } from "../sim/fake-proxy.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { instanceContainer } from "./instance-container.ts";
@@ -29,6 +30,7 @@ class Host {
     clock: this.clock,
   });
   readonly proxy = new FakeProxy({ clock: this.clock });
+  readonly fastPath = new FakeFastPath();
   readonly said: string[] = [];
   readonly posted: string[] = [];
   answer: AppError | null = null;
@@ -59,6 +61,7 @@ class Host {
         engine: this.engine,
         network: this.network,
         proxy: this.proxy,
+        fastPath: this.fastPath,
         resolver: { restore: () => Promise.resolve(null) },
         server: {
           post: ({ path, bearer }) => {

@@ -9,6 +9,7 @@ import { planLeave } from "../network/plan-leave.ts";
 import { BRIDGE, NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
 import { WIREGUARD } from "../network/wireguard/plan-wireguard.ts";
 import type { Engine, EngineNetwork } from "../platform/ports/engine.ts";
+import type { FastPath } from "../platform/ports/fast-path.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
 import type { JoinClient } from "../platform/ports/join-client.ts";
 import type { Proxy } from "../platform/ports/proxy.ts";
@@ -23,6 +24,7 @@ export interface LeaveWorld {
   >;
   readonly network: Pick<HostNetwork, "observe" | "apply">;
   readonly proxy: Pick<Proxy, "stop">;
+  readonly fastPath: Pick<FastPath, "remove">;
   readonly resolver: Pick<HostResolver, "restore">;
   readonly server: Pick<JoinClient, "post">;
   /** Deletes what the agent keeps on disk, the membership last. */
@@ -55,6 +57,8 @@ export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<
   await Promise.all(own.map((container) => endContainer(container, engine)));
   say(`${own.length} ${own.length === 1 ? "container" : "containers"} removed`);
   await engine.removeNetwork(ENGINE_NETWORK);
+  // Before the devices that its filters are on, and before what it must not outlive.
+  await world.fastPath.remove();
   const range = wish.range ?? networks.find(({ name }) => name === ENGINE_NETWORK)?.subnet ?? null;
   const observed = await network.observe({
     sysctls: NETWORK_SYSCTLS,

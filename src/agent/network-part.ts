@@ -76,10 +76,12 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   );
 
   function publish(): void {
-    const { conditions, gateway, engineNetwork, links } = current;
+    const { conditions, gateway, engineNetwork, links, peers } = current;
     const rows = JSON.stringify(links);
     if (rows !== shown) state.setLinkRows(links);
     shown = rows;
+    // A pass that saw nothing says nothing about the ways.
+    if (current !== NOTHING) state.setWays(peers);
     const text = JSON.stringify([conditions, gateway, engineNetwork]);
     if (text === published) return;
     published = text;

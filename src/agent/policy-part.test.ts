@@ -77,7 +77,7 @@ test("the rules of a former agent stay until this one knows its containers and p
   expect(one.state.rulesComplete()).toBe(false);
   await one.hold();
   expect(one.state.rulesComplete()).toBe(false);
-  one.state.setPorts([]);
+  one.state.setPorts("engine", []);
   expect(one.state.rulesComplete()).toBe(true);
   // An engine that never answers does not hold up the rules of others for ever.
   const blind = new Fixture();

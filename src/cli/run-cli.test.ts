@@ -350,7 +350,7 @@ test("programs get their flags and the signal, and their exit code comes back", 
   expect(await run("lab", "exec", "host-1", "--help", "--", "ls", "-l")).toBe(7);
   expect(await run("demo", "--once")).toBe(1);
   expect(seen).toEqual([
-    { server: "https://s:8443", token: "t", name: "h", dataDir: "/d", label: ["a=1", "b=2"] },
+    { server: "https://s:8443", token: "t", name: "h", dataDir: "/d", label: ["a=1", "b=2"], fastPath: true },
     { dataDir: "/d", advertise: "192.0.2.1" },
     ["exec", "host-1", "--help", "--", "ls", "-l"],
     { once: true },

@@ -16,6 +16,8 @@ export interface Container {
   /** Addresses by engine network name; a stopped container keeps a fixed address under `fixedAddress`. */
   readonly addresses: Readonly<Record<string, Ipv4>>;
   readonly fixedAddress: Ipv4 | null;
+  /** MAC of its interface by engine network name, while it runs; missing: not known. */
+  readonly macs?: Readonly<Record<string, string>>;
   readonly exposedPorts: readonly { readonly port: number; readonly protocol: "tcp" | "udp" }[];
   readonly pid: number | null;
   /** Whether the engine starts it again after a crash, its own restart or the host's; missing: not known. */

@@ -8,6 +8,7 @@ export type UpFlags = ServerFlags & {
   readonly name?: string;
   readonly address?: string;
   readonly label?: readonly string[];
+  readonly fastPath?: boolean;
 };
 
 /**
@@ -15,7 +16,7 @@ export type UpFlags = ServerFlags & {
  * loopback, so that one host and many behave alike.
  */
 export async function runUp(flags: UpFlags, signal: AbortSignal, version: string): Promise<void> {
-  const { name, address, label, ...serverFlags } = flags;
+  const { name, address, label, fastPath, ...serverFlags } = flags;
   const config = loadServerConfig(serverFlags, version);
   // The agent ends first: what it says last still reaches the server.
   const serverEnd = new AbortController();
@@ -29,6 +30,7 @@ export async function runUp(flags: UpFlags, signal: AbortSignal, version: string
       ...(name === undefined ? {} : { name }),
       ...(address === undefined ? {} : { address }),
       ...(label === undefined ? {} : { label }),
+      ...(fastPath === undefined ? {} : { fastPath }),
     };
     await runHostAgent(agentFlags, signal, version);
   } finally {

@@ -147,5 +147,6 @@ function hostOptions(command: Command): Command {
       "--label <key=value>",
       "label for constraints; may be given several times",
       (value, all: string[] | undefined) => [...(all ?? []), value],
-    );
+    )
+    .option("--no-fast-path", "send all container packets the kernel's own way, without the BPF fast path");
 }

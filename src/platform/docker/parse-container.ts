@@ -29,6 +29,7 @@ export interface InspectJson {
 
 interface EndpointJson {
   readonly IPAddress?: string;
+  readonly MacAddress?: string;
   readonly EndpointID?: string;
   readonly IPAMConfig?: { readonly IPv4Address?: string } | null;
 }
@@ -63,6 +64,9 @@ export function parseContainer(json: InspectJson): Container {
         const address = parseAddress(endpoint?.IPAddress);
         return address === null ? [] : [[name, address] as const];
       }),
+    ),
+    macs: Object.fromEntries(
+      networks.flatMap(([name, endpoint]) => (endpoint?.MacAddress ? [[name, endpoint.MacAddress] as const] : [])),
     ),
     fixedAddress:
       networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,

@@ -4,6 +4,8 @@ import { AppError } from "../../model/error.ts";
 import { parseIpv4 } from "../../model/ip.ts";
 import {
   parseBatchOutput,
+  parseBridgePorts,
+  parseInterfaceIndexes,
   parseLinks,
   parsePath,
   parseRoutes,
@@ -143,4 +145,14 @@ test("the readers give a value or an AppError for any JSON", () => {
 
 test("parseBatchOutput() gives one list a line", () => {
   expect(parseBatchOutput('[{"a":1}]\n[]\n\n[{"b":2},{}]\n')).toEqual([[{ a: 1 }], [], [{ b: 2 }, {}]]);
+});
+
+test("parseBridgePorts() takes ends of wires into other namespaces, parseInterfaceIndexes() the interfaces of a process", () => {
+  const far = { ifindex: 7, ifname: "veth1", link_index: 6, link_netnsid: 0 };
+  const near = { ifindex: 9, ifname: "tap0" };
+  expect(parseBridgePorts([far, near, {}])).toEqual([{ device: "veth1", index: 7, farIndex: 6 }]);
+  const igmp =
+    "Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n1\tlo        :     1      V3\n\t\t\t\t010000E0     1 0:00000000\t\t0\n6\teth0      :     1      V3\n";
+  expect(parseInterfaceIndexes(igmp)).toEqual([1, 6]);
+  expect(parseInterfaceIndexes("")).toEqual([]);
 });

@@ -4,6 +4,7 @@ import { AppError } from "../../model/error.ts";
 import { isIpv4 } from "../../model/ip.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import { NO_ADDRESS } from "../ports/host-network.ts";
+import type { BridgePort } from "../ports/bridge-ports.ts";
 import type { NetworkLink, NetworkRoute, TunnelPeer } from "../ports/host-network.ts";
 
 /** Our routes carry this protocol number; 201 is in the range that /etc/iproute2/rt_protos leaves to administrators. */
@@ -147,6 +148,24 @@ const rulesetShape = z.object({
 function readRuleComments(stdout: string): (string | undefined)[] {
   const { nftables } = read(rulesetShape, JSON.parse(stdout), "nftables table");
   return nftables.flatMap(({ rule }) => (rule === undefined ? [] : [rule.comment]));
+}
+
+const bridgePortShape = z.object({ ifindex: z.number(), ifname: z.string(), link_index: z.number().optional() });
+
+/** Ports whose other end lies in another namespace: `ip` names ends in the same one by name, without an index. */
+export function parseBridgePorts(entries: readonly unknown[]): readonly BridgePort[] {
+  return entries.filter(hasFields).flatMap((entry) => {
+    const { ifindex, ifname, link_index: farIndex } = read(bridgePortShape, entry, "bridge port");
+    return farIndex === undefined ? [] : [{ device: ifname, index: ifindex, farIndex }];
+  });
+}
+
+/** The first column of /proc/PID/net/igmp: the index of each interface that is up, the loopback's too. */
+export function parseInterfaceIndexes(text: string): readonly number[] {
+  return text.split("\n").flatMap((line) => {
+    const index = /^(\d+)\t/.exec(line)?.[1];
+    return index === undefined ? [] : [Number(index)];
+  });
 }
 
 /** `ip` prints {} for entries that its own filter left out. */

@@ -1,0 +1,146 @@
+/** A lab of three hosts with a container each on our network and on Swarm's, and a switch for our fast path. */
+import { WEB_IMAGE, publishWebImage } from "../src/lab/images.ts";
+import type { Lab } from "../src/lab/lab.ts";
+import { upLab } from "../src/lab/lab.ts";
+import { waitFor } from "../src/lab/wait-for.ts";
+import type { Place } from "./overlay-load.ts";
+import { serveLoad } from "./overlay-load.ts";
+
+const BINARY = "dist/apollo";
+const SWARM_NETWORK = "bench-overlay";
+const SWARM_RANGE = "10.9.0.0/16";
+/** Place of the fast path's filters in the line of a device's. */
+const PREFERENCE = "49201";
+const READY_MS = 30_000;
+
+export interface Places {
+  readonly host: Place;
+  readonly apollo: Place;
+  readonly swarm: Place;
+}
+
+/** Which program of the fast path a device runs, by the path that it is kept at. */
+interface Filter {
+  readonly device: string;
+  readonly program: string;
+}
+
+export class OverlayLab {
+  readonly lab: Lab;
+  readonly places: ReadonlyMap<string, Places>;
+  readonly #filters: ReadonlyMap<string, readonly Filter[]>;
+
+  private constructor(lab: Lab, places: ReadonlyMap<string, Places>, filters: ReadonlyMap<string, readonly Filter[]>) {
+    this.lab = lab;
+    this.places = places;
+    this.#filters = filters;
+  }
+
+  static async up(progress: (text: string) => void): Promise<OverlayLab> {
+    const lab = await upLab({ hosts: 3, binary: BINARY, onProgress: progress });
+    try {
+      await publishWebImage(lab.name, lab.hosts[0] ?? "h1");
+      await swarmUp(lab);
+      const places = new Map<string, Places>();
+      for (const host of lab.hosts) places.set(host, await startContainers(lab, host));
+      const filters = new Map<string, readonly Filter[]>();
+      for (const host of lab.hosts) filters.set(host, await awaitFilters(lab, host));
+      // From here on only kernels work, as they do without an agent; nothing else takes part in the measurement.
+      for (const host of lab.hosts) await stopAgent(lab, host);
+      for (const { host, apollo, swarm } of places.values()) {
+        for (const place of [host, apollo, swarm]) await serveLoad(lab, place);
+      }
+      return new OverlayLab(lab, places, filters);
+    } catch (error) {
+      await lab.down();
+      throw error;
+    }
+  }
+
+  at(host: string): Places {
+    const places = this.places.get(host);
+    if (places === undefined) throw new Error(`There is no host ${host}`);
+    return places;
+  }
+
+  /** Takes the filters off every device, or puts them back: programs and maps stay as the agent left them. */
+  async setFastPath(on: boolean): Promise<void> {
+    for (const [host, filters] of this.#filters) {
+      const lines = filters.map(({ device, program }) => {
+        const place = `dev ${device} ingress pref ${PREFERENCE}`;
+        return on
+          ? `filter replace ${place} handle 1 protocol all bpf direct-action object-pinned ${program}`
+          : `filter del ${place}`;
+      });
+      await this.lab.mustExec(host, ["tc", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
+    }
+  }
+}
+
+async function swarmUp(lab: Lab): Promise<void> {
+  const [first = "h1", ...others] = lab.hosts;
+  const { address } = lab.node(first);
+  await lab.mustExec(first, ["docker", "swarm", "init", "--advertise-addr", address], { timeoutMs: 60_000 });
+  const token = (await lab.mustExec(first, ["docker", "swarm", "join-token", "-q", "worker"])).trim();
+  for (const host of others) {
+    await lab.mustExec(host, ["docker", "swarm", "join", "--token", token, `${address}:2377`], { timeoutMs: 60_000 });
+  }
+  const create = ["docker", "network", "create", "-d", "overlay", "--attachable", "--subnet", SWARM_RANGE];
+  await lab.mustExec(first, [...create, SWARM_NETWORK]);
+}
+
+async function startContainers(lab: Lab, host: string): Promise<Places> {
+  await lab.mustExec(host, ["docker", "pull", "-q", WEB_IMAGE], { timeoutMs: 60_000 });
+  const start = async (network: string): Promise<Place> => {
+    const name = `bench-${network}-${host}`;
+    await lab.mustExec(host, ["docker", "run", "-d", "--name", name, "--network", network, WEB_IMAGE], {
+      timeoutMs: 60_000,
+    });
+    const format = `{{.State.Pid}} {{(index .NetworkSettings.Networks "${network}").IPAddress}}`;
+    const [pid = "", address = ""] = (await lab.mustExec(host, ["docker", "inspect", "-f", format, name]))
+      .trim()
+      .split(" ");
+    return { host, address, pid: Number(pid) };
+  };
+  const apollo = await start("apollo");
+  return { host: { host, address: lab.node(host).address, pid: null }, apollo, swarm: await start(SWARM_NETWORK) };
+}
+
+/** The agent has seen the container and attached all it attaches: uplink, tunnel and the container's wire. */
+async function awaitFilters(lab: Lab, host: string): Promise<readonly Filter[]> {
+  // Near hosts have a direct and a tunnelled peer, the far one two tunnelled ones.
+  const wanted = lab.node(host).segment === 1 ? 3 : 2;
+  return waitFor(
+    async () => {
+      const found = await listFilters(lab, host);
+      return found.length >= wanted ? found : null;
+    },
+    { what: `the fast path on ${host}`, timeoutMs: READY_MS, intervalMs: 200 },
+  );
+}
+
+async function listFilters(lab: Lab, host: string): Promise<readonly Filter[]> {
+  const folder = (
+    await lab.mustExec(host, ["find", "/run/apollo/bpf", "-mindepth", "1", "-maxdepth", "1", "-type", "d"])
+  ).trim();
+  const devices = (await lab.mustExec(host, ["tc", "qdisc", "show"]))
+    .split("\n")
+    .flatMap((line) => /clsact .* dev (\S+)/.exec(line)?.[1] ?? []);
+  const filters: Filter[] = [];
+  for (const device of devices) {
+    const text = await lab.mustExec(host, ["tc", "filter", "show", "dev", device, "ingress", "pref", PREFERENCE]);
+    const name = /(from_\w+):/.exec(text)?.[1];
+    if (name !== undefined) filters.push({ device, program: `${folder}/${name}` });
+  }
+  return filters;
+}
+
+async function stopAgent(lab: Lab, host: string): Promise<void> {
+  const pid = (await lab.mustExec(host, ["cat", "/run/apollo/agent.pid"])).trim().split(" ")[0] ?? "";
+  await lab.mustExec(host, ["kill", pid]);
+  await waitFor(async () => (await lab.exec(host, ["kill", "-0", pid])).code !== 0, {
+    what: `the end of the agent on ${host}`,
+    timeoutMs: READY_MS,
+    intervalMs: 50,
+  });
+}

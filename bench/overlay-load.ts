@@ -1,0 +1,106 @@
+import { z } from "zod";
+import type { Lab } from "../src/lab/lab.ts";
+import { startDaemon } from "../src/lab/node-command.ts";
+import { waitFor } from "../src/lab/wait-for.ts";
+
+/** A place in the lab that sends or receives: a host itself, or the network of one of its containers. */
+export interface Place {
+  readonly host: string;
+  readonly address: string;
+  /** Process whose network namespace it is; null for the host's own. */
+  readonly pid: number | null;
+}
+
+export interface Load {
+  readonly kind: "tcp" | "udp";
+  readonly streams: number;
+  readonly seconds: number;
+}
+
+export interface Throughput {
+  readonly gbits: number;
+  /** Seconds of processor time of the whole machine for each Gbit that arrived. */
+  readonly cpuPerGbit: number;
+}
+
+/** Leaves out the start, where windows still grow. */
+const OMIT_S = 0.3;
+const PORT = 5201;
+/** As large as fits into a packet of every path: fragments would measure something else. */
+const UDP_BYTES = 1372;
+const PINGS = 250;
+
+const report = z.object({
+  error: z.string().optional(),
+  end: z
+    .object({
+      sum_received: z.object({ bits_per_second: z.number() }).optional(),
+      sum: z.object({ bits_per_second: z.number(), lost_percent: z.number() }).partial().optional(),
+    })
+    .optional(),
+});
+
+export function inPlace({ pid }: Place, argv: readonly string[]): readonly string[] {
+  return pid === null ? argv : ["nsenter", `--net=/proc/${pid}/ns/net`, ...argv];
+}
+
+/** The receiving end; lives as long as its host. */
+export async function serveLoad(lab: Lab, place: Place): Promise<void> {
+  await startDaemon(lab.name, place.host, {
+    log: "iperf3",
+    argv: inPlace(place, ["iperf3", "-s", "-p", String(PORT)]),
+  });
+  const ask = inPlace(place, ["ss", "-Hltn", `sport = :${PORT}`]);
+  await waitFor(async () => (await lab.mustExec(place.host, ask)).includes(`:${PORT}`), {
+    what: `iperf3 on ${place.host}`,
+    timeoutMs: 10_000,
+    intervalMs: 50,
+  });
+}
+
+export async function measureThroughput(
+  lab: Lab,
+  { from, to }: { readonly from: Place; readonly to: Place },
+  load: Load,
+): Promise<Throughput> {
+  const kind = load.kind === "udp" ? ["-u", "-b", "0", "-l", String(UDP_BYTES)] : ["-O", String(OMIT_S)];
+  const argv = [
+    "iperf3",
+    "-J",
+    "-c",
+    to.address,
+    "-p",
+    String(PORT),
+    "-t",
+    String(load.seconds),
+    "-P",
+    String(load.streams),
+  ];
+  const before = await busySeconds();
+  const text = await lab.exec(from.host, inPlace(from, [...argv, ...kind]), { timeoutMs: 20_000 });
+  const busy = (await busySeconds()) - before;
+  const { error, end } = report.parse(JSON.parse(text.stdout));
+  if (error !== undefined || end === undefined) throw new Error(`iperf3 from ${from.host} to ${to.address}: ${error}`);
+  const bits =
+    load.kind === "udp"
+      ? (end.sum?.bits_per_second ?? Number.NaN) * (1 - (end.sum?.lost_percent ?? 0) / 100)
+      : (end.sum_received?.bits_per_second ?? Number.NaN);
+  const gbits = bits / 1e9;
+  return { gbits, cpuPerGbit: busy / (gbits * (load.seconds + (load.kind === "tcp" ? OMIT_S : 0))) };
+}
+
+/** Mean of a burst of requests and answers, microseconds. */
+export async function measureLatency(lab: Lab, from: Place, to: Place): Promise<number> {
+  const argv = ["ping", "-q", "-n", "-c", String(PINGS), "-i", "0.002", to.address];
+  const text = await lab.mustExec(from.host, inPlace(from, argv), { timeoutMs: 20_000 });
+  const mean = /= [\d.]+\/([\d.]+)\//.exec(text)?.[1];
+  if (mean === undefined) throw new Error(`ping from ${from.host} to ${to.address} has no figures: ${text}`);
+  return Number(mean) * 1000;
+}
+
+/** Of all processors since the machine started: all but idle and waiting for disks. */
+async function busySeconds(): Promise<number> {
+  const [line = ""] = (await Bun.file("/proc/stat").text()).split("\n");
+  const [user = 0, nice = 0, system = 0, , , irq = 0, soft = 0] = line.trim().split(/\s+/).slice(1).map(Number);
+  return (user + nice + system + irq + soft) / 100;
+}

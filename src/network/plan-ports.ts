@@ -1,0 +1,37 @@
+/** Which container is behind which port of the bridge. */
+import type { Container } from "../model/container.ts";
+import type { BridgePort } from "../platform/ports/bridge-ports.ts";
+import type { LocalPort } from "./local-port.ts";
+
+/** What one pass sees: the bridge's ports, the containers, and the interface indexes in each container by its process. */
+export interface ObservedPorts {
+  readonly bridgePorts: readonly BridgePort[];
+  readonly containers: readonly Container[];
+  /** By process id; missing when the process has ended meanwhile. */
+  readonly indexes: ReadonlyMap<number, readonly number[]>;
+}
+
+/**
+ * The two ends of a wire know each other by interface index. Indexes are counted per namespace, so two containers may have
+ * the same one: a port that fits several containers is left out, which costs it the fast path and nothing else.
+ */
+export function planPorts(network: string, { bridgePorts, containers, indexes }: ObservedPorts): readonly LocalPort[] {
+  return bridgePorts
+    .flatMap((port): LocalPort[] => {
+      const fitting = containers.flatMap((container): LocalPort[] => {
+        const address = container.addresses[network];
+        const mac = container.macs?.[network];
+        const inside = container.pid === null ? undefined : indexes.get(container.pid);
+        if (address === undefined || mac === undefined || inside?.includes(port.farIndex) !== true) return [];
+        const { device, index } = port;
+        return [{ network, device, index, mac: mac.toLowerCase(), addresses: [address], container: container.id }];
+      });
+      return fitting.length === 1 ? fitting : [];
+    })
+    .toSorted((a, b) => a.index - b.index);
+}
+
+/** Processes whose interfaces have to be looked at: containers that run on the network. */
+export function choosePids(network: string, containers: readonly Container[]): readonly number[] {
+  return containers.flatMap(({ pid, addresses }) => (pid === null || addresses[network] === undefined ? [] : [pid]));
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * The fast path: what the kernel's own way through bridge, netfilter and routing does to a packet between two containers,
+ * in the few steps that are left when the answers are known. Three programs at the ingress of three kinds of devices:
+ *
+ *   from_container  host end of a container's veth: checks the source, finds the peer's block, hands to its next hop
+ *   from_uplink     device to the other hosts: finds the container, hands the packet into its namespace
+ *   from_tunnel     the same for what came out of VXLAN
+ *
+ * Whatever is not plain goes on as if there was no program (TC_ACT_OK): other protocols than IPv4, options, fragments, TTL at
+ * its end, packets larger than the way carries (the kernel answers with ICMP), ICMP other than echo, addresses marked slow,
+ * and every TCP segment with SYN: so the filters of the host see each connection open, and segment sizes are clamped
+ * where they always were. Nothing but a packet with somebody else's source is ever dropped here.
+ *
+ * The layout of keys and values is repeated in encode-entries.ts.
+ */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+#define SECTION(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+#define SWAP16(value) ((__u16)__builtin_bswap16(value))
+#define AF_INET 2
+#define ICMP_ECHO 8
+#define ICMP_ECHO_REPLY 0
+#define ICMP_BYTES 8
+
+struct map_spec {
+  __u32 type, key_bytes, value_bytes, entries, flags;
+};
+
+static void *(*map_lookup)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
+static long (*map_update)(void *map, const void *key, const void *value, __u64 flags) = (void *)BPF_FUNC_map_update_elem;
+static long (*pull_data)(struct __sk_buff *skb, __u32 bytes) = (void *)BPF_FUNC_skb_pull_data;
+static long (*check_mtu)(void *context, __u32 ifindex, __u32 *bytes, __s32 difference, __u64 flags) = (void *)BPF_FUNC_check_mtu;
+static long (*redirect_neigh)(__u32 ifindex, struct bpf_redir_neigh *hop, int bytes, __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
+static long (*redirect_peer)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect_peer;
+
+enum route_kind { ROUTE_DIRECT = 1, ROUTE_TUNNEL = 2, ROUTE_SLOW = 3, ROUTE_VIRTUAL = 4, ROUTE_LOCAL = 5 };
+enum port_flag { PORT_SLOW = 1 };
+
+struct source_key {
+  __u32 ifindex;
+  __be32 address;
+};
+struct source {
+  __u8 mac[6];
+  __u16 flags;
+};
+struct endpoint {
+  __u32 ifindex;
+  __u32 flags;
+  __u8 mac[6];
+  __u8 gateway_mac[6];
+};
+struct route_key {
+  __u32 prefix;
+  __be32 address;
+};
+struct route {
+  __u32 kind;
+  __u32 ifindex;
+  __be32 next_hop;
+  __u32 mtu;
+  __be32 peer;
+};
+struct flow {
+  __be32 client;
+  __be16 port;
+  __u16 protocol;
+};
+struct counters {
+  __u64 sent_packets, sent_bytes, received_packets, received_bytes, refused_packets;
+};
+struct settings {
+  __u32 virtual_ranges;
+};
+
+SECTION("maps") struct map_spec settings = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct settings), 1, 0};
+SECTION("maps") struct map_spec sources = {BPF_MAP_TYPE_HASH, sizeof(struct source_key), sizeof(struct source), 16384, BPF_F_NO_PREALLOC};
+SECTION("maps") struct map_spec endpoints = {BPF_MAP_TYPE_HASH, 4, sizeof(struct endpoint), 16384, BPF_F_NO_PREALLOC};
+SECTION("maps") struct map_spec routes = {BPF_MAP_TYPE_LPM_TRIE, sizeof(struct route_key), sizeof(struct route), 65536, BPF_F_NO_PREALLOC};
+/* Clients of virtual addresses: the answers must meet the connection table that translated the question. */
+SECTION("maps") struct map_spec translated = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct flow), 4, 65536, 0};
+SECTION("maps") struct map_spec ports_seen = {BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct counters), 16384, BPF_F_NO_PREALLOC};
+SECTION("maps") struct map_spec peers_seen = {BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct counters), 16384, BPF_F_NO_PREALLOC};
+
+INLINE struct counters *counters_of(void *map, __u32 key) {
+  struct counters *found = map_lookup(map, &key);
+  if (found) return found;
+  struct counters none = {};
+  map_update(map, &key, &none, BPF_NOEXIST);
+  return map_lookup(map, &key);
+}
+
+INLINE __u32 packets_of(struct __sk_buff *skb) {
+  __u32 segments = skb->gso_segs;
+  return segments ? segments : 1;
+}
+
+INLINE void count_sent(void *map, __u32 key, struct __sk_buff *skb) {
+  struct counters *seen = counters_of(map, key);
+  if (!seen) return;
+  seen->sent_packets += packets_of(skb);
+  seen->sent_bytes += skb->len - ETH_HLEN;
+}
+
+INLINE void count_received(void *map, __u32 key, struct __sk_buff *skb) {
+  struct counters *seen = counters_of(map, key);
+  if (!seen) return;
+  seen->received_packets += packets_of(skb);
+  seen->received_bytes += skb->len - ETH_HLEN;
+}
+
+INLINE void count_refused(__u32 ifindex) {
+  struct counters *seen = counters_of(&ports_seen, ifindex);
+  if (seen) seen->refused_packets += 1;
+}
+
+INLINE int same_mac(const __u8 *a, const __u8 *b) {
+  return *(__u32 *)a == *(__u32 *)b && *(__u16 *)(a + 4) == *(__u16 *)(b + 4);
+}
+
+INLINE void copy_mac(__u8 *to, const __u8 *from) {
+#pragma unroll
+  for (int i = 0; i < 6; i++) to[i] = from[i];
+}
+
+/* RFC 1624: the field goes down by one, so the checksum goes up by as much. */
+INLINE void decrease_ttl(struct iphdr *ip) {
+  __u32 check = ip->check;
+  check += SWAP16(0x0100);
+  ip->check = (__u16)(check + (check >= 0xffff));
+  ip->ttl--;
+}
+
+struct packet {
+  struct ethhdr *eth;
+  struct iphdr *ip;
+  void *end;
+};
+
+/* Headers in reach, or nothing that we understand. */
+INLINE int open_packet(struct __sk_buff *skb, struct packet *packet) {
+  if (skb->protocol != SWAP16(ETH_P_IP) || skb->vlan_present) return 0;
+  __u32 wanted = ETH_HLEN + sizeof(struct iphdr) + sizeof(struct tcphdr);
+  if ((void *)(long)skb->data + wanted > (void *)(long)skb->data_end) pull_data(skb, skb->len < wanted ? skb->len : wanted);
+  packet->eth = (void *)(long)skb->data;
+  packet->end = (void *)(long)skb->data_end;
+  packet->ip = (void *)(packet->eth + 1);
+  return (void *)(packet->ip + 1) <= packet->end;
+}
+
+/* Length of the header behind the IPv4 header when the packet is of a kind that needs nothing but forwarding, else 0. */
+INLINE __u32 plain_header(struct packet *packet) {
+  struct iphdr *ip = packet->ip;
+  void *next = ip + 1;
+  if (ip->version != 4 || ip->ihl != 5 || ip->ttl <= 1 || (ip->frag_off & SWAP16(0x3fff))) return 0;
+  if (ip->protocol == IPPROTO_TCP) {
+    struct tcphdr *tcp = next;
+    if ((void *)(tcp + 1) > packet->end || tcp->syn) return 0;
+    return tcp->doff * 4;
+  }
+  if (ip->protocol == IPPROTO_UDP) {
+    struct udphdr *udp = next;
+    return (void *)(udp + 1) > packet->end ? 0 : sizeof(*udp);
+  }
+  if (ip->protocol == IPPROTO_ICMP) {
+    __u8 *type = next;
+    if ((void *)(type + ICMP_BYTES) > packet->end) return 0;
+    return *type == ICMP_ECHO || *type == ICMP_ECHO_REPLY ? ICMP_BYTES : 0;
+  }
+  return 0;
+}
+
+/* Source and destination port stand first in TCP and UDP alike. */
+INLINE int read_ports(struct packet *packet, __be16 *source, __be16 *destination) {
+  struct iphdr *ip = packet->ip;
+  if (ip->ihl != 5 || (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)) return 0;
+  __be16 *ports = (void *)(ip + 1);
+  if ((void *)(ports + 2) > packet->end) return 0;
+  *source = ports[0];
+  *destination = ports[1];
+  return 1;
+}
+
+/* The device is there and carries the packet; a device that is gone was replaced while no agent looked. */
+INLINE int fits(struct __sk_buff *skb, __u32 ifindex) {
+  __u32 bytes = 0;
+  return check_mtu(skb, ifindex, &bytes, 0, BPF_MTU_CHK_SEGS) == 0;
+}
+
+INLINE struct route *route_to(__be32 address) {
+  struct route_key key = {32, address};
+  return map_lookup(&routes, &key);
+}
+
+INLINE void remember_translated(struct packet *packet) {
+  struct flow flow = {.client = packet->ip->saddr, .protocol = packet->ip->protocol};
+  __be16 other;
+  __u32 yes = 1;
+  if (!read_ports(packet, &flow.port, &other)) return;
+  if (!map_lookup(&translated, &flow)) map_update(&translated, &flow, &yes, BPF_ANY);
+}
+
+INLINE int to_local(struct __sk_buff *skb, struct packet *packet) {
+  __be32 address = packet->ip->daddr;
+  struct endpoint *to = map_lookup(&endpoints, &address);
+  if (!to || (to->flags & PORT_SLOW) || !plain_header(packet)) return TC_ACT_OK;
+  if (!same_mac(packet->eth->h_dest, to->mac) || !fits(skb, to->ifindex)) return TC_ACT_OK;
+  count_sent(&ports_seen, skb->ifindex, skb);
+  count_received(&ports_seen, to->ifindex, skb);
+  return redirect_peer(to->ifindex, 0);
+}
+
+SECTION("classifier/from_container") int from_container(struct __sk_buff *skb) {
+  struct packet packet;
+  if (!open_packet(skb, &packet)) return TC_ACT_OK;
+  struct source_key from = {skb->ifindex, packet.ip->saddr};
+  struct source *source = map_lookup(&sources, &from);
+  if (!source || !same_mac(packet.eth->h_source, source->mac)) {
+    count_refused(skb->ifindex);
+    return TC_ACT_SHOT;
+  }
+  if (source->flags & PORT_SLOW) return TC_ACT_OK;
+  struct route *route = route_to(packet.ip->daddr);
+  if (!route || route->kind == ROUTE_SLOW) return TC_ACT_OK;
+  if (route->kind == ROUTE_VIRTUAL) {
+    remember_translated(&packet);
+    return TC_ACT_OK;
+  }
+  if (route->kind == ROUTE_LOCAL) return to_local(skb, &packet);
+  __u32 header = plain_header(&packet);
+  if (!header) return TC_ACT_OK;
+  __u32 bytes = skb->gso_size ? sizeof(struct iphdr) + header + skb->gso_size : skb->len - ETH_HLEN;
+  if (bytes > route->mtu || !fits(skb, route->ifindex)) return TC_ACT_OK;
+  count_sent(&ports_seen, skb->ifindex, skb);
+  count_sent(&peers_seen, route->peer, skb);
+  struct bpf_redir_neigh hop = {.nh_family = AF_INET, .ipv4_nh = route->next_hop};
+  decrease_ttl(packet.ip);
+  return redirect_neigh(route->ifindex, &hop, sizeof(hop), 0);
+}
+
+INLINE int is_translated(struct packet *packet) {
+  __u32 first = 0;
+  struct settings *set = map_lookup(&settings, &first);
+  if (!set || !set->virtual_ranges) return 0;
+  struct flow flow = {.client = packet->ip->daddr, .protocol = packet->ip->protocol};
+  __be16 other;
+  return read_ports(packet, &other, &flow.port) && map_lookup(&translated, &flow);
+}
+
+INLINE int from_peer(struct __sk_buff *skb, __u32 kind) {
+  struct packet packet;
+  if (skb->pkt_type != 0 || !open_packet(skb, &packet)) return TC_ACT_OK;
+  __be32 address = packet.ip->daddr;
+  struct endpoint *to = map_lookup(&endpoints, &address);
+  if (!to || (to->flags & PORT_SLOW) || !plain_header(&packet)) return TC_ACT_OK;
+  /* Only what a peer may send us this way: for the rest the host's own rules say what they let in. */
+  struct route *route = route_to(packet.ip->saddr);
+  if (!route || route->kind != kind || is_translated(&packet) || !fits(skb, to->ifindex)) return TC_ACT_OK;
+  count_received(&ports_seen, to->ifindex, skb);
+  count_received(&peers_seen, route->peer, skb);
+  copy_mac(packet.eth->h_dest, to->mac);
+  copy_mac(packet.eth->h_source, to->gateway_mac);
+  decrease_ttl(packet.ip);
+  return redirect_peer(to->ifindex, 0);
+}
+
+SECTION("classifier/from_uplink") int from_uplink(struct __sk_buff *skb) {
+  return from_peer(skb, ROUTE_DIRECT);
+}
+
+SECTION("classifier/from_tunnel") int from_tunnel(struct __sk_buff *skb) {
+  return from_peer(skb, ROUTE_TUNNEL);
+}
+
+/* As the kernel reads it: bpf_check_mtu is for programs under the GPL only. */
+char program_license[] SECTION("license") = "GPL";
