@@ -50,6 +50,8 @@ export type Topic =
   | "network-config"
   | "ports"
   | "rules"
+  | "served-rules"
+  | "imports"
   | "local"
   | "reports"
   | "health"
@@ -72,6 +74,12 @@ export class AgentState {
   hosts: readonly CatalogHost[] = [];
   /** What operators declared about the network. */
   networkConfig: NetworkConfig = EMPTY_NETWORK_CONFIG;
+  /** Of this host, as its agent was started with. */
+  labels: Readonly<Record<string, string>> = {};
+  /** What the kernel's table holds, by the parts that it was rendered from; null until that is known. */
+  servedRules: readonly RulesetPart[] | null = null;
+  /** Endpoints outside that this host looks after. Written by the imports part. */
+  imports: readonly Endpoint[] = [];
   /** This host's ends of the containers' interfaces; see `setPorts`. */
   ports: readonly LocalPort[] = [];
   readonly queries = new AgentQueries();
@@ -92,6 +100,7 @@ export class AgentState {
   readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
   readonly #rules = new Map<string, RulesetPart>();
+  readonly #awaitedRules = new Set<string>();
   readonly #listeners = new Map<Topic, Set<() => void>>();
 
   on(topic: Topic, listener: () => void): () => void {
@@ -172,9 +181,19 @@ export class AgentState {
 
   /** Each part owns the rules of its name in our nftables table; null takes them out. */
   setRules(part: RulesetPart["name"], rules: RulesetPart | null): void {
+    this.#awaitedRules.delete(part);
     if (rules === null) this.#rules.delete(part);
     else this.#rules.set(part, rules);
     this.emit("rules");
+  }
+
+  /** The kernel's table is left as it is until the part has said what it wants: what an agent before us put there serves. */
+  awaitRules(part: RulesetPart["name"]): void {
+    this.#awaitedRules.add(part);
+  }
+
+  get rulesAwaited(): boolean {
+    return this.#awaitedRules.size > 0;
   }
 
   /** Sorted by name. */
@@ -182,14 +201,27 @@ export class AgentState {
     return [...this.#rules.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** Written by the network part, each time it has made or found the kernel's table so. */
+  setServedRules(parts: readonly RulesetPart[]): void {
+    const before = this.servedRules;
+    this.servedRules = parts;
+    if (before?.length !== parts.length || parts.some((part, at) => part !== before[at])) this.emit("served-rules");
+  }
+
+  setImports(endpoints: readonly Endpoint[]): void {
+    this.imports = endpoints;
+    this.emit("imports");
+  }
+
   conditions(): readonly Condition[] {
     return [...this.#conditions.keys()].toSorted().flatMap((part) => this.#conditions.get(part) ?? []);
   }
 
-  /** "dns" and "ingress" say which catalog revision they serve. */
-  setApplied(part: "dns" | "ingress", revision: number): void {
+  /** Which catalog revision a part serves; null when it serves nothing that a drain would have to wait for. */
+  setApplied(part: "dns" | "ingress" | "outside", revision: number | null): void {
     const before = this.appliedRevision();
-    this.#applied.set(part, revision);
+    if (revision === null) this.#applied.delete(part);
+    else this.#applied.set(part, revision);
     // A drain waits for the slowest host: the server is to hear of it at once.
     if (this.appliedRevision() !== before) this.emit("applied");
   }

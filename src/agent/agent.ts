@@ -59,6 +59,7 @@ export async function startAgent(
 ): Promise<RunningAgent> {
   const { engine, transport, prober, lastKnownFile: file, clock, random, log, resources } = adapters;
   const state = new AgentState();
+  state.labels = settings.labels;
   const known = await loadLastKnown(file, log);
   if (known !== null) state.restore(known);
   const { network, others } = makeParts(state);

@@ -29,7 +29,15 @@ export interface NetworkPartOptions {
 
 /** Container starts change links in bursts; one look a quarter of a second is soon enough to heal and cheap enough. */
 const SETTLE_MS = 250;
-const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [], peers: [] };
+const NOTHING: HostPlan = {
+  actions: [],
+  conditions: [],
+  gateway: null,
+  engineNetwork: null,
+  links: [],
+  peers: [],
+  rules: [],
+};
 
 /** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
@@ -49,9 +57,15 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
       plan: (observed) => {
         const known = knownNetwork(state);
         current = known === null || observed === null ? NOTHING : planHost(known, observed);
+        const changes = current.actions.some(({ kind }) => kind === "put-ruleset");
+        if (current.gateway !== null && !changes) state.setServedRules(current.rules);
+        if (changes && state.rulesAwaited) return current.actions.filter(({ kind }) => kind !== "put-ruleset");
         return current.actions;
       },
-      apply: (action) => applyHostAction(action, network, engine),
+      apply: async (action) => {
+        await applyHostAction(action, network, engine);
+        if (action.kind === "put-ruleset") state.setServedRules(current.rules);
+      },
     },
     {
       clock,
@@ -83,7 +97,12 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const ends = [state.on("identity", poke), state.on("peers", poke), state.on("rules", poke)];
+    const ends = [
+      state.on("identity", poke),
+      state.on("peers", poke),
+      state.on("rules", poke),
+      state.on("network-config", poke),
+    ];
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
     await Promise.all([loop.run(signal), network.watch(changed, signal), watchEngine]);
     for (const end of ends) end();

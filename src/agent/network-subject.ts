@@ -13,7 +13,9 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { identity } = state;
   if (identity === null || identity.blocks.length === 0) return null;
   const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
-  return { range: identity.settings.range, blocks: identity.blocks, peers, rules: state.rules() };
+  const { range, virtualRange } = identity.settings;
+  const virtual = state.networkConfig.virtuals.length > 0;
+  return { range, blocks: identity.blocks, peers, rules: state.rules(), virtualRange: virtual ? virtualRange : null };
 }
 
 export async function observeHost(

@@ -67,7 +67,7 @@ class Registrar {
   async run(signal: AbortSignal): Promise<void> {
     const { state, engine } = this.#options;
     // What only this host knows changes nothing about its containers: no new listing is needed.
-    const topics: readonly Topic[] = ["identity", "assignments", "reports"];
+    const topics: readonly Topic[] = ["identity", "assignments", "reports", "imports"];
     const stops = topics.map((topic) => state.on(topic, () => this.#derive()));
     const wake = (): void => this.#nap.abort();
     signal.addEventListener("abort", wake);
@@ -139,7 +139,7 @@ class Registrar {
       this.#report(this.#listFault === null ? [] : [this.#listFault]);
       return;
     }
-    const { endpoints, conditions } = deriveEndpoints(
+    const { endpoints: contained, conditions } = deriveEndpoints(
       this.#containers.filter((container) => !this.#dead.has(container.id)),
       {
         hostName: state.identity.hostName,
@@ -150,6 +150,7 @@ class Registrar {
         defaultNetwork: this.#defaultNetwork,
       },
     );
+    const endpoints = [...contained, ...state.imports];
     if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
       this.#announced = true;
       state.setLocalEndpoints(keepUnchanged(state.localEndpoints(), endpoints));

@@ -10,6 +10,7 @@ import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import { BRIDGE, TUNNEL, bridgeReady, findNetworkConflicts, hostRanges, planNetwork } from "./plan-network.ts";
+import { OUTSIDE_PART } from "./render-fronts.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 
@@ -24,6 +25,8 @@ export interface KnownNetwork {
   readonly peers: readonly Peer[];
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
+  /** Of the services' virtual addresses; null while there is none. */
+  readonly virtualRange?: string | null;
 }
 
 /** What one pass sees of this host. */
@@ -58,6 +61,8 @@ export interface HostPlan {
   readonly links: readonly LinkRow[];
   /** How the blocks of the other hosts are reached. */
   readonly peers: readonly DesiredPeer[];
+  /** The parts that the planned table is made of. */
+  readonly rules: readonly RulesetPart[];
 }
 
 /** Kernel first, then the engine's network on top of it: a Docker network on a bridge that exists adopts it. */
@@ -71,17 +76,20 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
       peer,
       link: chooseLinkMode(peer.address, observed.paths.get(peer.address) ?? null, known.range),
     }));
-  const desired = desireNetwork(known, modes, kernel);
+  const virtual = planVirtualRange(known, kernel);
+  const desired = desireNetwork({ ...known, ...virtual }, modes, kernel);
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
   const links = modes.map(({ peer, link }) => ({ peer: peer.name, ...describeLink(link) }));
   // A network that runs is kept running: a VPN that comes up later must not cut containers off.
   if (clash !== null && !ready) {
-    return { actions: [], conditions: [clashCondition(clash)], gateway: null, engineNetwork: null, links, peers: [] };
+    const conditions = [clashCondition(clash)];
+    return { actions: [], conditions, gateway: null, engineNetwork: null, links, peers: [], rules: [] };
   }
   const engine = planEngine(known, observed, desired);
   const conditions = [
     ...(clash === null ? [] : [clashCondition(clash)]),
+    ...virtual.conditions,
     ...findNetworkConflicts(desired, kernel).map(conflictCondition),
     ...engineConditions(engine),
     ...modes.filter(({ link }) => link.mode === "none").map(({ peer, link }) => peerCondition(peer.name, link.why)),
@@ -94,6 +102,31 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
       ready && engine?.kind === "ready" ? { name: engine.name, fixedAddresses: engine.fixedAddresses } : null,
     links,
     peers: desired.peers,
+    rules: virtual.rules,
+  };
+}
+
+/** A host that uses the range of the virtual addresses itself keeps it: everything of ours on it is left out. */
+function planVirtualRange(
+  known: KnownNetwork,
+  kernel: NetworkState,
+): {
+  readonly virtualRange: string | null;
+  readonly rules: readonly RulesetPart[];
+  readonly conditions: readonly Condition[];
+} {
+  const { virtualRange = null, rules } = known;
+  const clash = virtualRange === null ? null : checkRangeClash(virtualRange, [known.range, ...hostRanges(kernel)]);
+  if (clash === null) return { virtualRange, rules, conditions: [] };
+  const text = `Cannot serve virtual addresses and publications: ${clash.with.join(", ")} of this host overlaps their range ${clash.range}`;
+  const hint =
+    clash.suggestion === null
+      ? "Remove the host's route, or set up the cluster with a virtual range that no host uses"
+      : `Remove the host's route, or set up the cluster with a free virtual range such as ${clash.suggestion}`;
+  return {
+    virtualRange: null,
+    rules: rules.filter(({ name }) => name !== OUTSIDE_PART),
+    conditions: [{ code: "virtual-range-clash", severity: "error", text, hint }],
   };
 }
 
@@ -112,6 +145,7 @@ function desireNetwork(
   const local = tunnelled[0]?.path.source;
   return {
     range: known.range,
+    virtualRange: known.virtualRange ?? null,
     gateway: gatewayOf(known.blocks),
     bridgeMtu: uplinkMtu(kernel),
     // One device for all tunnels: as wide as the widest path, each route narrows it for its own peer.

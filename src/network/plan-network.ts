@@ -53,6 +53,8 @@ export interface DesiredPeer {
 
 export interface DesiredNetwork {
   readonly range: string;
+  /** Of the services' virtual addresses; null or missing while there is none. */
+  readonly virtualRange?: string | null;
   readonly gateway: Ipv4;
   /** MTU that a new bridge gets; afterwards it follows its ports. */
   readonly bridgeMtu: number;
@@ -182,8 +184,9 @@ function connectedRoute(desired: DesiredNetwork, routes: readonly NetworkRoute[]
 }
 
 function desiredRoutes(desired: DesiredNetwork): RouteSpec[] {
-  return desired.peers
-    .flatMap((peer) =>
+  return [
+    ...virtualRoutes(desired),
+    ...desired.peers.flatMap((peer) =>
       peer.blocks.map((destination) => ({
         destination,
         via: peer.mode === "direct" ? peer.underlay : peer.gateway,
@@ -193,8 +196,17 @@ function desiredRoutes(desired: DesiredNetwork): RouteSpec[] {
         // The tunnel device has no address, so nothing tells the kernel that the peer's gateway is behind it.
         onlink: peer.mode === "vxlan",
       })),
-    )
-    .toSorted((a, b) => compare(a.destination, b.destination));
+    ),
+  ].toSorted((a, b) => compare(a.destination, b.destination));
+}
+
+/**
+ * Virtual addresses are never on a wire: their destinations are changed on the way. The host's own programs need a route
+ * all the same, since the kernel asks for one first, and takes the gateway's address from it: every host knows the way back.
+ */
+function virtualRoutes({ virtualRange = null, gateway: source }: DesiredNetwork): RouteSpec[] {
+  if (virtualRange === null) return [];
+  return [{ destination: virtualRange, via: null, device: BRIDGE, source, mtu: null, onlink: false }];
 }
 
 function putRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
@@ -218,7 +230,7 @@ function sameRoute(want: RouteSpec, have: NetworkRoute | undefined): boolean {
 }
 
 function deleteRoutes(desired: DesiredNetwork, routes: readonly NetworkRoute[]): NetworkAction[] {
-  const wanted = new Set([desired.range, ...desired.peers.flatMap((peer) => peer.blocks)]);
+  const wanted = new Set([desired.range, ...desiredRoutes(desired).map((route) => route.destination)]);
   return routes
     .filter((route) => route.marked && !wanted.has(route.destination))
     .toSorted((a, b) => compare(a.destination, b.destination) || compare(a.device, b.device))
