@@ -3,16 +3,20 @@ import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
+import { socketProber } from "../platform/probe/socket-prober.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { MakeParts } from "./agent.ts";
 import { createDnsPart } from "./dns-part.ts";
+import { createImportsPart } from "./imports-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createNetworkPart } from "./network-part.ts";
+import { createOutsidePart } from "./outside-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
 
@@ -35,6 +39,13 @@ export function hostParts({ engine, log, dataDir, runDir }: HostPartsOptions): M
       network,
       others: [
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
+        createImportsPart({ state, prober: socketProber, clock }),
+        createOutsidePart({
+          state,
+          traffic: new LinuxHostTraffic({ runner, isHidden: (address) => address === network.gateway() }),
+          clock,
+          log,
+        }),
         createDnsPart({
           state,
           listener: new BunListener(),

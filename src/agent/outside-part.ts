@@ -62,7 +62,8 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
   /** The UDP fronts whose stale flows were ended. */
   #cleaned = "[]";
   #cleaning: string | null = null;
-  #planned: { readonly epoch: string; readonly revision: number } | null = null;
+  #planned: { readonly epoch: string; readonly revision: number; readonly active: boolean } | null = null;
+  #counts = false;
   #conditions: readonly Condition[] = [];
   #reported = "[]";
 
@@ -80,10 +81,16 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     });
     // What an agent before this one put into the kernel serves until we know better.
     if (this.#isActive()) state.awaitRules(OUTSIDE_PART);
-    if (this.#isActive()) state.setApplied(OUTSIDE_PART, 0);
-    state.on("network-config", () => {
-      if (this.#isActive() && this.#planned === null) state.setApplied(OUTSIDE_PART, 0);
-    });
+    this.#count();
+    // From the start, not from `run`: between the news and our pass nothing of it counts as served.
+    state.on("network-config", () => this.#count());
+  }
+
+  /** From now on a catalog is served by this host when we serve it, too. */
+  #count(): void {
+    if (!this.#isActive() || this.#counts) return;
+    this.#counts = true;
+    this.#options.state.setApplied(OUTSIDE_PART, 0);
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -120,7 +127,7 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     const { state } = this.#options;
     const { identity } = state;
     if (identity === null) return [];
-    this.#planned = { epoch: identity.epoch, revision: state.catalogRevision };
+    this.#planned = { epoch: identity.epoch, revision: state.catalogRevision, active: seen !== null };
     this.#conditions = [];
     if (seen === null) return state.rulesAwaited ? [{ kind: "put-rules", part: null }] : [];
     const { virtualRange, range } = identity.settings;
@@ -245,8 +252,10 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     const served = this.#servedPart();
     // A table without our part sends nobody anywhere, so nothing old, either.
     if (this.#planned === null || (served !== null && served !== this.#part)) return;
-    const { epoch, revision } = this.#planned;
+    const { epoch, revision, active } = this.#planned;
     // Another server may have come meanwhile: a revision of the former one would be taken for one of its own.
-    if (state.identity?.epoch === epoch) state.setApplied(OUTSIDE_PART, this.#isActive() ? revision : null);
+    if (state.identity?.epoch !== epoch || (this.#isActive() && !active)) return;
+    this.#counts = this.#isActive();
+    state.setApplied(OUTSIDE_PART, this.#counts ? revision : null);
   }
 }

@@ -12,10 +12,13 @@
  */
 import type { Cidr, Ipv4 } from "../model/ip.ts";
 import { cidrContains, formatCidr, parseCidr } from "../model/ip.ts";
+import { CHOSEN_MARK } from "../platform/ports/host-network.ts";
 import type { Backend, Front } from "./plan-fronts.ts";
 import type { ChainName, RulesetPart } from "./render-ruleset.ts";
 
 export const OUTSIDE_PART = "outside";
+
+const CHOSEN = `ct mark and ${CHOSEN_MARK} == ${CHOSEN_MARK}`;
 
 export interface FrontSurroundings {
   readonly range: string;
@@ -74,7 +77,10 @@ function dispatchPublished(fronts: readonly Front[], range: string): readonly st
 
 function frontChains(fronts: readonly Front[]): Record<string, readonly string[]> {
   return Object.fromEntries(
-    fronts.map((front) => [chainOf(front), [`meta l4proto ${front.protocol} dnat ip to ${renderChoice(front)}`]]),
+    fronts.map((front) => [
+      chainOf(front),
+      [`meta l4proto ${front.protocol} ct mark set ct mark or ${CHOSEN_MARK} dnat ip to ${renderChoice(front)}`],
+    ]),
   );
 }
 
@@ -114,16 +120,16 @@ function sourceRules(fronts: readonly Front[], around: FrontSurroundings, range:
       ),
   );
   const hairpin =
-    loops.length === 0 ? [] : [`ct status dnat ip saddr . ip daddr { ${loops.join(", ")} } snat ip to ${gateway}`];
-  const sameBridge = `ct status dnat ip saddr ${range} ip daddr ${range} oifname "${bridge}" snat ip to ${gateway}`;
+    loops.length === 0 ? [] : [`${CHOSEN} ip saddr . ip daddr { ${loops.join(", ")} } snat ip to ${gateway}`];
+  const sameBridge = `${CHOSEN} ip saddr ${range} ip daddr ${range} oifname "${bridge}" snat ip to ${gateway}`;
   return [
     ...(bridgeSeen ? hairpin : [sameBridge]),
     ...(fronts.some(({ address }) => address === null)
-      ? [`ct status dnat ip saddr != ${range} ip daddr ${range} oifname != "${bridge}" snat ip to ${gateway}`]
+      ? [`${CHOSEN} ip saddr != ${range} ip daddr ${range} oifname != "${bridge}" snat ip to ${gateway}`]
       : []),
     ...(far.length === 0
       ? []
-      : [`ct status dnat ip saddr != ${range} ip daddr . meta l4proto . th dport { ${far.join(", ")} } masquerade`]),
+      : [`${CHOSEN} ip saddr != ${range} ip daddr . meta l4proto . th dport { ${far.join(", ")} } masquerade`]),
   ];
 }
 

@@ -105,7 +105,7 @@ export async function pings(from: Namespace, address: string, size?: number): Pr
   return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
 }
 
-async function waitFor(what: string, holds: () => Promise<boolean>): Promise<void> {
+export async function waitFor(what: string, holds: () => Promise<boolean>): Promise<void> {
   const end = performance.now() + WAIT_MS;
   while (!(await holds())) {
     if (performance.now() > end) throw new Error(`${what} did not come within ${WAIT_MS} ms`);

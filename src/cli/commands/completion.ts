@@ -44,6 +44,10 @@ async function listNames(context: CliContext, kind: NameKind): Promise<readonly 
         return (await get<HostJson>("/api/hosts")).map((host) => host.name);
       case "service":
         return (await get<ServiceJson>("/api/services")).map((service) => service.name);
+      case "publication":
+      case "import":
+      case "virtual":
+        return (await get<{ readonly name: string }>(`/api/${kind}s`)).map(({ name }) => name);
       default:
         return (await get<DeploymentJson>("/api/deployments")).map((deployment) => deployment.id);
     }
