@@ -11,6 +11,9 @@ const NAMES: Readonly<Record<NameKind, readonly string[]>> = {
   host: ["host-1", "host-2"],
   service: ["web"],
   deployment: ["d1"],
+  publication: ["web-80"],
+  import: ["postgres"],
+  virtual: ["web"],
 };
 const program = buildProgram(createTestContext());
 
@@ -35,6 +38,8 @@ const CASES: readonly (readonly [string, readonly string[] | "files"])[] = [
   ["logs ", ["nodejs-rest-api", "shop/web", "3f2a9c11"]],
   ["exec -it 3", ["3f2a9c11"]],
   ["service show ", ["web"]],
+  ["service unpublish ", ["web-80"]],
+  ["service release ", ["web"]],
   ["deployment cancel ", ["d1"]],
   ["completion ", ["bash", "zsh", "fish"]],
   ["nonsense ", []],
