@@ -29,7 +29,8 @@ class FakeTraffic implements HostTraffic {
     return Promise.resolve();
   }
 
-  portsWithoutReturn = (ports: readonly string[]) => Promise.resolve(ports.filter((port) => this.closed.has(port)));
+  portsWithoutReturn = ({ ports }: { readonly ports: readonly string[] }) =>
+    Promise.resolve(ports.filter((port) => this.closed.has(port)));
 
   allowReturn(port: string): Promise<void> {
     this.closed.delete(port);

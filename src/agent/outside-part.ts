@@ -118,7 +118,7 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     const [seen, udp, withoutReturn] = await Promise.all([
       traffic.observe(),
       cleanNow ? traffic.listUdpFlows() : null,
-      traffic.portsWithoutReturn(this.#returningPorts()),
+      traffic.portsWithoutReturn(this.#returning()),
     ]);
     return { traffic: seen, udp, withoutReturn };
   }
@@ -207,16 +207,16 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     return JSON.stringify(this.#udpFronts());
   }
 
-  /** Ports of containers that may be sent back to themselves: those with an endpoint of ours. */
-  #returningPorts(): readonly string[] {
+  /** Where frames must be let back to their own container: at those with an endpoint of ours. */
+  #returning(): Parameters<HostTraffic["portsWithoutReturn"]>[0] {
     const { state } = this.#options;
     const blocks = state.identity?.blocks ?? [];
     const local = new Set(
       this.#fronts.flatMap((front) => localBackends(front.backends, blocks).map(({ address }) => address)),
     );
-    return state.ports
-      .filter((port) => port.addresses.some((address) => local.has(address)))
-      .map(({ device }) => device);
+    const known = state.ports.filter((port) => port.addresses.some((address) => local.has(address)));
+    for (const address of known.flatMap(({ addresses }) => addresses)) local.delete(address);
+    return { ports: known.map(({ device }) => device), addresses: [...local] };
   }
 
   /** Our part in the kernel's table; undefined while that is not known. */

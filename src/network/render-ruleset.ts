@@ -100,11 +100,12 @@ function basePart(want: { readonly range: string; readonly bridge: string; reado
   };
 }
 
-/** 64-bit FNV-1a: tells texts apart; it protects nothing. */
+/** Two 32-bit FNV-1a with different starts: tells texts apart, fast also for half a megabyte; it protects nothing. */
 function fingerprint(text: string): string {
-  let hash = 0xcbf29ce484222325n;
+  let [high, low] = [0x811c9dc5, 0x01234567];
   for (const byte of new TextEncoder().encode(text)) {
-    hash = ((hash ^ BigInt(byte)) * 0x100000001b3n) & 0xffffffffffffffffn;
+    high = Math.imul(high ^ byte, 0x01000193);
+    low = Math.imul(low ^ byte, 0x0100_0193) + 0x9e3779b9;
   }
-  return hash.toString(16).padStart(16, "0");
+  return [high, low].map((half) => (half >>> 0).toString(16).padStart(8, "0")).join("");
 }

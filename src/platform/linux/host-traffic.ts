@@ -1,7 +1,13 @@
 import type { Ipv4 } from "../../model/ip.ts";
 import type { HostTraffic, TrafficState, UdpFlow } from "../ports/host-traffic.ts";
 import type { Runner } from "../ports/runner.ts";
-import { parseListeningPorts, parseOwnAddresses, parsePortsWithoutReturn, parseUdpFlows } from "./parse-traffic.ts";
+import {
+  parseListeningPorts,
+  parseOwnAddresses,
+  parsePortsOf,
+  parsePortsWithoutReturn,
+  parseUdpFlows,
+} from "./parse-traffic.ts";
 
 const SOCKET_FILES = [
   ["/proc/net/tcp", "tcp"],
@@ -52,11 +58,21 @@ export class LinuxHostTraffic implements HostTraffic {
     await this.#runner.run(["conntrack", "-D", "-f", "ipv4", "-p", "udp", ...sent, ...answered], options);
   }
 
-  async portsWithoutReturn(ports: readonly string[]): Promise<readonly string[]> {
-    if (ports.length === 0) return [];
-    const { stdout } = await this.#runner.run(["bridge", "-j", "-d", "link", "show"]);
-    const without = parsePortsWithoutReturn(JSON.parse(stdout === "" ? "[]" : stdout));
-    return ports.filter((port) => without.has(port));
+  async portsWithoutReturn(of: Parameters<HostTraffic["portsWithoutReturn"]>[0]): Promise<readonly string[]> {
+    if (of.ports.length === 0 && of.addresses.length === 0) return [];
+    const json = async (argv: readonly string[]): Promise<unknown> => {
+      const { stdout } = await this.#runner.run(argv);
+      return JSON.parse(stdout.trim() === "" ? "[]" : stdout) as unknown;
+    };
+    const [links, neighbours, forwarding] = await Promise.all([
+      json(["bridge", "-j", "-d", "link", "show"]),
+      of.addresses.length === 0 ? [] : json(["ip", "-j", "-4", "neighbour", "show"]),
+      of.addresses.length === 0 ? [] : json(["bridge", "-j", "fdb", "show"]),
+    ]);
+    const without = parsePortsWithoutReturn(links);
+    const heard = parsePortsOf(neighbours, forwarding);
+    const ports = new Set([...of.ports, ...of.addresses.flatMap((address) => heard.get(address) ?? [])]);
+    return [...ports].filter((port) => without.has(port)).toSorted();
   }
 
   async allowReturn(port: string): Promise<void> {

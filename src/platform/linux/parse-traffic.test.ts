@@ -1,6 +1,12 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { parseListeningPorts, parseOwnAddresses, parsePortsWithoutReturn, parseUdpFlows } from "./parse-traffic.ts";
+import {
+  parseListeningPorts,
+  parseOwnAddresses,
+  parsePortsOf,
+  parsePortsWithoutReturn,
+  parseUdpFlows,
+} from "./parse-traffic.ts";
 
 const TCP = `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
@@ -45,6 +51,8 @@ test("the readers of iproute2's JSON take what fits and leave the rest", () => {
   const ports = [{ ifname: "veth1", hairpin: false }, { ifname: "veth2", hairpin: true }, { ifname: "veth3" }, null];
   expect(parsePortsWithoutReturn(ports)).toEqual(new Set(["veth1"]));
   expect(parsePortsWithoutReturn({})).toEqual(new Set());
+  const neighbours = [{ dst: "10.2.1.5", lladdr: "02:00" }, { dst: "10.2.1.6" }, { dst: "10.2.1.7", lladdr: "02:09" }];
+  expect([...parsePortsOf(neighbours, [{ mac: "02:00", ifname: "veth1" }, {}])]).toEqual([["10.2.1.5", "veth1"]]);
   const addresses = [{ addr_info: [{ local: "192.0.2.1" }, { local: "10.2.1.1" }] }, {}];
   expect([...parseOwnAddresses(addresses)].map(String)).toEqual(["192.0.2.1", "10.2.1.1"]);
 });

@@ -1,4 +1,5 @@
 /** Readers of /proc/net and of what conntrack prints. */
+import { z } from "zod";
 import { isIpv4 } from "../../model/ip.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import type { UdpFlow } from "../ports/host-traffic.ts";
@@ -57,17 +58,36 @@ export function parseUdpFlows(stdout: string): readonly UdpFlow[] {
   return [...flows.values()];
 }
 
+const portShape = z.object({ ifname: z.string(), hairpin: z.boolean() });
+const neighbourShape = z.object({ dst: z.string(), lladdr: z.string() });
+const forwardingShape = z.object({ mac: z.string(), ifname: z.string() });
+
 /** Names of the bridge ports in `bridge -j -d link show` whose hairpin flag is off. */
 export function parsePortsWithoutReturn(value: unknown): ReadonlySet<string> {
-  if (!Array.isArray(value)) return new Set();
-  const links: readonly unknown[] = value;
-  return new Set(
-    links.flatMap((link) =>
-      typeof link === "object" && link !== null && "ifname" in link && "hairpin" in link && link.hairpin === false
-        ? [String(link.ifname)]
-        : [],
-    ),
+  return new Set(entries(portShape, value).flatMap(({ ifname, hairpin }) => (hairpin ? [] : [ifname])));
+}
+
+/** Bridge ports by the addresses behind them: `ip -j neighbour show` joined with `bridge -j fdb show`, by MAC. */
+export function parsePortsOf(neighbours: unknown, forwarding: unknown): ReadonlyMap<string, string> {
+  const ports = new Map(entries(forwardingShape, forwarding).map(({ mac, ifname }) => [mac, ifname]));
+  return new Map(
+    entries(neighbourShape, neighbours).flatMap(({ dst, lladdr }) => {
+      const port = ports.get(lladdr);
+      return port === undefined ? [] : [[dst, port] as const];
+    }),
   );
+}
+
+/** What of a list has the fields; iproute2 prints entries without them, too. */
+function entries<T>(shape: z.ZodType<T>, value: unknown): readonly T[] {
+  return z
+    .array(z.unknown())
+    .catch([])
+    .parse(value)
+    .flatMap((entry) => {
+      const result = shape.safeParse(entry);
+      return result.success ? [result.data] : [];
+    });
 }
 
 /** This host's IPv4 addresses in `ip -j -4 address show`. */

@@ -23,8 +23,14 @@ export interface HostTraffic {
   listUdpFlows(): Promise<{ readonly flows: readonly UdpFlow[]; readonly addresses: ReadonlySet<Ipv4> }>;
   /** The kernel forgets all of these; none is fine. @throws AppError `unavailable`. */
   endUdpFlows(flow: UdpFlow): Promise<void>;
-  /** Those of `ports` (names of bridge ports) that do not send a frame back where it came from. Unknown ones are left out. */
-  portsWithoutReturn(ports: readonly string[]): Promise<readonly string[]>;
+  /**
+   * Those of `ports` (names of bridge ports), and of the ports that `addresses` were last heard on, that do not send a frame
+   * back where it came from. Unknown ones are left out, and addresses that this host has not spoken to lately.
+   */
+  portsWithoutReturn(of: {
+    readonly ports: readonly string[];
+    readonly addresses: readonly Ipv4[];
+  }): Promise<readonly string[]>;
   /** Lets a bridge port send frames back where they came from (hairpin). @throws AppError `unavailable`. */
   allowReturn(port: string): Promise<void>;
 }
