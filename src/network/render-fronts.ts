@@ -46,7 +46,11 @@ export function renderFronts(fronts: readonly Front[], around: FrontSurroundings
     output: entry,
     forward: refusal === null ? [] : [`ip daddr ${refusal} jump outside_refuse`],
     // This hook comes before `output`: what that one will send on is let pass here.
-    egress: refusal === null ? [] : [`ip daddr ${refusal} jump outside_refuse_own`],
+    egress: [
+      ...(refusal === null ? [] : [`ip daddr ${refusal} jump outside_refuse_own`]),
+      // "There is a shorter way to that address": a container that believed it would go past the host, to one endpoint.
+      `oifname "${around.bridge}" icmp type redirect drop`,
+    ],
     postrouting: sourceRules(served, around, range),
   };
   return { name: OUTSIDE_PART, sets: [], chains: { ...frontChains(served), ...refuseChains(virtual, refusal) }, rules };

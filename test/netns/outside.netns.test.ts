@@ -59,7 +59,7 @@ async function askMany(from: string, address: string, port: number, times: numbe
 
 /** Always from the same port, so that the kernel takes it for the same flow. */
 async function askUdp(from: string, address: string, port: number): Promise<string> {
-  const argv = ["socat", "-t2", "-T2", "-", `UDP:${address}:${port},sourceport=4000,reuseaddr`];
+  const argv = ["socat", "-t1", "-T1", "-", `UDP:${address}:${port},sourceport=4000,reuseaddr`];
   const { stdout } = await space(from).runner.run(argv, { stdin: "?\n", okCodes: [0, 1] });
   return stdout.trim();
 }
