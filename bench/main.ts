@@ -7,6 +7,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "POST of 30 instances until all are healthy, against raw engine starts and Swarm, on one lab",
     load: async () => (await import("./deploy.ts")).benchDeploy,
   },
+  outside: {
+    about: "a change of the catalog with 1,000 virtual services of 10 endpoints: rules planned, loaded, read back",
+    load: async () => (await import("./outside.ts")).benchOutside,
+  },
   placement: {
     about: "instances placed a second at 10,000 hosts",
     load: async () => (await import("./placement.ts")).benchPlacement,

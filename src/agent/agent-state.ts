@@ -63,6 +63,8 @@ export type Topic =
   | "ports"
   | "rules"
   | "keys"
+  | "served-rules"
+  | "imports"
   | "local"
   | "reports"
   | "health"
@@ -110,6 +112,12 @@ export class AgentState {
   hosts: readonly CatalogHost[] = [];
   /** What operators declared about the network. */
   networkConfig: NetworkConfig = EMPTY_NETWORK_CONFIG;
+  /** Of this host, as its agent was started with. */
+  labels: Readonly<Record<string, string>> = {};
+  /** What the kernel's table holds, by the parts that it was rendered from; null until that is known. */
+  servedRules: readonly RulesetPart[] | null = null;
+  /** Endpoints outside that this host looks after. Written by the imports part. */
+  imports: readonly Endpoint[] = [];
   /** This host's ends of the containers' interfaces; see `setPorts`. */
   ports: readonly LocalPort[] = [];
   /** Those of the engine's containers were looked at: before that, none is known. */
@@ -293,6 +301,10 @@ export class AgentState {
     this.#expectedRules.add(part);
   }
 
+  expectsRules(part: RulesetPart["name"]): boolean {
+    return this.#expectedRules.has(part);
+  }
+
   rulesComplete(): boolean {
     return this.#expectedRules.size === 0;
   }
@@ -310,14 +322,27 @@ export class AgentState {
     return [...this.#rules.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** Written by the network part, each time it has made or found the kernel's table so. */
+  setServedRules(parts: readonly RulesetPart[]): void {
+    const before = this.servedRules;
+    this.servedRules = parts;
+    if (before?.length !== parts.length || parts.some((part, at) => part !== before[at])) this.emit("served-rules");
+  }
+
+  setImports(endpoints: readonly Endpoint[]): void {
+    this.imports = endpoints;
+    this.emit("imports");
+  }
+
   conditions(): readonly Condition[] {
     return [...this.#conditions.keys()].toSorted().flatMap((part) => this.#conditions.get(part) ?? []);
   }
 
-  /** "dns" and "ingress" say which catalog revision they serve. */
-  setApplied(part: "dns" | "ingress", revision: number): void {
+  /** Which catalog revision a part serves; null when it serves nothing that a drain would have to wait for. */
+  setApplied(part: "dns" | "ingress" | "outside", revision: number | null): void {
     const before = this.appliedRevision();
-    this.#applied.set(part, revision);
+    if (revision === null) this.#applied.delete(part);
+    else this.#applied.set(part, revision);
     // A drain waits for the slowest host: the server is to hear of it at once.
     if (this.appliedRevision() !== before) this.emit("applied");
   }

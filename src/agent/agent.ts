@@ -69,6 +69,7 @@ export async function startAgent(
 ): Promise<RunningAgent> {
   const { engine, transport, prober, lastKnownFile: file, clock, random, log, resources } = adapters;
   const state = new AgentState();
+  state.labels = settings.labels;
   const known = await loadLastKnown(file, log);
   const { hostId } = settings;
   if (known !== null && (hostId === undefined || (known.identity?.hostId ?? hostId) === hostId)) state.restore(known);

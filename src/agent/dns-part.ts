@@ -67,7 +67,7 @@ class DnsPart {
   async run(signal: AbortSignal): Promise<void> {
     const { state, resolver } = this.#options;
     // Zone updates are done where the news arrives: they cost what changed, and every answer after is true.
-    const stops = (["identity", "catalog", "assignments"] as const).map((topic) =>
+    const stops = (["identity", "catalog", "assignments", "network-config"] as const).map((topic) =>
       state.on(topic, () => this.#follow()),
     );
     await resolver.refresh();
@@ -93,6 +93,10 @@ class DnsPart {
       this.#zone.follow(state.eachEndpoint());
       this.#zone.setHosts(state.hosts);
     }
+    const { virtuals } = state.networkConfig;
+    this.#zone.setVirtuals(
+      new Map(virtuals.flatMap(({ name, address }) => (address === undefined ? [] : [[name, address] as const]))),
+    );
     state.setApplied("dns", state.catalogRevision);
   }
 

@@ -11,22 +11,26 @@ import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
+import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
+import { socketProber } from "../platform/probe/socket-prober.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createFastPathPart } from "./fast-path-part.ts";
+import { createImportsPart } from "./imports-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
+import { createOutsidePart } from "./outside-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { ResolverFile } from "./resolver-file.ts";
 
@@ -91,6 +95,13 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
           enabled: fastPath,
         }),
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
+        createImportsPart({ state, prober: socketProber, clock }),
+        createOutsidePart({
+          state,
+          traffic: new LinuxHostTraffic({ runner, isHidden: (address) => address === network.gateway() }),
+          clock,
+          log,
+        }),
         createDnsPart({
           state,
           listener: new BunListener(),

@@ -31,7 +31,15 @@ export interface NetworkPartOptions {
 const SETTLE_MS = 250;
 /** A host may change its WireGuard key; while no server can tell, only the next look shows it, and until then it is cut off. */
 const FOLLOW_KEYS_MS = 5000;
-const NOTHING: HostPlan = { actions: [], conditions: [], gateway: null, engineNetwork: null, links: [], peers: [] };
+const NOTHING: HostPlan = {
+  actions: [],
+  conditions: [],
+  gateway: null,
+  engineNetwork: null,
+  links: [],
+  peers: [],
+  rules: [],
+};
 
 /** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
@@ -52,9 +60,15 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
       plan: (observed) => {
         const known = knownNetwork(state);
         current = known === null || observed === null ? NOTHING : planHost(known, observed);
+        const changes = current.actions.some(({ kind }) => kind === "put-ruleset");
+        // What an earlier agent put there and is kept for now is not what the parts here want.
+        if (current.gateway !== null && !changes && state.rulesComplete()) state.setServedRules(current.rules);
         return current.actions;
       },
-      apply: (action) => applyHostAction(action, network, engine),
+      apply: async (action) => {
+        await applyHostAction(action, network, engine);
+        if (action.kind === "put-ruleset") state.setServedRules(current.rules);
+      },
     },
     {
       clock,
@@ -91,7 +105,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const topics: readonly Topic[] = ["identity", "peers", "rules", "keys", "link-facts"];
+    const topics: readonly Topic[] = ["identity", "peers", "rules", "keys", "link-facts", "network-config"];
     const ends = topics.map((topic) => state.on(topic, poke));
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
     const follow = every(FOLLOW_KEYS_MS, { clock, signal }, () => {

@@ -16,11 +16,13 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   if (identity === null || identity.blocks.length === 0) return null;
   const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
   // An older server does not send the newer settings.
-  const { range, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
+  const { range, virtualRange, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
   const policy = { encryption, trustedRanges };
   const { blocks } = identity;
   const { linkFacts: facts, keys } = state;
-  return { range, blocks, peers, policy, facts, keys, rules: state.rules(), rulesComplete: state.rulesComplete() };
+  const virtual = state.networkConfig.virtuals.length > 0 ? { virtualRange } : {};
+  const rules = { rules: state.rules(), rulesComplete: state.rulesComplete() };
+  return { range, blocks, peers, policy, facts, keys, ...rules, ...virtual };
 }
 
 export async function observeHost(

@@ -72,7 +72,7 @@ class Registrar {
   async run(signal: AbortSignal): Promise<void> {
     const { state, engine } = this.#options;
     // What only this host knows changes nothing about its containers: no new listing is needed.
-    const topics: readonly Topic[] = ["identity", "assignments", "reports", "network-config"];
+    const topics: readonly Topic[] = ["identity", "assignments", "reports", "network-config", "imports"];
     const stops = topics.map((topic) => state.on(topic, () => this.#derive()));
     const wake = (): void => this.#nap.abort();
     signal.addEventListener("abort", wake);
@@ -145,7 +145,7 @@ class Registrar {
       return;
     }
     const containers = this.#containers.filter((container) => !this.#dead.has(container.id));
-    const { endpoints, conditions } = deriveEndpoints(containers, {
+    const { endpoints: contained, conditions } = deriveEndpoints(containers, {
       hostName: state.identity.hostName,
       hostAddress: this.#hostAddress(state.identity.hostName),
       assignments: state.assignments,
@@ -153,6 +153,7 @@ class Registrar {
       engineNetworkName: NETWORK_NAME,
       defaultNetwork: this.#defaultNetwork,
     });
+    const endpoints = [...contained, ...state.imports];
     if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
       this.#announced = true;
       state.setLocalEndpoints(keepUnchanged(state.localEndpoints(), endpoints));

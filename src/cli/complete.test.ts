@@ -12,6 +12,9 @@ const NAMES: Readonly<Record<NameKind, readonly string[]>> = {
   service: ["web"],
   deployment: ["d1"],
   policy: ["db"],
+  publication: ["web-80"],
+  import: ["postgres"],
+  virtual: ["web"],
 };
 const program = buildProgram(createTestContext());
 
@@ -36,6 +39,8 @@ const CASES: readonly (readonly [string, readonly string[] | "files"])[] = [
   ["logs ", ["nodejs-rest-api", "shop/web", "3f2a9c11"]],
   ["exec -it 3", ["3f2a9c11"]],
   ["service show ", ["web"]],
+  ["service unpublish ", ["web-80"]],
+  ["service release ", ["web"]],
   ["deployment cancel ", ["d1"]],
   ["completion ", ["bash", "zsh", "fish"]],
   ["nonsense ", []],

@@ -1,7 +1,19 @@
 import type { Argument, Command, Option } from "commander";
 
 /** What stands for a name that only the server knows. */
-export type NameKind = "app" | "instance" | "host" | "service" | "deployment" | "policy";
+export type NameKind = (typeof NAME_KINDS)[number];
+
+const NAME_KINDS = [
+  "app",
+  "instance",
+  "host",
+  "service",
+  "deployment",
+  "policy",
+  "publication",
+  "import",
+  "virtual",
+] as const;
 
 export interface Candidate {
   readonly value: string;
@@ -95,7 +107,7 @@ function argumentAt(command: Command, index: number): Argument | undefined {
 }
 
 function isNameKind(text: string): text is NameKind {
-  return ["app", "instance", "host", "service", "deployment", "policy"].includes(text);
+  return NAME_KINDS.some((kind) => kind === text);
 }
 
 /** Line form that the shell scripts read: value, tab, description; `:files` alone asks for file names. */

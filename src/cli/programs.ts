@@ -10,6 +10,7 @@ export interface ServerFlags {
   /** Address that agents reach this server by. */
   readonly advertise?: string;
   readonly range?: string;
+  readonly virtualRange?: string;
   readonly blockPrefix?: string;
   readonly datacenter?: string;
   readonly dnsDomain?: string;

@@ -64,3 +64,9 @@ test("explainName() explains a name that is gone by what is withheld", () => {
   const tag = explainName(INPUT, "v9.web.service.consul", "A");
   expect([tag.code, tag.excluded.length]).toEqual(["NXDOMAIN", 5]);
 });
+
+test("explainName() knows a service's own address", () => {
+  const input = { ...INPUT, virtuals: new Map([["web", "10.3.0.7"]]) };
+  expect(explainName(input, "web.virtual.consul", "A").answers.map(({ data }) => data)).toEqual(["10.3.0.7"]);
+  expect(explainName(input, "db.virtual.consul", "A").code).toBe("NXDOMAIN");
+});

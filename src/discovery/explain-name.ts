@@ -10,6 +10,8 @@ export interface ExplainInput {
   readonly endpoints: readonly Endpoint[];
   readonly withheld: readonly { readonly endpoint: Endpoint; readonly reason: WithheldReason }[];
   readonly hosts: readonly CatalogHost[];
+  /** The services' own addresses, by name. */
+  readonly virtuals?: ReadonlyMap<string, string>;
   readonly domain: string;
   readonly datacenter: string;
 }
@@ -76,6 +78,10 @@ function find(input: ExplainInput, name: string): Finding {
     }
     case "address":
       return address(parsed.address);
+    case "virtual": {
+      const own = input.virtuals?.get(parsed.name);
+      return own === undefined ? MISSING : address(own);
+    }
     case "service":
       return findService(input, name, parsed.candidates);
     case "unknown":

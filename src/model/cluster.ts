@@ -4,6 +4,8 @@ import type { Ipv4 } from "./ip.ts";
 export interface ClusterSettings {
   /** CIDR text of the container range. */
   readonly range: string;
+  /** CIDR text of the addresses that services get for life; see `VirtualService`. */
+  readonly virtualRange: string;
   /** Prefix length of a host's block. */
   readonly blockPrefix: number;
   /** DNS domain, without dots at the ends: `consul` by default, for the clients of the 2015 stack. */
@@ -27,6 +29,7 @@ export type Encryption = (typeof ENCRYPTIONS)[number];
 
 export const DEFAULT_SETTINGS: ClusterSettings = {
   range: "10.2.0.0/16",
+  virtualRange: "10.3.0.0/16",
   blockPrefix: 24,
   dnsDomain: "consul",
   datacenter: "dc1",

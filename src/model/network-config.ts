@@ -87,10 +87,16 @@ const shapes = {
   }),
   /** One address that never changes for a service, spread over its healthy endpoints. */
   virtual: z.strictObject({
-    /** The service's name. */
+    /** Its name in DNS, `NAME.virtual.DOMAIN`, and the service's unless that is given. */
     name,
+    /** The service behind it; another one here moves new connections and leaves old ones where they are. */
+    service: label.optional(),
     /** Chosen by the server out of the cluster's virtual range unless given. */
     address: address.optional(),
+    /** The one port to answer on, whatever the endpoints' own; unless given, the ports that the endpoints have. */
+    port: port.optional(),
+    /** `source`: the same client gets the same endpoint for as long as the set of them does not change. */
+    affinity: z.enum(["none", "source"]).default("none"),
   }),
 };
 

@@ -20,6 +20,7 @@ import {
   hostRanges,
   planNetwork,
 } from "./plan-network.ts";
+import { OUTSIDE_PART } from "./render-fronts.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 import { renderEncryption } from "./wireguard/render-encryption.ts";
@@ -34,6 +35,8 @@ export interface KnownNetwork extends LinkWants {
   readonly rules: readonly RulesetPart[];
   /** False while some of them are still to come: a ruleset that is there stays until then. Missing is true. */
   readonly rulesComplete?: boolean;
+  /** Of the services' virtual addresses; null while there is none. */
+  readonly virtualRange?: string | null;
 }
 
 /** What one pass sees of this host. */
@@ -76,6 +79,8 @@ export interface HostPlan {
   readonly links: readonly LinkRow[];
   /** How the blocks of the other hosts are reached. */
   readonly peers: readonly DesiredPeer[];
+  /** The parts that the planned table is made of. */
+  readonly rules: readonly RulesetPart[];
 }
 
 /** Kernel first, then the engine's network on top of it: a Docker network on a bridge that exists adopts it. */
@@ -83,17 +88,20 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const { kernel } = observed;
   const gateway = gatewayOf(known.blocks);
   const modes = chooseLinks(known, observed.paths);
-  const desired = desireNetwork(known, modes, kernel);
+  const virtual = planVirtualRange(known, kernel);
+  const desired = desireNetwork({ ...known, ...virtual }, modes, kernel);
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
   const links = modes.map(describeLink);
   // A network that runs is kept running: a VPN that comes up later must not cut containers off.
   if (clash !== null && !ready) {
-    return { actions: [], conditions: [clashCondition(clash)], gateway: null, engineNetwork: null, links, peers: [] };
+    const conditions = [clashCondition(clash)];
+    return { actions: [], conditions, gateway: null, engineNetwork: null, links, peers: [], rules: [] };
   }
   const engine = planEngine(known, observed, desired);
   const conditions = [
     ...(clash === null ? [] : [clashCondition(clash)]),
+    ...virtual.conditions,
     ...findNetworkConflicts(desired, kernel).map(conflictCondition),
     ...wireguardConditions(desired, kernel),
     ...engineConditions(engine),
@@ -108,6 +116,31 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
       ready && engine?.kind === "ready" ? { name: engine.name, fixedAddresses: engine.fixedAddresses } : null,
     links,
     peers: desired.peers,
+    rules: virtual.rules,
+  };
+}
+
+/** A host that uses the range of the virtual addresses itself keeps it: everything of ours on it is left out. */
+function planVirtualRange(
+  known: KnownNetwork,
+  kernel: NetworkState,
+): {
+  readonly virtualRange: string | null;
+  readonly rules: readonly RulesetPart[];
+  readonly conditions: readonly Condition[];
+} {
+  const { virtualRange = null, rules } = known;
+  const clash = virtualRange === null ? null : checkRangeClash(virtualRange, [known.range, ...hostRanges(kernel)]);
+  if (clash === null) return { virtualRange, rules, conditions: [] };
+  const text = `Cannot serve virtual addresses and publications: ${clash.with.join(", ")} of this host overlaps their range ${clash.range}`;
+  const hint =
+    clash.suggestion === null
+      ? "Remove the host's route, or set up the cluster with a virtual range that no host uses"
+      : `Remove the host's route, or set up the cluster with a free virtual range such as ${clash.suggestion}`;
+  return {
+    virtualRange: null,
+    rules: rules.filter(({ name }) => name !== OUTSIDE_PART),
+    conditions: [{ code: "virtual-range-clash", severity: "error", text, hint }],
   };
 }
 
@@ -133,6 +166,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
   const probed = encrypted.length > 0 || (known.facts ?? null) !== null;
   return {
     range: known.range,
+    virtualRange: known.virtualRange ?? null,
     gateway: gatewayOf(known.blocks),
     bridgeMtu: uplinkMtu(kernel),
     // One device for all tunnels: as wide as the widest path, each route narrows it for its own peer.

@@ -68,6 +68,8 @@ export interface DesiredPeer {
 
 export interface DesiredNetwork {
   readonly range: string;
+  /** Of the services' virtual addresses; null or missing while there is none. */
+  readonly virtualRange?: string | null;
   readonly gateway: Ipv4;
   /** MTU that a new bridge gets; afterwards it follows its ports. */
   readonly bridgeMtu: number;
@@ -234,23 +236,31 @@ function connectedRoute(desired: DesiredNetwork, routes: readonly NetworkRoute[]
 
 function desiredRoutes(desired: DesiredNetwork): RouteSpec[] {
   const { gateway: source, probeAddress: probe = null } = desired;
-  return desired.peers
-    .flatMap((peer): RouteSpec[] => {
-      const { mtu, candidate } = peer;
-      const hop = nextHop(peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer);
-      const blocks = peer.blocks.map((destination) => ({ destination, ...hop, source, mtu }));
-      // Answers come the same way only to the address that the peer reaches through another host as well.
-      const carried = (probe === null ? [] : (peer.carries ?? [])).map((destination) => ({
-        destination,
-        ...hop,
-        source: probe,
-        mtu,
-      }));
-      if (candidate === undefined) return [...blocks, ...carried];
-      const tried = nextHop({ ...peer, mode: candidate.mode, device: candidate.device });
-      return [...blocks, ...carried, { destination: `${candidate.address}/32`, ...tried, source, mtu: null }];
-    })
-    .toSorted((a, b) => compare(a.destination, b.destination));
+  const routes = desired.peers.flatMap((peer): RouteSpec[] => {
+    const { mtu, candidate } = peer;
+    const hop = nextHop(peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer);
+    const blocks = peer.blocks.map((destination) => ({ destination, ...hop, source, mtu }));
+    // Answers come the same way only to the address that the peer reaches through another host as well.
+    const carried = (probe === null ? [] : (peer.carries ?? [])).map((destination) => ({
+      destination,
+      ...hop,
+      source: probe,
+      mtu,
+    }));
+    if (candidate === undefined) return [...blocks, ...carried];
+    const tried = nextHop({ ...peer, mode: candidate.mode, device: candidate.device });
+    return [...blocks, ...carried, { destination: `${candidate.address}/32`, ...tried, source, mtu: null }];
+  });
+  return [...virtualRoutes(desired), ...routes].toSorted((a, b) => compare(a.destination, b.destination));
+}
+
+/**
+ * Virtual addresses are never on a wire: their destinations are changed on the way. The host's own programs need a route
+ * all the same, since the kernel asks for one first, and takes the gateway's address from it: every host knows the way back.
+ */
+function virtualRoutes({ virtualRange = null, gateway: source }: DesiredNetwork): RouteSpec[] {
+  if (virtualRange === null) return [];
+  return [{ destination: virtualRange, via: null, device: BRIDGE, source, mtu: null, onlink: false }];
 }
 
 function nextHop(

@@ -54,7 +54,8 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
       const { catalog, state } = server;
       const { dnsDomain: domain, datacenter } = state.settings;
       const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
-      return explainName({ endpoints, withheld, hosts, domain, datacenter }, name, type);
+      const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
+      return explainName({ endpoints, withheld, hosts, virtuals, domain, datacenter }, name, type);
     },
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { cidrContains, parseCidr, parseIpv4 } from "../model/ip.ts";
+import type { VirtualService } from "../model/network-config.ts";
 import { FakeStore } from "../sim/fake-store.ts";
 import { SeededRandom } from "../sim/seeded-random.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
@@ -49,4 +51,26 @@ test("put() lets the default network's policy be set, and nothing else of it", a
     expect(inTime(objects.put("network", "apollo", change))).rejects.toThrow(/only its policy can be set/);
   }
   expect(state.networkConfig().networks).toHaveLength(1);
+});
+
+test("put() gives a service one address for life, and refuses a wish that another one has", async () => {
+  const { state, objects, inTime } = await open();
+  const made = await inTime(objects.put("virtual", "web", {}));
+  const { address } = made as VirtualService;
+  expect(cidrContains(parseCidr(DEFAULT_SETTINGS.virtualRange), address ?? parseIpv4("0.0.0.0"))).toBe(true);
+  expect(await inTime(objects.put("virtual", "web", { service: "web2" }))).toMatchObject({ address, service: "web2" });
+  expect(inTime(objects.put("virtual", "db", { address }))).rejects.toThrow(/"web" has it/);
+  state.settings = { ...state.settings, virtualRange: "10.2.128.0/17" };
+  expect(inTime(objects.put("virtual", "db", {}))).rejects.toThrow(/overlaps 10.2.0.0/);
+});
+
+test("put() refuses a publication on a port that is taken", async () => {
+  const { objects, inTime } = await open();
+  await inTime(objects.put("publication", "one", { service: "web", port: 8081 }));
+  expect(inTime(objects.put("publication", "two", { service: "db", port: 8081 }))).rejects.toThrow(/publication "one"/);
+  expect(inTime(objects.put("publication", "two", { service: "db", port: 80 }))).rejects.toThrow(/the ingress/);
+  // The same name is the same publication: bound to another service.
+  expect(await inTime(objects.put("publication", "one", { service: "db", port: 8081 }))).toMatchObject({
+    service: "db",
+  });
 });

@@ -1,7 +1,16 @@
 import type { NetworkObjects } from "../api/native/services.ts";
 import { AppError } from "../model/error.ts";
 import { DEFAULT_NETWORK, NETWORK_VNI_FIRST, parseNetworkObject } from "../model/network-config.ts";
-import type { ContainerNetwork, NetworkObject, NetworkObjectKind } from "../model/network-config.ts";
+import type {
+  ContainerNetwork,
+  NetworkObject,
+  NetworkObjectKind,
+  Publication,
+  VirtualService,
+} from "../model/network-config.ts";
+import { checkRangeClash } from "../network/blocks.ts";
+import { checkPublication } from "../network/check-publication.ts";
+import { chooseVirtualAddress } from "../network/choose-virtual-address.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 
 /** More than this is a mistake, or an attack: every agent holds all of them. */
@@ -18,7 +27,7 @@ export function networkObjects(state: ClusterState): NetworkObjects {
       if (entry === null && state.networkObjectsOf(kind).length >= OBJECTS_MAX) {
         throw new AppError("conflict", `Cannot add ${kind} "${name}": there are ${OBJECTS_MAX} already`);
       }
-      const complete = kind === "network" ? withVni(state, object as ContainerNetwork) : object;
+      const complete = complement(state, kind, object);
       await state.commit([{ kind: "put", key, value: complete }], [{ key, revision: entry?.revision ?? 0 }]);
       return complete;
     },
@@ -29,6 +38,21 @@ export function networkObjects(state: ClusterState): NetworkObjects {
       await state.commit([{ kind: "delete", key }], [{ key, revision: entry.revision }]);
     },
   };
+}
+
+/** What the server adds to it, or has against it. */
+function complement(state: ClusterState, kind: NetworkObjectKind, object: NetworkObject): NetworkObject {
+  switch (kind) {
+    case "network":
+      return withVni(state, object as ContainerNetwork);
+    case "virtual":
+      return withAddress(state, object as VirtualService);
+    case "publication":
+      checkPublication(object as Publication, state.networkObjectsOf("publication"), appPorts(state));
+      return object;
+    default:
+      return object;
+  }
 }
 
 /** The name stands in the path; one in the body must be the same. */
@@ -71,4 +95,35 @@ function withVni(state: ClusterState, network: ContainerNetwork): NetworkObject<
   let vni = network.vni ?? NETWORK_VNI_FIRST;
   while (taken.has(vni)) vni += 1;
   return { ...network, vni };
+}
+
+/** A service keeps its address for life: clients have it in their configuration. */
+function withAddress(state: ClusterState, virtual: VirtualService): NetworkObject<"virtual"> {
+  const { range, virtualRange } = state.settings;
+  if (checkRangeClash(virtualRange, [range]) !== null) {
+    throw new AppError(
+      "conflict",
+      `Cannot give "${virtual.name}" an address: range ${virtualRange} overlaps ${range}`,
+      {
+        hint: "Set up the cluster with another virtual range: apollo server --virtual-range",
+      },
+    );
+  }
+  const others = state.networkObjectsOf("virtual").filter(({ name }) => name !== virtual.name);
+  const before = state.networkObjects.get("virtual")?.get(virtual.name) as VirtualService | undefined;
+  const taken = new Map(
+    others.flatMap(({ name, address }) => (address === undefined ? [] : [[address, name] as const])),
+  );
+  const wanted = virtual.address ?? before?.address ?? null;
+  return { ...virtual, address: chooseVirtualAddress({ name: virtual.name, range: virtualRange, taken, wanted }) };
+}
+
+/** Ports of hosts that apps ask for by number. */
+function appPorts(state: ClusterState): ReadonlyMap<string, string> {
+  const ports = [...state.apps.values()].flatMap(({ spec }) =>
+    spec.ports.flatMap(({ hostPort, protocol }) =>
+      hostPort === null || hostPort === 0 ? [] : [[`${hostPort}/${protocol}`, spec.id] as const],
+    ),
+  );
+  return new Map(ports);
 }

@@ -29,6 +29,8 @@ test.each([
   [{ range: "10.2.0.1/16" }, "bits after the prefix"],
   [{ listen: "0.0.0.0:99999" }, "Cannot listen"],
   [{ blockPrefix: "8" }, "it must be 16 to 29"],
+  [{ virtualRange: "10.2.8.0/24" }, "it overlaps the container range 10.2.0.0/16"],
+  [{ virtualRange: "10.9.0.0/30" }, "at most 28"],
   [{ dnsDomain: "no spaces" }, 'dnsDomain "no spaces"'],
   [{ encryption: "yes" }, "it must be one of auto, required, off"],
   [{ trustedRanges: "10.0.0.0/8,everywhere" }, 'Cannot read range "everywhere"'],
@@ -56,4 +58,9 @@ test("parseServerFile() refuses an unknown key and names those that there are", 
     expect((error as AppError).hint).toContain("range");
     expect((error as AppError).message).toContain("rnage");
   }
+});
+
+test("makeServerConfig() takes another virtual range than the default when the container range has that", () => {
+  const { range, virtualRange } = makeServerConfig([{ range: "10.0.0.0/8", blockPrefix: 24 }], machine).initial;
+  expect([range, virtualRange]).toEqual(["10.0.0.0/8", "172.16.0.0/16"]);
 });

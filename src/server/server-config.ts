@@ -2,6 +2,7 @@ import { z } from "zod";
 import { type ClusterSettings, DEFAULT_SETTINGS, ENCRYPTIONS, type Encryption } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { formatCidr, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { checkRangeClash } from "../network/blocks.ts";
 
 /** Everything a server has to know to start; made once, from defaults, file, environment and flags. */
 export interface ServerConfig {
@@ -22,6 +23,8 @@ export interface ServerConfig {
 export const DEFAULT_DATA_DIR = "/var/lib/apollo";
 const DEFAULT_PORT = 8443;
 const ANONYMOUS_PORT = 8080;
+/** A smaller one has no room for services worth the name. */
+const VIRTUAL_PREFIX_MAX = 28;
 
 /** One source of settings. Flags, environment and file have the same names. */
 export interface ServerSettingsInput {
@@ -30,6 +33,7 @@ export interface ServerSettingsInput {
   readonly listen?: string | undefined;
   readonly advertise?: string | undefined;
   readonly range?: string | undefined;
+  readonly virtualRange?: string | undefined;
   readonly blockPrefix?: string | number | undefined;
   readonly datacenter?: string | undefined;
   readonly dnsDomain?: string | undefined;
@@ -49,6 +53,7 @@ const fileSchema = z
     listen: text,
     advertise: text,
     range: text,
+    virtualRange: text,
     blockPrefix: z.number().int(),
     datacenter: text,
     dnsDomain: text,
@@ -78,6 +83,7 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_LISTEN: "listen",
   APOLLO_ADVERTISE: "advertise",
   APOLLO_RANGE: "range",
+  APOLLO_VIRTUAL_RANGE: "virtualRange",
   APOLLO_BLOCK_PREFIX: "blockPrefix",
   APOLLO_DATACENTER: "datacenter",
   APOLLO_DNS_DOMAIN: "dnsDomain",
@@ -118,6 +124,7 @@ export function makeServerConfig(
     resetAdminToken: merged.resetAdminToken === true,
     initial: {
       range: checked("range", merged.range ?? DEFAULT_SETTINGS.range, (value) => parseCidr(value) !== null),
+      virtualRange: parseVirtualRange(merged),
       blockPrefix: parseBlockPrefix(merged),
       dnsDomain: domain("dnsDomain", merged.dnsDomain ?? DEFAULT_SETTINGS.dnsDomain),
       datacenter: domain("datacenter", merged.datacenter ?? DEFAULT_SETTINGS.datacenter),
@@ -136,6 +143,29 @@ function parseListen(value: string): { bind: string; port: number } {
     throw new AppError("invalid", `Cannot listen on "${value}": it must look like 0.0.0.0:${DEFAULT_PORT}`);
   }
   return { bind, port };
+}
+
+/** A default that lies in the container range is no one's wish: another one is taken. */
+function parseVirtualRange(merged: ServerSettingsInput): string {
+  const wanted = merged.virtualRange ?? DEFAULT_SETTINGS.virtualRange;
+  const { prefix } = parseCidr(wanted);
+  if (prefix > VIRTUAL_PREFIX_MAX) {
+    throw new AppError(
+      "invalid",
+      `Cannot use virtual range "${wanted}": its prefix must be at most ${VIRTUAL_PREFIX_MAX}`,
+    );
+  }
+  const clash = checkRangeClash(wanted, [merged.range ?? DEFAULT_SETTINGS.range]);
+  if (clash === null) return wanted;
+  if (merged.virtualRange === undefined && clash.suggestion !== null) return clash.suggestion;
+  throw new AppError(
+    "invalid",
+    `Cannot use virtual range "${wanted}": it overlaps the container range ${clash.with.join(", ")}`,
+    {
+      hint:
+        clash.suggestion === null ? "Choose a smaller container range" : `Use a free range such as ${clash.suggestion}`,
+    },
+  );
 }
 
 function parseBlockPrefix(merged: ServerSettingsInput): number {

@@ -177,7 +177,8 @@ export class FastPathLab {
       others.map(async (other): Promise<DesiredPeer> => {
         const { address, block } = HOSTS[other];
         const link = chooseLinkMode(address, await network.pathTo(address), RANGE);
-        if (link.mode === "none" || link.mode === "relay") throw new Error(`${name} cannot reach ${other}: ${link.why}`);
+        if (link.mode === "none" || link.mode === "relay")
+          throw new Error(`${name} cannot reach ${other}: ${link.why}`);
         const { mode, mtu, path } = link;
         return { gateway: gatewayOf([block]), underlay: address, blocks: [block], mode, mtu, device: path.device };
       }),

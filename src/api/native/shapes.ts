@@ -212,6 +212,8 @@ export interface StatusJson {
   readonly deployments: number;
   readonly settings: {
     readonly range: string;
+    /** Of services' own addresses. */
+    readonly virtualRange: string;
     readonly blockPrefix: number;
     readonly dnsDomain: string;
     readonly ingressDomain: string;

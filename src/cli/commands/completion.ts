@@ -47,6 +47,10 @@ async function listNames(context: CliContext, kind: NameKind): Promise<readonly 
         return (await get<ServiceJson>("/api/services")).map((service) => service.name);
       case "policy":
         return (await get<PolicyRule>("/api/policies")).map((rule) => rule.name);
+      case "publication":
+      case "import":
+      case "virtual":
+        return (await get<{ readonly name: string }>(`/api/${kind}s`)).map(({ name }) => name);
       default:
         return (await get<DeploymentJson>("/api/deployments")).map((deployment) => deployment.id);
     }

@@ -1,9 +1,11 @@
 import type { Command } from "commander";
 import type { EndpointJson, ServiceJson } from "../../api/native/shapes.ts";
 import { type CliContext, clientOptions, examples, openSession } from "../cli-context.ts";
+import type { Publication, VirtualService } from "../../model/network-config.ts";
 import { notFound } from "../find-named.ts";
 import { formatFields, formatTable } from "../format-table.ts";
 import { type Paint, paintState } from "../style.ts";
+import { addOutsideCommands, formatPublished, formatVirtualAddress } from "./service-outside.ts";
 
 export function addServiceCommands(program: Command, context: CliContext): void {
   const service = program
@@ -29,9 +31,16 @@ export function addServiceCommands(program: Command, context: CliContext): void 
         name,
         services.map((candidate) => candidate.name),
       );
-    show(found, () => formatService(found, paint));
+    const virtuals = await client.get<readonly VirtualService[]>("/api/virtuals");
+    const publications = await client.get<readonly Publication[]>("/api/publications");
+    const more = {
+      virtuals: virtuals.filter((each) => (each.service ?? each.name) === found.name),
+      publications: publications.filter((each) => each.service === found.name),
+    };
+    show({ ...found, ...more }, () => formatService(found, more, paint));
   });
   examples(one, [["Where it is", "apollo service show nodejs-rest-api"]]);
+  addOutsideCommands(service, context);
 }
 
 /** The table of `apollo service list`. */
@@ -52,12 +61,18 @@ function formatPassing({ endpoints }: ServiceJson): string {
   return `${endpoints.filter((endpoint) => endpoint.health === "passing").length}/${endpoints.length}`;
 }
 
-function formatService(service: ServiceJson, paint: Paint): string {
+function formatService(
+  service: ServiceJson,
+  more: { readonly virtuals: readonly VirtualService[]; readonly publications: readonly Publication[] },
+  paint: Paint,
+): string {
   const fields = formatFields([
     ["Service", paint("bold", service.name)],
     ["Passing", formatPassing(service)],
     ["Tags", service.tags.join(", ")],
     ["Outside", service.routes.map((route) => `http://${route}/`).join(", ")],
+    ["Virtual", more.virtuals.map(formatVirtualAddress).join(", ")],
+    ["Published", more.publications.map(formatPublished).join(", ")],
   ]);
   const table = formatTable<EndpointJson>(
     [

@@ -175,6 +175,18 @@ test("DnsServer answers A with every passing address of the name", () => {
   }
 });
 
+test("DnsServer answers a service's own address, also under the datacenter's name, for as long as it has one", () => {
+  const zone = zoneOf(ENDPOINTS);
+  const asked = (name: string) => addressesOf(ask(name, "A", { zone }));
+  expect(ask("web.virtual.consul", "A", { zone }).rcode).toBe("NXDOMAIN");
+  zone.setVirtuals(new Map([["web", parseIpv4("10.3.0.7")]]));
+  expect([asked("web.virtual.consul"), asked("WEB.virtual.dc1.consul")]).toEqual([["10.3.0.7"], ["10.3.0.7"]]);
+  expect(ask("db.virtual.consul", "A", { zone }).rcode).toBe("NXDOMAIN");
+  expect(ask("web.virtual.consul", "SRV", { zone }).rcode).toBe("NOERROR");
+  zone.setVirtuals(new Map());
+  expect(ask("web.virtual.consul", "A", { zone }).rcode).toBe("NXDOMAIN");
+});
+
 const MISSING = [
   "nobody.service.consul",
   "v9.web.service.consul",

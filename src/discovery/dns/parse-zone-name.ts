@@ -3,6 +3,7 @@
  *
  *   [tag.]service.service[.dc]        host.node[.dc]        <hex address>.addr[.dc]
  *   _service._tcp[.service][.dc]      ns                    (and the domain itself)
+ *   service.virtual[.dc]
  *
  * Labels are read from the right to the first keyword, so that a service or a tag may be called "node".
  */
@@ -23,9 +24,11 @@ export type ZoneName =
   | { readonly kind: "service"; readonly candidates: readonly ServiceCandidate[] }
   | { readonly kind: "node"; readonly host: string }
   | { readonly kind: "address"; readonly address: Ipv4 }
+  /** The address that a service has for life. */
+  | { readonly kind: "virtual"; readonly name: string }
   | { readonly kind: "unknown" };
 
-const KEYWORDS: ReadonlySet<string> = new Set(["service", "node", "addr"]);
+const KEYWORDS: ReadonlySet<string> = new Set(["service", "node", "addr", "virtual"]);
 const UNKNOWN: ZoneName = { kind: "unknown" };
 const EMPTY: ZoneName = { kind: "empty" };
 /** More dots than any service or tag has: a long name of single letters must not cost a lookup for each. */
@@ -49,6 +52,8 @@ export function parseZoneName(labels: readonly string[], datacenter: string): Zo
       return { kind: "node", host: left.join(".") };
     case "addr":
       return parseHexAddress(left);
+    case "virtual":
+      return { kind: "virtual", name: left.join(".") };
     default:
       return parseService(left);
   }

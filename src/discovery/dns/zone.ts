@@ -57,6 +57,7 @@ export class Zone {
   readonly #byAddress = new Map<Ipv4, Map<string, Endpoint>>();
   #hosts: ReadonlyMap<string, Ipv4> = new Map();
   #hostByAddress: ReadonlyMap<Ipv4, string> = new Map();
+  #virtuals: ReadonlyMap<string, Ipv4> = new Map();
   /** Names asked since their service last changed. Only names that exist are kept, so no client can fill it. */
   readonly #entries = new Map<NameKey, ZoneEntry>();
   readonly #keysOfService = new Map<string, Set<NameKey>>();
@@ -138,6 +139,12 @@ export class Zone {
     this.#touch();
   }
 
+  /** The services' own addresses, by name. */
+  setVirtuals(virtuals: ReadonlyMap<string, Ipv4>): void {
+    this.#virtuals = virtuals;
+    this.#touch();
+  }
+
   /** What a question for this name finds, whatever type it asks for. */
   find(key: NameKey): ZoneLookup {
     const known = this.#entries.get(key);
@@ -168,6 +175,10 @@ export class Zone {
       }
       case "address":
         return this.#addresses([name.address]);
+      case "virtual": {
+        const address = this.#virtuals.get(name.name);
+        return address === undefined ? "missing" : this.#addresses([address]);
+      }
       case "service":
         return this.#findService(key, name);
       case "unknown":

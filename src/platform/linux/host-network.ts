@@ -1,7 +1,7 @@
 import { AppError, unreachable } from "../../model/error.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import type { Clock } from "../ports/clock.ts";
-import { NO_ADDRESS } from "../ports/host-network.ts";
+import { CHOSEN_MARK, NO_ADDRESS } from "../ports/host-network.ts";
 import type { HostNetwork, NetworkAction, NetworkRoute, NetworkState, TunnelPeer } from "../ports/host-network.ts";
 import type { LineRunner } from "../ports/runner.ts";
 import { parseWgDump } from "./parse-wg-dump.ts";
@@ -168,8 +168,8 @@ export class LinuxHostNetwork implements HostNetwork {
 
   /** Without the engine's chain it is the policy that decides: Docker leaves DROP behind when it goes. */
   async #observeAllowed(range: string): Promise<boolean> {
-    const check = await this.#runner.run(["iptables", "-w", "-C", ...allowRule(range)], { okCodes: [0, 1, 2] });
-    if (check.code === 0) return true;
+    const checks = await Promise.all(allowRules(range).map((rule) => this.#hasRule(rule)));
+    if (checks.every((there) => there)) return true;
     if (await this.#hasEngineChain()) return false;
     const { stdout } = await this.#runner.run(["iptables", "-w", "-S", "FORWARD"]);
     return stdout.startsWith("-P FORWARD ACCEPT");
@@ -190,12 +190,19 @@ export class LinuxHostNetwork implements HostNetwork {
       );
     }
     // First in the chain: whatever a user put there to drop comes after it only for the range itself.
-    await this.#runner.run(["iptables", "-w", "-I", ...allowRule(range)]);
+    for (const rule of allowRules(range)) {
+      if (!(await this.#hasRule(rule))) await this.#runner.run(["iptables", "-w", "-I", ...rule]);
+    }
+  }
+
+  async #hasRule(rule: readonly string[]): Promise<boolean> {
+    return (await this.#runner.run(["iptables", "-w", "-C", ...rule], { okCodes: [0, 1, 2] })).code === 0;
   }
 
   async #removeAllowRange(range: string): Promise<void> {
-    const check = await this.#runner.run(["iptables", "-w", "-C", ...allowRule(range)], { okCodes: [0, 1, 2] });
-    if (check.code === 0) await this.#runner.run(["iptables", "-w", "-D", ...allowRule(range)]);
+    for (const rule of allowRules(range)) {
+      if (await this.#hasRule(rule)) await this.#runner.run(["iptables", "-w", "-D", ...rule]);
+    }
   }
 
   async #putTunnelPeer(device: string, peer: TunnelPeer): Promise<void> {
@@ -314,6 +321,9 @@ function deleteTable(table: readonly string[]): string {
   return `table ${table.join(" ")}\ndelete table ${table.join(" ")}\n`;
 }
 
-function allowRule(range: string): readonly string[] {
-  return [ENGINE_CHAIN, "-s", range, "-d", range, "-j", "ACCEPT"];
+function allowRules(range: string): readonly (readonly string[])[] {
+  return [
+    [ENGINE_CHAIN, "-s", range, "-d", range, "-j", "ACCEPT"],
+    [ENGINE_CHAIN, "-m", "connmark", "--mark", `${CHOSEN_MARK}/${CHOSEN_MARK}`, "-j", "ACCEPT"],
+  ];
 }

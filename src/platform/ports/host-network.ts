@@ -23,6 +23,12 @@ export interface NetworkRoute {
   readonly marked: boolean;
 }
 
+/**
+ * Bit in the connection mark (conntrack) of a connection whose destination our rules chose: a virtual address or a
+ * published port. The engine's filter, which drops what it has not published itself, is told to let those through.
+ */
+export const CHOSEN_MARK = 0x08_00_00_00;
+
 /** Stands in a `TunnelPeer` for the half that is not there, or not meant. */
 export const NO_ADDRESS = "0.0.0.0" as Ipv4;
 
@@ -110,7 +116,7 @@ export type NetworkAction =
   | { readonly kind: "put-ruleset"; readonly text: string }
   /** Not there is fine. */
   | { readonly kind: "delete-ruleset" }
-  /** Makes the engine's own filter rules let the range through (DOCKER-USER). `unavailable` until the engine made its chain. */
+  /** Makes the engine's own filter rules let the range and marked connections through (DOCKER-USER). `unavailable` until the engine made its chain. */
   | { readonly kind: "allow-range"; readonly range: string }
   /** Not there is fine. */
   | { readonly kind: "remove-allow-range"; readonly range: string };
@@ -128,7 +134,7 @@ export interface NetworkState {
   readonly sysctls: Readonly<Record<string, string>>;
   /** Digest comment of our nftables table; null when the table is missing, "altered" when its rules are not all there. */
   readonly rulesetDigest: string | null;
-  /** False while the engine's filter rules would drop packets inside the range. */
+  /** False while the engine's filter rules would drop packets inside the range, or of connections with `CHOSEN_MARK`. */
   readonly rangeAllowed: boolean;
 }
 
