@@ -2,6 +2,7 @@ import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
 import type { Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { NetworkConfig } from "../model/network-config.ts";
 import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
@@ -29,6 +30,14 @@ export interface HealthRecord {
   readonly condemned: boolean;
 }
 
+/** A name that containers of the whole cluster can look up, and that no container of the engine has. */
+export interface LocalName {
+  /** Unique on this host. */
+  readonly owner: string;
+  readonly name: string;
+  readonly address: Ipv4;
+}
+
 /** What the server last told this agent: kept on disk, so that all of the agent runs without a server. */
 export interface LastKnown {
   readonly identity: AgentIdentity | null;
@@ -50,6 +59,7 @@ export type Topic =
   | "network-config"
   | "ports"
   | "rules"
+  | "names"
   | "local"
   | "reports"
   | "health"
@@ -74,6 +84,8 @@ export class AgentState {
   networkConfig: NetworkConfig = EMPTY_NETWORK_CONFIG;
   /** This host's ends of the containers' interfaces; see `setPorts`. */
   ports: readonly LocalPort[] = [];
+  /** Written by the attach part: attachments and exposed addresses. */
+  names: readonly LocalName[] = [];
   readonly queries = new AgentQueries();
   /** By instance: what this host observes of its assignments. Written by the containers part. */
   readonly reports = new Map<InstanceId, InstanceStatus>();
@@ -168,6 +180,12 @@ export class AgentState {
   setPorts(ports: readonly LocalPort[]): void {
     this.ports = ports;
     this.emit("ports");
+  }
+
+  setNames(names: readonly LocalName[]): void {
+    if (JSON.stringify(names) === JSON.stringify(this.names)) return;
+    this.names = names;
+    this.emit("names");
   }
 
   /** Each part owns the rules of its name in our nftables table; null takes them out. */

@@ -14,7 +14,7 @@ import { ChannelTable } from "./channel-table.ts";
 import { ClusterState } from "./cluster-state.ts";
 import { RolloutSubject } from "./rollout-subject.ts";
 import { ServerApps } from "./server-apps.ts";
-import { Turns } from "./turns.ts";
+import { Turns } from "../platform/loop/turns.ts";
 
 export interface ClusterServerDeps {
   readonly store: Store;
