@@ -1,4 +1,4 @@
-import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
+import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
 import type { Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
@@ -124,12 +124,14 @@ export class AgentState {
     const own = this.identity?.hostName;
     const leaving = (id: InstanceId | null): boolean =>
       id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
-    const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own);
-    const local = [...this.#local.values()].filter((endpoint) => !leaving(endpoint.instanceId));
+    const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own && !isNameOnly(endpoint));
+    const local = [...this.#local.values()].filter(
+      (endpoint) => !isNameOnly(endpoint) && !leaving(endpoint.instanceId),
+    );
     return [...others, ...local].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
-  /** As `endpoints`, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
+  /** As `endpoints` with those that only name a container, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
   *eachEndpoint(): Iterable<Endpoint> {
     const own = this.identity?.hostName;
     for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;

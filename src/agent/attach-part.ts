@@ -70,7 +70,7 @@ export class AttachPart implements AgentPart {
   readonly #turns = new Turns();
   readonly #loop: ReconcileLoop<ObservedWiring | null, WiringAction>;
   #declared: DeclaredWiring | null = null;
-  #containers: readonly Container[] = [];
+  #containers: readonly Container[] | null = null;
   #ports: readonly LocalPort[] = [];
   #conditions = "[]";
   /** By owner: why its wire could not be made in the last pass. */
@@ -117,8 +117,11 @@ export class AttachPart implements AgentPart {
     return this.#ports;
   }
 
-  /** As the engine listed them last; asking it from within one of its own calls would wait for that call. */
-  containers(): readonly Container[] {
+  /**
+   * As the engine listed them last, null before it did; asking it from within one of its own calls would wait for that
+   * call.
+   */
+  containers(): readonly Container[] | null {
     return this.#containers;
   }
 
@@ -274,7 +277,8 @@ export class AttachPart implements AgentPart {
     const failed = [...this.#faults].filter(([owner]) => declared.attachments.some((each) => each.owner === owner));
     this.#report([...plan.conditions, ...failed.map(([, error]) => failedCondition(error))]);
     this.#faults.clear();
-    if (plan.ended.length > 0) void this.detach(({ owner }) => plan.ended.includes(owner)).catch((error: unknown) => this.#warn(error));
+    if (plan.ended.length > 0)
+      void this.detach(({ owner }) => plan.ended.includes(owner)).catch((error: unknown) => this.#warn(error));
     return plan.actions;
   }
 
@@ -350,5 +354,10 @@ function alreadyAttached({ target, address, owner }: Attachment): AppError {
 }
 
 function failedCondition(error: AppError): Condition {
-  return { code: "attachment-failed", severity: "warning", text: error.message, hint: error.hint ?? "See the agent's log" };
+  return {
+    code: "attachment-failed",
+    severity: "warning",
+    text: error.message,
+    hint: error.hint ?? "See the agent's log",
+  };
 }

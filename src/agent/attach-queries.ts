@@ -60,7 +60,9 @@ export function registerAttachQueries(options: AttachQueriesOptions): void {
     const { target: text } = parse(detachShape, fields);
     const wanted = parseTarget(text);
     const named = wanted.kind === "container" ? await nameOf(options, wanted.text) : null;
-    const gone = await part.detach(({ target: each, owner }) => owner.startsWith("attach:") && fits(each, wanted, named));
+    const gone = await part.detach(
+      ({ target: each, owner }) => owner.startsWith("attach:") && fits(each, wanted, named),
+    );
     if (gone.length > 0) return gone.map((each) => rowOf(each, part));
     throw new AppError("not-found", `Cannot detach "${text}": it is not attached`, { hint: "apollo net attachments" });
   });

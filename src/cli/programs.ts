@@ -1,3 +1,4 @@
+import type { CliContext } from "./cli-context.ts";
 import { readCount } from "./read-count.ts";
 import { VERSION } from "./version.ts";
 
@@ -13,6 +14,7 @@ export interface ServerFlags {
   readonly blockPrefix?: string;
   readonly datacenter?: string;
   readonly dnsDomain?: string;
+  readonly containerDomain?: string;
   readonly ingressDomain?: string;
   /** Serves the API without a token, on loopback only. */
   readonly anonymous?: boolean;
@@ -63,6 +65,8 @@ export interface ProgramEntries {
   readonly runUp: (flags: UpFlags, signal: AbortSignal) => Promise<void>;
   /** The rest of the command line after `apollo lab`; resolves with the exit code. */
   readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
+  /** One call of the CNI plugin; resolves with the exit code. */
+  readonly runCni: (context: CliContext) => Promise<number>;
   readonly runDemo: (flags: DemoFlags, signal: AbortSignal) => Promise<number>;
 }
 
@@ -74,6 +78,7 @@ export const programs: ProgramEntries = {
     (await import("../agent/leave-command.ts")).leaveHost(flags, environment, say),
   runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
   runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
+  runCni: async (context) => (await import("./cni-program.ts")).runCniProgram(context),
   runDemo: async (flags, signal) => {
     const [{ runDemo }, { ownBinary }] = await Promise.all([import("../lab/demo.ts"), import("../lab/own-binary.ts")]);
     const hosts = flags.hosts === undefined ? {} : { hosts: readCount(flags.hosts, "hosts") };

@@ -8,12 +8,17 @@ export interface ClusterSettings {
   readonly blockPrefix: number;
   /** DNS domain, without dots at the ends: `consul` by default, for the clients of the 2015 stack. */
   readonly dnsDomain: string;
+  /** DNS domain of container names, `weave.local` unless set: clusters of an older version do not have it stored. */
+  readonly containerDomain?: string;
   readonly datacenter: string;
   /** Base domain of the ingress: `<service>.<domain>` is routed to the service. */
   readonly ingressDomain: string;
   /** Where containers' outside names are asked, when the host's own resolver is not to be used. */
   readonly dnsUpstreams: readonly Ipv4[];
 }
+
+/** Where Weave's users look for a container by its name. */
+export const DEFAULT_CONTAINER_DOMAIN = "weave.local";
 
 export const DEFAULT_SETTINGS: ClusterSettings = {
   range: "10.2.0.0/16",

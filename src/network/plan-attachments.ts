@@ -121,8 +121,12 @@ function planExposures(declared: DeclaredWiring, { state }: ObservedWiring): rea
   const wanted = new Set(declared.exposures.map(({ address }) => address));
   const there = new Set(state.exposed);
   return [
-    ...[...wanted].toSorted().flatMap((address): WiringAction[] => (there.has(address) ? [] : [{ kind: "expose", address }])),
-    ...[...there].toSorted().flatMap((address): WiringAction[] => (wanted.has(address) ? [] : [{ kind: "hide", address }])),
+    ...[...wanted]
+      .toSorted()
+      .flatMap((address): WiringAction[] => (there.has(address) ? [] : [{ kind: "expose", address }])),
+    ...[...there]
+      .toSorted()
+      .flatMap((address): WiringAction[] => (wanted.has(address) ? [] : [{ kind: "hide", address }])),
   ];
 }
 

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { type ClusterSettings, DEFAULT_SETTINGS } from "../model/cluster.ts";
+import { type ClusterSettings, DEFAULT_CONTAINER_DOMAIN, DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { parseCidr, parseIpv4 } from "../model/ip.ts";
 
@@ -33,6 +33,7 @@ export interface ServerSettingsInput {
   readonly blockPrefix?: string | number | undefined;
   readonly datacenter?: string | undefined;
   readonly dnsDomain?: string | undefined;
+  readonly containerDomain?: string | undefined;
   readonly ingressDomain?: string | undefined;
   readonly dnsUpstreams?: readonly string[] | undefined;
   readonly anonymous?: boolean | undefined;
@@ -49,6 +50,7 @@ const fileSchema = z
     blockPrefix: z.number().int(),
     datacenter: text,
     dnsDomain: text,
+    containerDomain: text,
     ingressDomain: text,
     dnsUpstreams: z.array(text).max(8),
     anonymous: z.boolean(),
@@ -76,6 +78,7 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_BLOCK_PREFIX: "blockPrefix",
   APOLLO_DATACENTER: "datacenter",
   APOLLO_DNS_DOMAIN: "dnsDomain",
+  APOLLO_CONTAINER_DOMAIN: "containerDomain",
   APOLLO_INGRESS_DOMAIN: "ingressDomain",
 };
 
@@ -113,6 +116,7 @@ export function makeServerConfig(
       range: checked("range", merged.range ?? DEFAULT_SETTINGS.range, (value) => parseCidr(value) !== null),
       blockPrefix: parseBlockPrefix(merged),
       dnsDomain: domain("dnsDomain", merged.dnsDomain ?? DEFAULT_SETTINGS.dnsDomain),
+      containerDomain: domain("containerDomain", merged.containerDomain ?? DEFAULT_CONTAINER_DOMAIN),
       datacenter: domain("datacenter", merged.datacenter ?? DEFAULT_SETTINGS.datacenter),
       ingressDomain: domain("ingressDomain", merged.ingressDomain ?? DEFAULT_SETTINGS.ingressDomain),
       dnsUpstreams: (merged.dnsUpstreams ?? DEFAULT_SETTINGS.dnsUpstreams).map(parseIpv4),

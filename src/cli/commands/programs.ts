@@ -133,6 +133,7 @@ function serverOptions(command: Command): Command {
     .option("--block-prefix <length>", "prefix length of the block each host gets; only at the first start")
     .option("--datacenter <name>", "name in DNS; only at the first start")
     .option("--dns-domain <name>", "domain of services; only at the first start")
+    .option("--container-domain <name>", "domain of container names; only at the first start")
     .option("--ingress-domain <name>", "base domain of the ingress; only at the first start")
     .option("--anonymous", "serve the API without a token, on loopback only");
 }

@@ -59,7 +59,9 @@ export class LinuxWiring implements Wiring {
       bridges: bridges.flatMap(({ ifname }) => ifname ?? []),
       exposed: exposed
         .flatMap(({ addr_info: addresses }) => addresses ?? [])
-        .flatMap(({ local, label }) => (label === EXPOSED_LABEL && local !== undefined && isIpv4(local) ? [local] : [])),
+        .flatMap(({ local, label }) =>
+          label === EXPOSED_LABEL && local !== undefined && isIpv4(local) ? [local] : [],
+        ),
     };
   }
 
@@ -90,9 +92,17 @@ export class LinuxWiring implements Wiring {
     }
     const mtu = await this.#mtuOf(bridge);
     const added = await this.#runner.run(
-      ["ip", "link", "add", device, "mtu", String(mtu), "type", "veth"].concat(
-        ["peer", "name", end.name, "mtu", String(mtu), "address", end.mac, "netns", path],
-      ),
+      ["ip", "link", "add", device, "mtu", String(mtu), "type", "veth"].concat([
+        "peer",
+        "name",
+        end.name,
+        "mtu",
+        String(mtu),
+        "address",
+        end.mac,
+        "netns",
+        path,
+      ]),
       { okCodes: REFUSED },
     );
     if (added.code !== 0) throw addFailure(added, wire);

@@ -1,0 +1,53 @@
+import { join } from "node:path";
+import type { Engine } from "../platform/ports/engine.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { StateFile } from "../platform/ports/state-file.ts";
+import type { UnixListener } from "../platform/ports/unix-listener.ts";
+import type { Wiring } from "../platform/ports/wiring.ts";
+import type { LocalPort } from "../network/local-port.ts";
+import type { AgentPart, AgentState } from "./agent-state.ts";
+import type { BridgeFor } from "./attach-part.ts";
+import { AttachPart } from "./attach-part.ts";
+import { registerAttachQueries } from "./attach-queries.ts";
+import { registerCniQueries } from "./cni-queries.ts";
+import { DockerPlugin } from "./docker-plugin.ts";
+import { createDockerPluginPart } from "./docker-plugin-part.ts";
+import { LocalAddresses } from "./local-addresses.ts";
+
+export interface AttachPartsOptions {
+  readonly state: AgentState;
+  readonly engine: Pick<Engine, "listContainers" | "inspectContainer" | "watch">;
+  readonly wiring: Wiring;
+  readonly listener: UnixListener;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly bridgeFor: BridgeFor;
+  readonly dataDir: string;
+  readonly fileAt: (path: string) => StateFile;
+  /** Of the engine's plugin. */
+  readonly pluginSocket: string;
+}
+
+/** Attachments, the engine's plugin and CNI: all that wires containers which the agent did not start itself. */
+export function createAttachParts(options: AttachPartsOptions): {
+  readonly parts: readonly AgentPart[];
+  readonly wiredPorts: () => readonly LocalPort[];
+} {
+  const { state, engine, wiring, clock, log, bridgeFor, listener, fileAt, dataDir } = options;
+  const book = new LocalAddresses({
+    blocks: () => state.identity?.blocks ?? [],
+    file: fileAt(join(dataDir, "addresses.json")),
+    inUse: () => new Set((attach.containers() ?? []).flatMap(({ addresses }) => Object.values(addresses))),
+  });
+  const file = fileAt(join(dataDir, "attachments.json"));
+  const attach: AttachPart = new AttachPart({ state, engine, wiring, book, file, clock, log, bridgeFor });
+  registerAttachQueries({ state, part: attach, engine, wiring, bridgeFor });
+  registerCniQueries({ state, part: attach, wiring, bridgeFor });
+  const plugin = new DockerPlugin({ wiring, book, bridgeFor, file: fileAt(join(dataDir, "docker-plugin.json")) });
+  const docker = createDockerPluginPart({
+    ...{ state, plugin, attach, wiring, book, bridgeFor, listener, clock, log },
+    path: options.pluginSocket,
+  });
+  return { parts: [attach, docker], wiredPorts: () => [...attach.wiredPorts(), ...docker.wiredPorts()] };
+}
