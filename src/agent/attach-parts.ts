@@ -46,7 +46,15 @@ export function createAttachParts(options: AttachPartsOptions): {
   registerCniQueries({ state, part: attach, wiring, bridgeFor });
   const plugin = new DockerPlugin({ wiring, book, bridgeFor, file: fileAt(join(dataDir, "docker-plugin.json")) });
   const docker = createDockerPluginPart({
-    ...{ state, plugin, attach, wiring, book, bridgeFor, listener, clock, log },
+    state,
+    plugin,
+    attach,
+    wiring,
+    book,
+    bridgeFor,
+    listener,
+    clock,
+    log,
     path: options.pluginSocket,
   });
   return { parts: [attach, docker], wiredPorts: () => [...attach.wiredPorts(), ...docker.wiredPorts()] };

@@ -43,7 +43,13 @@ export function hostParts({ engine, log, dataDir, runDir }: HostPartsOptions): M
     const listener = new BunUnixListener({ clock, log });
     const bridgeFor = defaultBridge(state, () => network.gateway());
     const attach = createAttachParts({
-      ...{ state, engine, clock, log, dataDir, bridgeFor, listener },
+      state,
+      engine,
+      clock,
+      log,
+      dataDir,
+      bridgeFor,
+      listener,
       wiring: new LinuxWiring({ runner }),
       fileAt: diskFile,
       pluginSocket: PLUGIN_SOCKET,

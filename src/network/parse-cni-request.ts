@@ -1,6 +1,6 @@
 /** The Container Network Interface, specifications 0.3.1 to 1.1.0: what a runtime asks of a plugin. */
 import { z } from "zod";
-import { AppError } from "../model/error.ts";
+import type { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";

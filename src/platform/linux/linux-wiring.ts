@@ -154,7 +154,8 @@ export class LinuxWiring implements Wiring {
   async hide(address: Ipv4): Promise<void> {
     const argv = ["ip", "address", "delete", `${address}/32`, "dev", EXPOSED_DEVICE];
     const { code, stderr } = await this.#runner.run(argv, { okCodes: REFUSED });
-    if (code !== 0 && !stderr.includes("Cannot assign requested address")) {
+    // Newer kernels say the latter.
+    if (code !== 0 && !/Cannot assign requested address|Address not found/.test(stderr)) {
       throw new AppError("unavailable", `Cannot take ${address} off this host: ${stderr.trim()}`);
     }
   }
