@@ -63,6 +63,9 @@ const SETTLE_MS = 100;
 const RESYNC_MS = 10_000;
 const QUIET_EVENTS = /^(exec_|create|attach|detach|top|resize|copy|export|commit|archive|extract|health_status)/;
 
+/** Who holds addresses for what is declared here; the engine's plugin has others. */
+const OWNERS = /^(attach|cni|expose):/;
+
 /** Keeps declared wires and exposed addresses as they were declared: over restarts of containers, engine, agent and host. */
 export class AttachPart implements AgentPart {
   readonly name = "attach";
@@ -93,6 +96,7 @@ export class AttachPart implements AgentPart {
         onPass: (clean, actions) => {
           // Ports have numbers once they are there.
           if (clean && actions.length > 0) this.#loop.poke();
+          if (clean && actions.length === 0) this.#reclaim();
         },
       },
     );
@@ -148,12 +152,16 @@ export class AttachPart implements AgentPart {
       const attachment: Attachment = { ...wish, address };
       await this.#store({ ...before, attachments: [...before.attachments, attachment] });
       this.#faults.delete(wish.owner);
-      await this.#pass();
-      const fault = this.#faults.get(wish.owner);
-      if (fault === undefined) return attachment;
-      await this.#store(before);
-      await book.release(wish.owner);
-      throw fault;
+      try {
+        await this.#pass();
+        const fault = this.#faults.get(wish.owner);
+        if (fault !== undefined) throw fault;
+        return attachment;
+      } catch (error) {
+        await this.#store(before);
+        await book.release(wish.owner);
+        throw error;
+      }
     });
   }
 
@@ -210,6 +218,21 @@ export class AttachPart implements AgentPart {
       }
     } finally {
       this.#loop.poke();
+    }
+  }
+
+  /** A detach that failed half-way, its wire gone by now, has its address still. */
+  #reclaim(): void {
+    const { book } = this.#options;
+    const { attachments, exposures } = this.#declared ?? NOTHING_DECLARED;
+    const owners = new Set([...attachments, ...exposures].map(({ owner }) => owner));
+    const lost = [...book.held().keys()].filter((owner) => OWNERS.test(owner) && !owners.has(owner));
+    for (const owner of lost) {
+      const release = async (): Promise<void> => {
+        const now = await this.#load();
+        if ([...now.attachments, ...now.exposures].every((each) => each.owner !== owner)) await book.release(owner);
+      };
+      void this.#turns.take(release).catch((error: unknown) => this.#warn(error));
     }
   }
 

@@ -29,6 +29,12 @@ export interface AttachPartsOptions {
   readonly pluginSocket: string;
 }
 
+/** Docker finds the plugin of driver "apollo" by this path; it looks there anew for each driver that it does not know. */
+export const PLUGIN_SOCKET = "/run/docker/plugins/apollo.sock";
+const [ADDRESSES, ATTACHMENTS, PLUGIN] = ["addresses.json", "attachments.json", "docker-plugin.json"];
+/** In the agent's data directory. */
+export const ATTACH_FILES: readonly string[] = [ADDRESSES, ATTACHMENTS, PLUGIN];
+
 /** Attachments, the engine's plugin and CNI: all that wires containers which the agent did not start itself. */
 export function createAttachParts(options: AttachPartsOptions): {
   readonly parts: readonly AgentPart[];
@@ -37,14 +43,14 @@ export function createAttachParts(options: AttachPartsOptions): {
   const { state, engine, wiring, clock, log, bridgeFor, listener, fileAt, dataDir } = options;
   const book = new LocalAddresses({
     blocks: () => state.identity?.blocks ?? [],
-    file: fileAt(join(dataDir, "addresses.json")),
+    file: fileAt(join(dataDir, ADDRESSES)),
     inUse: () => new Set((attach.containers() ?? []).flatMap(({ addresses }) => Object.values(addresses))),
   });
-  const file = fileAt(join(dataDir, "attachments.json"));
+  const file = fileAt(join(dataDir, ATTACHMENTS));
   const attach: AttachPart = new AttachPart({ state, engine, wiring, book, file, clock, log, bridgeFor });
   registerAttachQueries({ state, part: attach, engine, wiring, bridgeFor });
   registerCniQueries({ state, part: attach, wiring, bridgeFor });
-  const plugin = new DockerPlugin({ wiring, book, bridgeFor, file: fileAt(join(dataDir, "docker-plugin.json")) });
+  const plugin = new DockerPlugin({ wiring, book, bridgeFor, file: fileAt(join(dataDir, PLUGIN)) });
   const docker = createDockerPluginPart({
     state,
     plugin,

@@ -14,7 +14,7 @@ import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { MakeParts } from "./agent.ts";
 import { defaultBridge } from "./attach-part.ts";
-import { createAttachParts } from "./attach-parts.ts";
+import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createLocalSocketPart } from "./local-socket-part.ts";
@@ -29,9 +29,6 @@ export interface HostPartsOptions {
   /** Where HAProxy's files and socket lie; gone with a reboot, as HAProxy itself. */
   readonly runDir: string;
 }
-
-/** Docker finds the plugin of driver "apollo" by this path; it looks there anew for each driver that it does not know. */
-const PLUGIN_SOCKET = "/run/docker/plugins/apollo.sock";
 
 /** The parts that act on this machine, on its real kernel, sockets, resolver and HAProxy. */
 export function hostParts({ engine, log, dataDir, runDir }: HostPartsOptions): MakeParts {

@@ -6,10 +6,12 @@ import { DockerEngine } from "../platform/docker/docker-engine.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxWiring } from "../platform/linux/linux-wiring.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import { pinoLog } from "../platform/log/pino-log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
+import { ATTACH_FILES, PLUGIN_SOCKET } from "./attach-parts.ts";
 import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
 import type { AgentFlags } from "./agent-config.ts";
 import { readMembership } from "./join.ts";
@@ -51,12 +53,15 @@ export async function leaveHost(
       {
         engine: new DockerEngine({ socketPath: dockerSocket, clock: systemClock }),
         network: new LinuxHostNetwork({ runner, clock: systemClock }),
+        wiring: new LinuxWiring({ runner }),
         proxy: new HaproxyProxy({ paths: proxyPaths(RUN_DIR), runner, clock: systemClock }),
         resolver: new ResolverFile({ dataDirectory: dataDir }),
         server: httpsJoinClient(SERVER_TLS_NAME),
         forget: () => {
           rmSync(RUN_DIR, { recursive: true, force: true });
-          for (const { path } of [lastKnownFile, membershipFile]) rmSync(path, { force: true });
+          rmSync(PLUGIN_SOCKET, { force: true });
+          const declared = ATTACH_FILES.map((name) => join(dataDir, name));
+          for (const path of [...declared, lastKnownFile.path, membershipFile.path]) rmSync(path, { force: true });
           return Promise.resolve();
         },
         say,

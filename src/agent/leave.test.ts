@@ -7,6 +7,7 @@ import { assignmentOf } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeHostNetwork } from "../sim/fake-host-network.ts";
 import { FakeProxy } from "../sim/fake-proxy.ts";
+import { FakeWiring } from "../sim/fake-wiring.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { instanceContainer } from "./instance-container.ts";
 import { leaveCluster } from "./leave.ts";
@@ -28,6 +29,7 @@ class Host {
     uplinks: [{ name: "eth0", address: parseIpv4("192.0.2.11"), prefix: 24, router: parseIpv4("192.0.2.1") }],
     clock: this.clock,
   });
+  readonly wiring = new FakeWiring(this.clock);
   readonly proxy = new FakeProxy({ clock: this.clock });
   readonly said: string[] = [];
   readonly posted: string[] = [];
@@ -58,6 +60,7 @@ class Host {
       {
         engine: this.engine,
         network: this.network,
+        wiring: this.wiring,
         proxy: this.proxy,
         resolver: { restore: () => Promise.resolve(null) },
         server: {

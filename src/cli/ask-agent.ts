@@ -61,7 +61,9 @@ function unreachableAgent(cause: unknown, path: string): AppError {
       hint: "Use sudo, or --host HOST",
     });
   }
-  const why = cause instanceof Error && cause.name === "TimeoutError" ? "no answer in time" : describeError(cause);
+  const late = cause instanceof Error && cause.name === "TimeoutError";
+  const away = ["ECONNREFUSED", "ENOENT", "FailedToOpenSocket", "ConnectionRefused"].includes(code);
+  const why = late ? "no answer in time" : away ? "it does not run" : describeError(cause);
   return new AppError("unavailable", `Cannot ask the agent of this machine at ${path}: ${why}`, {
     cause,
     hint: "Start it (systemctl start apollo-agent), or ask another host's with --host HOST",
