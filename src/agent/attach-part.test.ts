@@ -8,7 +8,8 @@ import { MemoryFile } from "../sim/memory-file.ts";
 import { PLAIN_CONTAINER } from "../sim/plain-container.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import type { AgentState } from "./agent-state.ts";
-import { AttachPart, defaultBridge } from "./attach-part.ts";
+import { AttachPart } from "./attach-part.ts";
+import { defaultBridge } from "./local-network.ts";
 import { registerAttachQueries } from "./attach-queries.ts";
 import { LocalAddresses } from "./local-addresses.ts";
 

@@ -1,16 +1,13 @@
 import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { parseCidr } from "../model/ip.ts";
-import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
 import type { AddressBook } from "../network/address-book.ts";
-import type { AttachTarget, Attachment, DeclaredWiring, Exposure } from "../network/attachment.ts";
+import type { Attachment, DeclaredWiring, Exposure } from "../network/attachment.ts";
 import { NOTHING_DECLARED, formatTarget, parseDeclaredWiring, wireDevice } from "../network/attachment.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { ObservedWiring, WiringAction } from "../network/plan-attachments.ts";
 import { planAttachments } from "../network/plan-attachments.ts";
-import { BRIDGE } from "../network/plan-network.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
 import { Turns } from "../platform/loop/turns.ts";
@@ -20,16 +17,9 @@ import type { Log } from "../platform/ports/log.ts";
 import type { StateFile } from "../platform/ports/state-file.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
 import type { AgentPart, AgentState } from "./agent-state.ts";
-
-/** Where the containers of a network are on this host. */
-export interface LocalNetwork {
-  readonly bridge: string;
-  readonly range: string;
-  readonly gateway: Ipv4;
-}
-
-/** Null while the network is not ready on this host. @throws AppError `not-found` for a network that nobody declared. */
-export type BridgeFor = (network: string) => LocalNetwork | null;
+import type { FoundNamespace } from "./find-namespace.ts";
+import { findNamespace } from "./find-namespace.ts";
+import type { BridgeFor } from "./local-network.ts";
 
 export interface AttachPartOptions {
   readonly state: AgentState;
@@ -40,21 +30,6 @@ export interface AttachPartOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly bridgeFor: BridgeFor;
-}
-
-/** The default network alone; declared ones have an interface of the same shape. */
-export function defaultBridge(state: AgentState, gateway: () => Ipv4 | null): BridgeFor {
-  return (network) => {
-    if (network !== DEFAULT_NETWORK) {
-      throw new AppError("not-found", `Cannot use network "${network}": this host has no such network`, {
-        hint: `Leave the network out for the default one, "${DEFAULT_NETWORK}"`,
-      });
-    }
-    const address = gateway();
-    const { identity } = state;
-    if (address === null || identity === null) return null;
-    return { bridge: BRIDGE, range: identity.settings.range, gateway: address };
-  };
 }
 
 /** A container that starts or dies is several events. */
@@ -261,35 +236,12 @@ export class AttachPart implements AgentPart {
       wiring.observe(),
     ]);
     if (listed !== null) this.#containers = listed;
-    const namespaces = new Map<string, { readonly path: string; readonly id: string } | null>();
+    const namespaces = new Map<string, FoundNamespace | null>();
     for (const { owner, target } of declared.attachments) {
-      const found = await this.#resolve(target, listed);
+      const found = await findNamespace(target, listed, wiring);
       if (found !== undefined) namespaces.set(owner, found);
     }
     return { state: kernel, containers: listed, namespaces };
-  }
-
-  /** Undefined when nobody can tell now. */
-  async #resolve(
-    target: AttachTarget,
-    containers: readonly Container[] | null,
-  ): Promise<{ readonly path: string; readonly id: string } | null | undefined> {
-    const { wiring } = this.#options;
-    const path = await this.#pathOf(target, containers);
-    if (typeof path !== "string") return path;
-    const id = await wiring.namespaceAt(path);
-    return id === null ? null : { path, id };
-  }
-
-  async #pathOf(target: AttachTarget, containers: readonly Container[] | null): Promise<string | null | undefined> {
-    if (target.kind === "netns") return target.path;
-    if (target.kind === "pid") {
-      const same = (await this.#options.wiring.processStart(target.pid)) === target.start;
-      return same ? `/proc/${target.pid}/ns/net` : null;
-    }
-    if (containers === null) return undefined;
-    const pid = containers.find(({ name, state }) => name === target.name && state === "running")?.pid ?? null;
-    return pid === null ? null : `/proc/${pid}/ns/net`;
   }
 
   #plan(observed: ObservedWiring | null): readonly WiringAction[] {
@@ -355,17 +307,6 @@ export class AttachPart implements AgentPart {
     );
     this.#options.state.setNames(names);
   }
-}
-
-/** The network's part of an attachment. @throws AppError `unavailable` while it is not ready. */
-export function requireNetwork(bridgeFor: BridgeFor, network: string): LocalNetwork & { readonly prefix: number } {
-  const local = bridgeFor(network);
-  if (local === null) {
-    throw new AppError("unavailable", `Cannot use network "${network}" yet: its bridge is not there`, {
-      hint: "See why in the conditions of this host: apollo host list",
-    });
-  }
-  return { ...local, prefix: parseCidr(local.range).prefix };
 }
 
 function alreadyAttached({ target, address, owner }: Attachment): AppError {

@@ -7,7 +7,7 @@ import type { UnixListener } from "../platform/ports/unix-listener.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { AgentPart, AgentState } from "./agent-state.ts";
-import type { BridgeFor } from "./attach-part.ts";
+import type { BridgeFor } from "./local-network.ts";
 import { AttachPart } from "./attach-part.ts";
 import { registerAttachQueries } from "./attach-queries.ts";
 import { registerCniQueries } from "./cni-queries.ts";

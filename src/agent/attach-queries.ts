@@ -9,8 +9,9 @@ import { formatTarget, parseTarget, wireDevice } from "../network/attachment.ts"
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
 import type { AgentState } from "./agent-state.ts";
-import type { AttachPart, BridgeFor } from "./attach-part.ts";
-import { requireNetwork } from "./attach-part.ts";
+import type { AttachPart } from "./attach-part.ts";
+import type { BridgeFor } from "./local-network.ts";
+import { requireNetwork } from "./local-network.ts";
 
 export interface AttachQueriesOptions {
   readonly state: AgentState;

@@ -8,8 +8,9 @@ import type { Attachment } from "../network/attachment.ts";
 import { containerMac, wireDevice } from "../network/attachment.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
 import type { AgentState } from "./agent-state.ts";
-import type { AttachPart, BridgeFor } from "./attach-part.ts";
-import { requireNetwork } from "./attach-part.ts";
+import type { AttachPart } from "./attach-part.ts";
+import type { BridgeFor } from "./local-network.ts";
+import { requireNetwork } from "./local-network.ts";
 import { parse } from "./attach-queries.ts";
 
 export interface CniQueriesOptions {

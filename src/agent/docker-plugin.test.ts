@@ -11,7 +11,7 @@ import { joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FakeWiring } from "../sim/fake-wiring.ts";
 import { MemoryFile } from "../sim/memory-file.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
-import { defaultBridge } from "./attach-part.ts";
+import { defaultBridge } from "./local-network.ts";
 import type { DockerPluginPart } from "./docker-plugin-part.ts";
 import { createDockerPluginPart } from "./docker-plugin-part.ts";
 import { DockerPlugin } from "./docker-plugin.ts";
@@ -76,7 +76,7 @@ const IPV4_DATA = [{ AddressSpace: "apollo", Pool: "10.2.0.0/16", Gateway: "10.2
 test("the engine's calls for a network, a container and their end leave nothing behind", async () => {
   const { post, wiring, part, book } = await start();
   expect((await post("Plugin.Activate")).value).toEqual({ Implements: ["NetworkDriver", "IpamDriver"] });
-  expect((await post("IpamDriver.RequestPool", { AddressSpace: "apollo", Pool: "" })).value).toEqual({
+  expect((await post("IpamDriver.RequestPool", { AddressSpace: "apollo", Pool: "10.2.0.0/16" })).value).toEqual({
     PoolID: "apollo/apollo",
     Pool: "10.2.0.0/16",
     Data: {},
@@ -131,7 +131,10 @@ test("what Apollo never heard of may be deleted, and what it cannot do is said w
     "--ipam-driver apollo",
   );
   expect(await refused("IpamDriver.RequestPool", { Pool: "10.9.0.0/16" })).toContain("--subnet 10.2.0.0/16");
-  expect(await refused("IpamDriver.RequestPool", { SubPool: "10.2.1.128/25" })).toContain("Leave --ip-range out");
+  // Answered with a pool, the engine would ask again for ever.
+  expect(await refused("IpamDriver.RequestPool", { Pool: "" })).toContain("--subnet 10.2.0.0/16");
+  const part = { Pool: "10.2.0.0/16", SubPool: "10.2.1.128/25" };
+  expect(await refused("IpamDriver.RequestPool", part)).toContain("Leave --ip-range out");
   expect(await refused("IpamDriver.RequestAddress", { PoolID: "apollo/apollo", Address: "10.2.9.9" })).toContain(
     "Choose one in 10.2.1.0/24",
   );

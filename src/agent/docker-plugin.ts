@@ -10,8 +10,8 @@ import { parsePluginAddress, readNetworkOption } from "../network/parse-plugin-c
 import { Turns } from "../platform/loop/turns.ts";
 import type { StateFile } from "../platform/ports/state-file.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
-import type { BridgeFor } from "./attach-part.ts";
-import { requireNetwork } from "./attach-part.ts";
+import type { BridgeFor } from "./local-network.ts";
+import { requireNetwork } from "./local-network.ts";
 
 export interface DockerPluginOptions {
   readonly wiring: Wiring;
@@ -32,7 +32,7 @@ const ADDRESS_SPACE = "apollo";
 const POOL = "apollo/";
 /** Owners of addresses that the engine asked for. It lets them go by address, so the rest of the name is only a number. */
 export const ENGINE_OWNER = "engine:";
-const CREATE = "docker network create -d apollo --ipam-driver apollo NAME";
+const CREATE = "docker network create -d apollo --ipam-driver apollo";
 
 /**
  * Answers the container engine's calls for networks of driver `apollo`. None of them asks the engine anything: it waits
@@ -101,11 +101,11 @@ export class DockerPlugin {
 
   async #createNetwork(body: Extract<PluginCall, { call: "NetworkDriver.CreateNetwork" }>["body"]): Promise<object> {
     const name = readNetworkOption(body.Options) ?? DEFAULT_NETWORK;
-    requireNetwork(this.#options.bridgeFor, name);
+    const { range } = requireNetwork(this.#options.bridgeFor, name);
     const pools = body.IPv4Data ?? [];
     if (pools.length !== 1 || pools.some(({ AddressSpace: space }) => space !== ADDRESS_SPACE)) {
       throw new AppError("invalid", "Cannot create the network: its addresses must come from Apollo, too", {
-        hint: CREATE,
+        hint: `${CREATE} --subnet ${range} NAME`,
       });
     }
     if ((body.IPv6Data ?? []).length > 0) {
@@ -155,9 +155,12 @@ export class DockerPlugin {
     if (body.V6) throw new AppError("invalid", "Cannot give IPv6 addresses: this network has none");
     const name = readNetworkOption(body.Options) ?? DEFAULT_NETWORK;
     const { range } = requireNetwork(this.#options.bridgeFor, name);
-    if (body.Pool !== "" && body.Pool !== range) {
-      throw new AppError("invalid", `Cannot use subnet ${body.Pool}: the network "${name}" is ${range}`, {
-        hint: `${CREATE} --subnet ${range}`,
+    // Without a subnet the engine asks again and again for one that no route of the host overlaps: ours always does, and
+    // it would ask for ever (requestPoolHelper of libnetwork, seen with engine 20.10).
+    if (body.Pool !== range) {
+      const fault = body.Pool === "" ? "Cannot choose a subnet" : `Cannot use subnet ${body.Pool}`;
+      throw new AppError("invalid", `${fault}: the network "${name}" is ${range}`, {
+        hint: `${CREATE} --subnet ${range} NAME`,
       });
     }
     if (body.SubPool !== "") {

@@ -13,7 +13,7 @@ import { proxyPaths } from "../platform/ports/proxy.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { MakeParts } from "./agent.ts";
-import { defaultBridge } from "./attach-part.ts";
+import { defaultBridge } from "./local-network.ts";
 import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createIngressPart } from "./ingress-part.ts";

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
-import { askLocalAgent } from "./ask-agent.ts";
-import type { CliContext } from "./cli-context.ts";
+import { askLocalAgent } from "./ask-local-agent.ts";
+import type { CniSurroundings } from "./run-cni.ts";
 import { runCni } from "./run-cni.ts";
 
 /** Configurations are a few kilobytes; GC's have a line a container. */
@@ -10,7 +10,7 @@ const STDIN_BYTES_MAX = 4 * 1024 * 1024;
 const AGENT_MS_MAX = 10_000;
 
 /** One call of `apollo-cni`; resolves with the exit code. */
-export async function runCniProgram(context: CliContext): Promise<number> {
+export async function runCniProgram(context: CniSurroundings): Promise<number> {
   const { stdout, code } = await runCni({
     env: context.env,
     stdin: () => readAll(context.stdin()),

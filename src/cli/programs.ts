@@ -1,4 +1,4 @@
-import type { CliContext } from "./cli-context.ts";
+import type { CniSurroundings } from "./run-cni.ts";
 import { readCount } from "./read-count.ts";
 import { VERSION } from "./version.ts";
 
@@ -66,7 +66,7 @@ export interface ProgramEntries {
   /** The rest of the command line after `apollo lab`; resolves with the exit code. */
   readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
   /** One call of the CNI plugin; resolves with the exit code. */
-  readonly runCni: (context: CliContext) => Promise<number>;
+  readonly runCni: (around: CniSurroundings) => Promise<number>;
   readonly runDemo: (flags: DemoFlags, signal: AbortSignal) => Promise<number>;
 }
 
@@ -78,7 +78,7 @@ export const programs: ProgramEntries = {
     (await import("../agent/leave-command.ts")).leaveHost(flags, environment, say),
   runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
   runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
-  runCni: async (context) => (await import("./cni-program.ts")).runCniProgram(context),
+  runCni: async (around) => (await import("./cni-program.ts")).runCniProgram(around),
   runDemo: async (flags, signal) => {
     const [{ runDemo }, { ownBinary }] = await Promise.all([import("../lab/demo.ts"), import("../lab/own-binary.ts")]);
     const hosts = flags.hosts === undefined ? {} : { hosts: readCount(flags.hosts, "hosts") };

@@ -1,5 +1,5 @@
 import { AppError } from "../model/error.ts";
-import type { AgentQuestion } from "./ask-agent.ts";
+import type { AgentQuestion } from "./ask-local-agent.ts";
 import type { CniConfig, CniVersion, ForeignAddress } from "../network/parse-cni-request.ts";
 import {
   CNI_CODE,
@@ -16,6 +16,14 @@ import {
 import { renderCniError, renderCniResult, renderCniVersions } from "../network/render-cni-result.ts";
 import type { CniMade } from "../network/render-cni-result.ts";
 import type { Runner } from "../platform/ports/runner.ts";
+
+/** What the program around gives: the parts of the CLI's context that a plugin uses. */
+export interface CniSurroundings {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdin: () => AsyncIterable<unknown>;
+  readonly stdout: { write(text: string): void };
+  readonly signal: AbortSignal;
+}
 
 export interface CniWorld {
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -129,7 +129,9 @@ test("networks of Docker's driver apollo reach each other over hosts, by name an
     WEB_IMAGE,
   ]);
   expect([wrong.code, wrong.stderr]).toEqual([125, expect.stringContaining(`Choose one in ${await start("h1")}0/24`)]);
-  const other = [...create.slice(0, -3), "-o", "apollo.network=nope", "red"];
+  const bare = await lab.exec("h1", [...create.slice(0, -3), "red"]);
+  expect([bare.code, bare.stderr]).toEqual([1, expect.stringContaining(`--subnet ${RANGE}`)]);
+  const other = [...create.slice(0, -1), "-o", "apollo.network=nope", "red"];
   const unknown = await lab.exec("h1", other);
   expect([unknown.code, unknown.stderr]).toEqual([1, expect.stringContaining("this host has no such network")]);
 

@@ -3,9 +3,9 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createAttachParts } from "../../src/agent/attach-parts.ts";
-import { defaultBridge } from "../../src/agent/attach-part.ts";
+import { defaultBridge } from "../../src/agent/local-network.ts";
 import { createLocalSocketPart } from "../../src/agent/local-socket-part.ts";
-import { askLocalAgent } from "../../src/cli/ask-agent.ts";
+import { askLocalAgent } from "../../src/cli/ask-local-agent.ts";
 import { runCni } from "../../src/cli/run-cni.ts";
 import { AppError } from "../../src/model/error.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";

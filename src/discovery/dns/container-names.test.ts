@@ -42,7 +42,7 @@ function look(zone: Zone, name: string): string {
   if (records === undefined) return "nothing";
   return Array.from({ length: records.count }, (_, index) => {
     const bytes = records.bytes.slice(records.starts[index], records.starts[index + 1]).slice(12);
-    return found.records.has(TYPE_A) ? bytes.join(".") : new TextDecoder().decode(bytes).replaceAll(/[\0-\x1F]/g, ".");
+    return found.records.has(TYPE_A) ? bytes.join(".") : new TextDecoder().decode(bytes).replaceAll(/\p{Cc}/gu, ".");
   }).join(" ");
 }
 
