@@ -149,6 +149,11 @@ export class Catalog {
     return sortedById([...this.#visible.values()].filter((endpoint) => !isNameOnly(endpoint)));
   }
 
+  /** Visible endpoints that only name a container, sorted by id. */
+  named(): readonly Endpoint[] {
+    return sortedById([...this.#visible.values()].filter(isNameOnly));
+  }
+
   /** Sorted by name. */
   hosts(): readonly CatalogHost[] {
     return [...this.#hosts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
@@ -170,7 +175,9 @@ export class Catalog {
 
   /** What hosts reported and nobody is sent to, sorted by id: for explanations. */
   withheld(): readonly { readonly endpoint: Endpoint; readonly reason: WithheldReason }[] {
-    const reported = [...this.#reported.values()].flatMap((group) => [...group.values()]);
+    const reported = [...this.#reported.values()]
+      .flatMap((group) => [...group.values()])
+      .filter((endpoint) => !isNameOnly(endpoint));
     return sortedById(reported).flatMap((endpoint) => {
       const reason = this.#withheldReason(endpoint);
       return reason === null ? [] : [{ endpoint, reason }];

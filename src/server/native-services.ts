@@ -4,6 +4,7 @@ import type { FeedState } from "../api/native/shapes.ts";
 import type { AccessControl } from "../cluster/access.ts";
 import { explainName } from "../discovery/explain-name.ts";
 import type { AppSpec } from "../model/app.ts";
+import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { defaultServiceName, type HostId, type InstanceId } from "../model/ids.ts";
 import type { ChannelRequest } from "../model/wire.ts";
@@ -54,7 +55,9 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
       const { catalog, state } = server;
       const { dnsDomain: domain, datacenter } = state.settings;
       const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
-      return explainName({ endpoints, withheld, hosts, domain, datacenter }, name, type);
+      const { containerDomain = DEFAULT_CONTAINER_DOMAIN } = state.settings;
+      const input = { endpoints, withheld, hosts, domain, datacenter, named: catalog.named(), containerDomain };
+      return explainName(input, name, type);
     },
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),
