@@ -60,6 +60,8 @@ export type Topic =
   | "ports"
   | "rules"
   | "names"
+  /** What `wiredPorts` of the attach parts gives has changed. */
+  | "wired"
   | "local"
   | "reports"
   | "health"

@@ -2,7 +2,7 @@ import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
-import type { AddressBook } from "../network/address-book.ts";
+import type { AddressSource } from "../network/address-source.ts";
 import type { Attachment, DeclaredWiring, Exposure } from "../network/attachment.ts";
 import { NOTHING_DECLARED, formatTarget, parseDeclaredWiring, wireDevice } from "../network/attachment.ts";
 import type { LocalPort } from "../network/local-port.ts";
@@ -25,7 +25,7 @@ export interface AttachPartOptions {
   readonly state: AgentState;
   readonly engine: Pick<Engine, "listContainers" | "watch">;
   readonly wiring: Wiring;
-  readonly book: AddressBook;
+  readonly book: AddressSource;
   readonly file: StateFile;
   readonly clock: Clock;
   readonly log: Log;
@@ -85,7 +85,8 @@ export class AttachPart implements AgentPart {
     const stops = (["identity", "conditions"] as const).map((topic) => state.on(topic, changed));
     const watching = engine.watch((event) => {
       if (event.kind === "network" || (event.kind === "container" && QUIET_EVENTS.test(event.action))) return;
-      changed();
+      // A busy engine is not asked for nothing: only a container that is attached makes its events matter at once.
+      if (this.#declared?.attachments.some(({ target }) => target.kind === "container") === true) changed();
     }, signal);
     await Promise.all([this.#loop.run(signal), watching]);
     for (const stop of stops) stop();
@@ -122,6 +123,7 @@ export class AttachPart implements AgentPart {
         await this.#pass();
         return old;
       }
+      await this.#list();
       const address = wish.ownAddress ? await book.take(wish.owner, wish.address ?? undefined) : wish.address;
       if (address === null) throw new Error(`Expected an address for ${wish.owner}`);
       const attachment: Attachment = { ...wish, address };
@@ -161,6 +163,7 @@ export class AttachPart implements AgentPart {
         (each) => each.name === wish.name && (wish.address === null || each.address === wish.address),
       );
       if (old !== undefined) return old;
+      await this.#list();
       const owner = `expose:${wish.name ?? ""}:${wish.address ?? ""}`;
       const address = await this.#options.book.take(owner, wish.address ?? undefined);
       const exposure: Exposure = { owner, address, name: wish.name };
@@ -201,7 +204,7 @@ export class AttachPart implements AgentPart {
     const { book } = this.#options;
     const { attachments, exposures } = this.#declared ?? NOTHING_DECLARED;
     const owners = new Set([...attachments, ...exposures].map(({ owner }) => owner));
-    const lost = [...book.held().keys()].filter((owner) => OWNERS.test(owner) && !owners.has(owner));
+    const lost = [...book.owners().keys()].filter((owner) => OWNERS.test(owner) && !owners.has(owner));
     for (const owner of lost) {
       const release = async (): Promise<void> => {
         const now = await this.#load();
@@ -224,18 +227,11 @@ export class AttachPart implements AgentPart {
   }
 
   async #observe(): Promise<ObservedWiring | null> {
-    const { engine, wiring, state } = this.#options;
+    const { wiring, state } = this.#options;
     const declared = await this.#load();
     this.#publishNames(declared);
     if (state.identity === null) return null;
-    const [listed, kernel] = await Promise.all([
-      engine.listContainers().catch((error: unknown) => {
-        if (error instanceof AppError) return null;
-        throw error;
-      }),
-      wiring.observe(),
-    ]);
-    if (listed !== null) this.#containers = listed;
+    const [listed, kernel] = await Promise.all([this.#list(), wiring.observe()]);
     const namespaces = new Map<string, FoundNamespace | null>();
     for (const { owner, target } of declared.attachments) {
       const found = await findNamespace(target, listed, wiring);
@@ -244,11 +240,25 @@ export class AttachPart implements AgentPart {
     return { state: kernel, containers: listed, namespaces };
   }
 
+  /** Null when the engine does not answer; what it said last is kept. */
+  async #list(): Promise<readonly Container[] | null> {
+    try {
+      this.#containers = await this.#options.engine.listContainers();
+      return this.#containers;
+    } catch (error) {
+      if (error instanceof AppError) return null;
+      throw error;
+    }
+  }
+
   #plan(observed: ObservedWiring | null): readonly WiringAction[] {
     const declared = this.#declared ?? NOTHING_DECLARED;
     if (observed === null) return [];
     const plan = planAttachments(declared, observed, (network) => this.#bridgeOf(network));
-    this.#ports = plan.ports;
+    if (JSON.stringify(plan.ports) !== JSON.stringify(this.#ports)) {
+      this.#ports = plan.ports;
+      this.#options.state.emit("wired");
+    }
     const failed = [...this.#faults].filter(([owner]) => declared.attachments.some((each) => each.owner === owner));
     this.#report([...plan.conditions, ...failed.map(([, error]) => failedCondition(error))]);
     this.#faults.clear();

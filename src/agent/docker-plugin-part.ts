@@ -1,6 +1,6 @@
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import type { AddressBook } from "../network/address-book.ts";
+import type { AddressSource } from "../network/address-source.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import { parsePluginCall } from "../network/parse-plugin-call.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -20,7 +20,7 @@ export interface DockerPluginPartOptions {
   readonly plugin: DockerPlugin;
   readonly attach: Pick<AttachPart, "containers">;
   readonly wiring: Pick<Wiring, "observe" | "mend" | "disconnect">;
-  readonly book: AddressBook;
+  readonly book: AddressSource;
   readonly bridgeFor: BridgeFor;
   readonly listener: UnixListener;
   readonly clock: Clock;
@@ -120,7 +120,7 @@ class Sweeper {
   }
 
   async #sweep(): Promise<void> {
-    const { wiring, plugin, book, clock } = this.#options;
+    const { state, wiring, plugin, book, clock } = this.#options;
     const [{ wires }, { endpoints }] = await Promise.all([wiring.observe(), plugin.state()]);
     const byDevice = new Map(wires.map((wire) => [wire.device, wire]));
     const ports: LocalPort[] = [];
@@ -132,7 +132,10 @@ class Sweeper {
       ports.push({ network, device, index, mac, addresses: [address], container: this.#containerWith(address) });
       await this.#mend(wire, network);
     }
-    this.ports = ports;
+    if (JSON.stringify(ports) !== JSON.stringify(this.ports)) {
+      this.ports = ports;
+      state.emit("wired");
+    }
     // Sweeps also follow each join: only what stays so for the whole time is left behind.
     if (clock.monotonicMs() - this.#suspectsAtMs < SWEEP_MS && this.#suspects.size > 0) return;
     const strays = wires.filter((wire) => wire.device.startsWith("vethep") && wire.namespace === null);
@@ -148,7 +151,7 @@ class Sweeper {
     const containers = this.#options.attach.containers();
     if (containers === null) return [];
     const used = new Set(containers.flatMap(({ addresses }) => Object.values(addresses)));
-    return [...this.#options.book.held()].flatMap(([owner, address]) =>
+    return [...this.#options.book.owners()].flatMap(([owner, address]) =>
       owner.startsWith(ENGINE_OWNER) && !used.has(address) ? [owner] : [],
     );
   }

@@ -109,7 +109,7 @@ test("the engine's calls for a network, a container and their end leave nothing 
   await post("IpamDriver.ReleaseAddress", { PoolID: "apollo/apollo", Address: "10.2.1.130" });
   await post("NetworkDriver.DeleteNetwork", { NetworkID: "n1" });
   expect(String(wiring)).toBe("");
-  expect(book.held().size).toBe(0);
+  expect(book.owners().size).toBe(0);
 });
 
 test("what Apollo never heard of may be deleted, and what it cannot do is said with the cure", async () => {
@@ -153,9 +153,9 @@ test("addresses and wires that the engine could not give back are taken back in 
   await wiring.connectLoose(far);
   await until(() => {
     void clock.advance(20_000);
-    return book.held().size === 0 && String(wiring) === "";
+    return book.owners().size === 0 && String(wiring) === "";
   });
-  expect([book.held().size, String(wiring)]).toEqual([0, ""]);
+  expect([book.owners().size, String(wiring)]).toEqual([0, ""]);
 });
 
 async function until(holds: () => boolean): Promise<void> {

@@ -3,7 +3,7 @@ import { AppError, unreachable } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
-import type { AddressBook } from "../network/address-book.ts";
+import type { AddressSource } from "../network/address-source.ts";
 import { containerMac, wireDevice } from "../network/attachment.ts";
 import type { PluginCall } from "../network/parse-plugin-call.ts";
 import { parsePluginAddress, readNetworkOption } from "../network/parse-plugin-call.ts";
@@ -15,7 +15,7 @@ import { requireNetwork } from "./local-network.ts";
 
 export interface DockerPluginOptions {
   readonly wiring: Wiring;
-  readonly book: AddressBook;
+  readonly book: AddressSource;
   readonly file: StateFile;
   readonly bridgeFor: BridgeFor;
 }
@@ -192,14 +192,14 @@ export class DockerPlugin {
 
   async #releaseAddress(body: Extract<PluginCall, { call: "IpamDriver.ReleaseAddress" }>["body"]): Promise<object> {
     const address = parsePluginAddress(body.Address);
-    for (const [owner, held] of this.#options.book.held()) {
+    for (const [owner, held] of this.#options.book.owners()) {
       if (held === address && owner.startsWith(ENGINE_OWNER)) await this.#options.book.release(owner);
     }
     return {};
   }
 
   #freeOwner(): string {
-    const held = this.#options.book.held();
+    const held = this.#options.book.owners();
     let number = 1;
     while (held.has(`${ENGINE_OWNER}${number}`)) number += 1;
     return `${ENGINE_OWNER}${number}`;

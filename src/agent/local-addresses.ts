@@ -2,7 +2,7 @@ import { z } from "zod";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrAddress, cidrContains, cidrSize, formatCidr, isIpv4, parseCidr } from "../model/ip.ts";
-import type { AddressBook } from "../network/address-book.ts";
+import type { AddressSource } from "../network/address-source.ts";
 import { chooseAddress } from "../network/choose-address.ts";
 import { Turns } from "../platform/loop/turns.ts";
 import type { StateFile } from "../platform/ports/state-file.ts";
@@ -22,7 +22,7 @@ const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value
 const shape = z.object({ held: z.record(z.string(), ipv4), recent: z.array(ipv4) });
 
 /** This host's address book in a file of its own. */
-export class LocalAddresses implements AddressBook {
+export class LocalAddresses implements AddressSource {
   readonly #options: LocalAddressesOptions;
   readonly #turns = new Turns();
   #held: ReadonlyMap<string, Ipv4> | null = null;
@@ -32,7 +32,7 @@ export class LocalAddresses implements AddressBook {
     this.#options = options;
   }
 
-  held(): ReadonlyMap<string, Ipv4> {
+  owners(): ReadonlyMap<string, Ipv4> {
     return this.#held ?? new Map();
   }
 
