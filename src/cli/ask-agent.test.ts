@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AppError } from "../model/error.ts";
@@ -32,6 +32,8 @@ async function withAgent(
   } finally {
     abort.abort();
     await running;
+    // Who asks an agent that has ended is to know at once.
+    expect(existsSync(path)).toBe(false);
     rmSync(directory, { recursive: true });
   }
 }
