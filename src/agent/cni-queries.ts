@@ -5,7 +5,7 @@ import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4, parseCidr } from "../model/ip.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import type { Attachment } from "../network/attachment.ts";
-import { containerMac, wireDevice } from "../network/attachment.ts";
+import { containerMac, dnsName, wireDevice } from "../network/attachment.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { AttachPart } from "./attach-part.ts";
@@ -44,7 +44,7 @@ const addShape = z.strictObject({
   defaultRoute: z.boolean(),
   multicast: z.boolean(),
   routes: z.array(z.strictObject({ destination: cidr, via: ipv4.nullable() })).max(256),
-  name: text.optional(),
+  name: dnsName.optional(),
 });
 const delShape = z.strictObject(key);
 const checkShape = z.strictObject({ ...key, netns: path, addresses: z.array(z.string().max(64)).max(16) });

@@ -12,6 +12,7 @@ import {
   parseCniNamespace,
   parseIpamResult,
   wantedAddress,
+  wantedName,
 } from "../network/parse-cni-request.ts";
 import { renderCniError, renderCniResult, renderCniVersions } from "../network/render-cni-result.ts";
 import type { CniMade } from "../network/render-cni-result.ts";
@@ -120,7 +121,7 @@ function addQuestion(
     defaultRoute: config.isDefaultGateway,
     multicast: config.multicastRoute,
     routes: wish.routes.map(({ dst, gw }) => ({ destination: dst, via: gw ?? null })),
-    name: config.runtimeConfig?.aliases?.[config.name]?.[0],
+    name: wantedName(config, world.env["CNI_ARGS"]) ?? undefined,
   };
 }
 

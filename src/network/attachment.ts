@@ -49,7 +49,8 @@ export const NOTHING_DECLARED: DeclaredWiring = { attachments: [], exposures: []
 const address = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
 const destination = z.string().refine(isCidr, "must look like 10.9.0.0/16");
 const owner = z.string().min(1).max(512);
-const dnsName = z.string().regex(/^[a-z0-9_]([a-z0-9_.-]{0,198}[a-z0-9_])?$/i, "must be a DNS name");
+/** A name below the container domain; further dots are fine. */
+export const dnsName = z.string().regex(/^[a-z0-9_]([a-z0-9_.-]{0,198}[a-z0-9_])?$/i, "must be a DNS name");
 const target = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("container"), name: z.string().min(1).max(255) }),
   z.strictObject({ kind: z.literal("pid"), pid: z.number().int().min(1), start: z.string() }),

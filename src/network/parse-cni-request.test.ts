@@ -9,6 +9,7 @@ import {
   parseCniNamespace,
   parseIpamResult,
   wantedAddress,
+  wantedName,
 } from "./parse-cni-request.ts";
 
 const MINIMAL = { cniVersion: "1.1.0", name: "net", type: "apollo-cni" };
@@ -42,6 +43,14 @@ test("a wanted address comes by capability, by args, or by CNI_ARGS, in this ord
   expect(wanted({}, "IgnoreUnknown=1;IP=10.2.1.9;X=y")).toBe("10.2.1.9");
   expect(wanted({}, "SKIP=1")).toBeNull();
   expect(codeOf(() => wanted({}, "IP=fe80::1"))).toBe(CNI_CODE.invalidConfig);
+});
+
+test("the container's name comes from CNI_ARGS, else from its aliases, when DNS can have it", () => {
+  const wanted = (aliases: readonly string[], cniArgs?: string): string | null =>
+    wantedName(parseCniConfig(JSON.stringify({ ...MINIMAL, runtimeConfig: { aliases: { net: aliases } } })), cniArgs);
+  expect(wanted(["543a8583eed6"], "IgnoreUnknown=1;K8S_POD_NAME=pod")).toBe("pod");
+  expect(wanted(["bad name", "one"], "K8S_POD_NAME=..")).toBe("one");
+  expect(wanted([])).toBeNull();
 });
 
 test("parseIpamResult() takes the first IPv4 address", () => {

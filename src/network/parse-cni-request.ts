@@ -4,6 +4,7 @@ import type { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
+import { dnsName } from "./attachment.ts";
 
 export const CNI_VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"] as const;
 export type CniVersion = (typeof CNI_VERSIONS)[number];
@@ -128,6 +129,13 @@ export function wantedAddress(config: CniConfig, cniArgs: string | undefined): I
   const [address = ""] = given.split("/");
   if (isIpv4(address)) return address;
   throw new CniError(CNI_CODE.invalidConfig, `Address "${given}" is no IPv4 address`);
+}
+
+/** The container's name, as runtimes pass it on, else its first alias; null for one that DNS cannot have. */
+export function wantedName(config: CniConfig, cniArgs: string | undefined): string | null {
+  const fromArgs = /(?:^|;)K8S_POD_NAME=([^;]+)/.exec(cniArgs ?? "")?.[1];
+  const aliases = config.runtimeConfig?.aliases?.[config.name] ?? [];
+  return [fromArgs, ...aliases].find((name) => dnsName.safeParse(name).success) ?? null;
 }
 
 /** What another IPAM plugin answered: its first IPv4 address. */
