@@ -1,8 +1,9 @@
-import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
+import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
 import type { Holder } from "../model/holder.ts";
 import type { AnnouncedKeys, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { NetworkConfig } from "../model/network-config.ts";
 import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
@@ -37,6 +38,14 @@ export interface HealthRecord {
   readonly condemned: boolean;
 }
 
+/** A name that containers of the whole cluster can look up, and that no container of the engine has. */
+export interface LocalName {
+  /** Unique on this host. */
+  readonly owner: string;
+  readonly name: string;
+  readonly address: Ipv4;
+}
+
 /** What the server last told this agent: kept on disk, so that all of the agent runs without a server. */
 export interface LastKnown {
   readonly identity: AgentIdentity | null;
@@ -65,6 +74,9 @@ export type Topic =
   | "keys"
   | "served-rules"
   | "imports"
+  | "names"
+  /** What `wiredPorts` of the attach parts gives has changed. */
+  | "wired"
   | "local"
   | "reports"
   | "health"
@@ -122,6 +134,8 @@ export class AgentState {
   ports: readonly LocalPort[] = [];
   /** Those of the engine's containers were looked at: before that, none is known. */
   portsKnown = false;
+  /** Written by the attach part: attachments and exposed addresses. */
+  names: readonly LocalName[] = [];
   readonly queries = new AgentQueries();
   /** This host's own WireGuard keys, see `setKeys`; null when it has none. */
   keys: AnnouncedKeys | null = null;
@@ -178,12 +192,14 @@ export class AgentState {
     const own = this.identity?.hostName;
     const leaving = (id: InstanceId | null): boolean =>
       id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
-    const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own);
-    const local = [...this.#local.values()].filter((endpoint) => !leaving(endpoint.instanceId));
+    const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own && !isNameOnly(endpoint));
+    const local = [...this.#local.values()].filter(
+      (endpoint) => !isNameOnly(endpoint) && !leaving(endpoint.instanceId),
+    );
     return [...others, ...local].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
-  /** As `endpoints`, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
+  /** As `endpoints` with those that only name a container, neither copied nor sorted: for readers that keep an index of their own and look for what changed. */
   *eachEndpoint(): Iterable<Endpoint> {
     if (this.isRemoved()) return;
     const own = this.identity?.hostName;
@@ -307,6 +323,12 @@ export class AgentState {
 
   rulesComplete(): boolean {
     return this.#expectedRules.size === 0;
+  }
+
+  setNames(names: readonly LocalName[]): void {
+    if (JSON.stringify(names) === JSON.stringify(this.names)) return;
+    this.names = names;
+    this.emit("names");
   }
 
   /** Each part owns the rules of its name in our nftables table; null takes them out. */

@@ -2,6 +2,7 @@ import type { Upstream } from "../discovery/dns/choose-upstreams.ts";
 import { DnsServer } from "../discovery/dns/dns-server.ts";
 import { Forwarder } from "../discovery/dns/forwarder.ts";
 import { type Zone, buildZone } from "../discovery/dns/zone.ts";
+import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { type Ipv4, parseCidr, parseIpv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
@@ -204,6 +205,7 @@ function keyOf({ address, port }: Upstream): string {
 function zoneOptions({ settings }: AgentIdentity, nameserver: Ipv4 | null): Parameters<typeof buildZone>[2] {
   return {
     domain: settings.dnsDomain,
+    containerDomain: settings.containerDomain ?? DEFAULT_CONTAINER_DOMAIN,
     datacenter: settings.datacenter,
     ttlSeconds: 0,
     range: parseCidr(settings.range),

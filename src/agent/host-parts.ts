@@ -12,6 +12,9 @@ import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
+import { diskFile } from "../platform/files/disk-file.ts";
+import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
+import { LinuxWiring } from "../platform/linux/linux-wiring.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -21,12 +24,15 @@ import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
+import { defaultBridge } from "./local-network.ts";
+import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createFastPathPart } from "./fast-path-part.ts";
 import { createImportsPart } from "./imports-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
+import { createLocalSocketPart } from "./local-socket-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
@@ -54,7 +60,7 @@ const DAY_MS = 86_400_000;
 export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastPath }: HostPartsOptions): MakeParts {
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
-  return (state) => {
+  return (state, book) => {
     const keys = createKeyPart({
       state,
       openKeys: () => openKeyFile(join(dataDir, KEY_FILE), clock.nowMs()),
@@ -66,6 +72,22 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
     const kernel = new LinuxHostNetwork({ runner, clock, privateKeyOf });
     const network = createNetworkPart({ state, engine, clock, log, network: kernel });
     const paths = proxyPaths(runDir);
+    const listener = new BunUnixListener({ clock, log });
+    const bridgeFor = defaultBridge(state, () => network.gateway());
+    const attach = createAttachParts({
+      state,
+      engine,
+      clock,
+      log,
+      dataDir,
+      bridgeFor,
+      book,
+      listener,
+      wiring: new LinuxWiring({ runner }),
+      fileAt: diskFile,
+      pluginSocket: PLUGIN_SOCKET,
+    });
+    state.on("wired", () => state.setPorts("wired", attach.wiredPorts()));
     return {
       network,
       others: [
@@ -94,6 +116,8 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
           log,
           enabled: fastPath,
         }),
+        ...attach.parts,
+        createLocalSocketPart({ state, listener, clock, log, path: `${runDir}/agent.sock` }),
         createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
         createImportsPart({ state, prober: socketProber, clock }),
         createOutsidePart({

@@ -8,10 +8,12 @@ import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { readFastPathObject } from "../platform/linux/fast-path/fast-path-object.ts";
 import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxWiring } from "../platform/linux/linux-wiring.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import { pinoLog } from "../platform/log/pino-log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
+import { ATTACH_FILES, PLUGIN_SOCKET } from "./attach-parts.ts";
 import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
 import type { AgentFlags } from "./agent-config.ts";
 import { readMembership } from "./join.ts";
@@ -55,18 +57,15 @@ export async function leaveHost(
         engine: new DockerEngine({ socketPath: dockerSocket, clock: systemClock }),
         network: new LinuxHostNetwork({ runner, clock: systemClock }),
         fastPath: new LinuxFastPath({ runner, directory: BPF_DIR, object: readFastPathObject }),
+        wiring: new LinuxWiring({ runner }),
         proxy: new HaproxyProxy({ paths: proxyPaths(RUN_DIR), runner, clock: systemClock }),
         resolver: new ResolverFile({ dataDirectory: dataDir }),
         server: httpsJoinClient(SERVER_TLS_NAME),
         forget: () => {
           rmSync(RUN_DIR, { recursive: true, force: true });
-          const ours = [
-            join(dataDir, KEY_FILE),
-            join(dataDir, "addresses.json"),
-            lastKnownFile.path,
-            membershipFile.path,
-          ];
-          for (const path of ours) rmSync(path, { force: true });
+          rmSync(PLUGIN_SOCKET, { force: true });
+          const declared = [KEY_FILE, "addresses.json", ...ATTACH_FILES].map((name) => join(dataDir, name));
+          for (const path of [...declared, lastKnownFile.path, membershipFile.path]) rmSync(path, { force: true });
           return Promise.resolve();
         },
         say,

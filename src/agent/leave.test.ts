@@ -8,6 +8,7 @@ import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeHostNetwork } from "../sim/fake-host-network.ts";
 import { FakeFastPath } from "../sim/fake-fast-path.ts";
 import { FakeProxy } from "../sim/fake-proxy.ts";
+import { FakeWiring } from "../sim/fake-wiring.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { instanceContainer } from "./instance-container.ts";
 import { leaveCluster } from "./leave.ts";
@@ -29,6 +30,7 @@ class Host {
     uplinks: [{ name: "eth0", address: parseIpv4("192.0.2.11"), prefix: 24, router: parseIpv4("192.0.2.1") }],
     clock: this.clock,
   });
+  readonly wiring = new FakeWiring(this.clock);
   readonly proxy = new FakeProxy({ clock: this.clock });
   readonly fastPath = new FakeFastPath();
   readonly said: string[] = [];
@@ -60,6 +62,7 @@ class Host {
       {
         engine: this.engine,
         network: this.network,
+        wiring: this.wiring,
         proxy: this.proxy,
         fastPath: this.fastPath,
         resolver: { restore: () => Promise.resolve(null) },

@@ -13,6 +13,7 @@ import type { FastPath } from "../platform/ports/fast-path.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
 import type { JoinClient } from "../platform/ports/join-client.ts";
 import type { Proxy } from "../platform/ports/proxy.ts";
+import type { Wiring } from "../platform/ports/wiring.ts";
 import { instanceOf } from "./instance-container.ts";
 import type { Membership } from "./join.ts";
 import type { HostResolver } from "./resolver-file.ts";
@@ -23,6 +24,7 @@ export interface LeaveWorld {
     "listContainers" | "listNetworks" | "stopContainer" | "removeContainer" | "removeNetwork"
   >;
   readonly network: Pick<HostNetwork, "observe" | "apply">;
+  readonly wiring: Pick<Wiring, "observe" | "disconnect" | "hide">;
   readonly proxy: Pick<Proxy, "stop">;
   readonly fastPath: Pick<FastPath, "remove">;
   readonly resolver: Pick<HostResolver, "restore">;
@@ -41,6 +43,8 @@ export interface LeaveWish {
   readonly containers: boolean;
 }
 
+/** Of networks made with `docker network create -d apollo`: without the agent the engine cannot remove them. */
+const PLUGIN_DRIVER = "apollo";
 const STOP_GRACE_MS = 10_000;
 
 /** @throws AppError `conflict` while something uses what would be taken away, `unavailable` when the engine is down. */
@@ -56,6 +60,9 @@ export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<
   say("HAProxy stopped");
   await Promise.all(own.map((container) => endContainer(container, engine)));
   say(`${own.length} ${own.length === 1 ? "container" : "containers"} removed`);
+  const { wires, exposed } = await world.wiring.observe();
+  for (const { device } of wires) await world.wiring.disconnect(device);
+  for (const address of exposed) await world.wiring.hide(address);
   await engine.removeNetwork(ENGINE_NETWORK);
   // Before the devices that its filters are on, and before what it must not outlive.
   await world.fastPath.remove();
@@ -91,6 +98,12 @@ function assertFree({ containers: stop }: LeaveWish, { containers, own, networks
   if (networks.some(({ name, options }) => name === "bridge" && options[OPTION_BRIDGE] === BRIDGE)) {
     throw new AppError("conflict", `Cannot leave the cluster: the engine's default network is on ${BRIDGE}`, {
       hint: 'Take "bridge" and "fixed-cidr" out of /etc/docker/daemon.json and restart Docker',
+    });
+  }
+  const plugged = networks.find(({ driver }) => driver === PLUGIN_DRIVER);
+  if (plugged !== undefined) {
+    throw new AppError("conflict", `Cannot leave the cluster: the engine's network "${plugged.name}" is Apollo's`, {
+      hint: `Remove it while the agent runs: docker network rm ${plugged.name}`,
     });
   }
   const ids = new Set(own.map((container) => container.id));

@@ -1,5 +1,6 @@
 import { sameEndpoint } from "../discovery/catalog.ts";
-import { deriveEndpoints } from "../discovery/registration/derive-endpoints.ts";
+import { type RegistrationContext, deriveEndpoints } from "../discovery/registration/derive-endpoints.ts";
+import { deriveNames } from "../discovery/registration/derive-names.ts";
 import { deriveHolders } from "../discovery/registration/derive-holders.ts";
 import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
@@ -32,6 +33,8 @@ const NETWORK_NAME = "apollo";
 const BRIDGE_NAME = "apollo0";
 /** The engine's own default network, which the operator may have put on our bridge. */
 const DEFAULT_NETWORK = "bridge";
+/** Of networks made with `docker network create -d apollo`. */
+const PLUGIN_DRIVER = "apollo";
 const BRIDGE_OPTION = "com.docker.network.bridge.name";
 /** Events come in bursts (create, attach, start); listing is many engine calls, and one for the burst will do. */
 const LIST_GAP_MS = 50;
@@ -53,7 +56,7 @@ export function createRegistrationPart(options: RegistrationPartOptions): AgentP
 class Registrar {
   readonly #options: RegistrationPartOptions;
   #containers: readonly Container[] | null = null;
-  #defaultNetwork: string | null = null;
+  #otherNetworks: readonly string[] = [];
   #networksKnown = false;
   /** Also a host without endpoints says so once: the server waits for it after a reconnect. */
   #announced = false;
@@ -72,7 +75,7 @@ class Registrar {
   async run(signal: AbortSignal): Promise<void> {
     const { state, engine } = this.#options;
     // What only this host knows changes nothing about its containers: no new listing is needed.
-    const topics: readonly Topic[] = ["identity", "assignments", "reports", "network-config", "imports"];
+    const topics: readonly Topic[] = ["identity", "assignments", "reports", "network-config", "imports", "names"];
     const stops = topics.map((topic) => state.on(topic, () => this.#derive()));
     const wake = (): void => this.#nap.abort();
     signal.addEventListener("abort", wake);
@@ -117,7 +120,7 @@ class Registrar {
       this.#containers = await engine.listContainers();
       // Whether Docker's default network is on our bridge changes with a restart of the engine, not with containers.
       if (!this.#networksKnown) {
-        this.#defaultNetwork = (await engine.listNetworks()).some(isOnOurBridge) ? DEFAULT_NETWORK : null;
+        this.#otherNetworks = (await engine.listNetworks()).filter(isOurs).map(({ name }) => name);
         this.#networksKnown = true;
       }
       for (const id of deadBefore) this.#dead.delete(id);
@@ -144,21 +147,23 @@ class Registrar {
       this.#report(this.#listFault === null ? [] : [this.#listFault]);
       return;
     }
-    const containers = this.#containers.filter((container) => !this.#dead.has(container.id));
-    const { endpoints: contained, conditions } = deriveEndpoints(containers, {
+    const alive = this.#containers.filter((container) => !this.#dead.has(container.id));
+    const context: RegistrationContext = {
       hostName: state.identity.hostName,
       hostAddress: this.#hostAddress(state.identity.hostName),
       assignments: state.assignments,
       reports: state.reports,
       engineNetworkName: NETWORK_NAME,
-      defaultNetwork: this.#defaultNetwork,
-    });
-    const endpoints = [...contained, ...state.imports];
+      otherNetworks: this.#otherNetworks,
+    };
+    const { endpoints: services, conditions } = deriveEndpoints(alive, context);
+    const names = deriveNames(alive, { context, services, declared: state.names });
+    const endpoints = [...services, ...names, ...state.imports];
     if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
       this.#announced = true;
       state.setLocalEndpoints(keepUnchanged(state.localEndpoints(), endpoints));
     }
-    this.#deriveHolders(containers, endpoints, parseCidr(state.identity.settings.range));
+    this.#deriveHolders(alive, services, parseCidr(state.identity.settings.range));
     this.#report(this.#listFault === null ? conditions : [this.#listFault, ...conditions]);
   }
 
@@ -169,7 +174,7 @@ class Registrar {
     const holders = deriveHolders(containers, {
       hostName: state.identity?.hostName ?? "",
       range,
-      defaultNetwork: this.#defaultNetwork,
+      otherNetworks: this.#otherNetworks,
       networks: [...new Set([NETWORK_NAME, ...networks.map(({ name }) => name)])],
       endpoints,
       labelKeys: policyLabelKeys(policies),
@@ -199,7 +204,9 @@ class Registrar {
   }
 }
 
-function isOnOurBridge(network: EngineNetwork): boolean {
+/** The engine's own default network when the operator put it on our bridge, and what our engine plugin made. */
+function isOurs(network: EngineNetwork): boolean {
+  if (network.driver === PLUGIN_DRIVER) return true;
   return network.name === DEFAULT_NETWORK && network.options[BRIDGE_OPTION] === BRIDGE_NAME;
 }
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env bun
 /** Entry of the `apollo` binary. */
 import { readFileSync, statSync } from "node:fs";
+import { basename } from "node:path";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import type { CliContext } from "./cli-context.ts";
+import { CNI_NAME } from "./cni-name.ts";
 import type { ConfigFiles } from "./connection.ts";
 import { EXIT_INTERRUPTED } from "./exit-codes.ts";
 import { programs } from "./programs.ts";
@@ -54,4 +56,6 @@ const context: CliContext = {
   setExitCode: () => undefined,
 };
 
-process.exit(await runCli(process.argv.slice(2), context));
+// Container runtimes start their plugins by name and say what they want in the environment.
+const asCni = basename(process.argv0) === CNI_NAME;
+process.exit(asCni ? await programs.runCni(context) : await runCli(process.argv.slice(2), context));

@@ -1,3 +1,4 @@
+import type { CniSurroundings } from "./run-cni.ts";
 import { readCount } from "./read-count.ts";
 import { VERSION } from "./version.ts";
 
@@ -14,6 +15,7 @@ export interface ServerFlags {
   readonly blockPrefix?: string;
   readonly datacenter?: string;
   readonly dnsDomain?: string;
+  readonly containerDomain?: string;
   readonly ingressDomain?: string;
   /** auto, required or off. */
   readonly encryption?: string;
@@ -68,6 +70,8 @@ export interface ProgramEntries {
   readonly runUp: (flags: UpFlags, signal: AbortSignal) => Promise<void>;
   /** The rest of the command line after `apollo lab`; resolves with the exit code. */
   readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
+  /** One call of the CNI plugin; resolves with the exit code. */
+  readonly runCni: (around: CniSurroundings) => Promise<number>;
   readonly runDemo: (flags: DemoFlags, signal: AbortSignal) => Promise<number>;
 }
 
@@ -79,6 +83,7 @@ export const programs: ProgramEntries = {
     (await import("../agent/leave-command.ts")).leaveHost(flags, environment, say),
   runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
   runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
+  runCni: async (around) => (await import("./cni-program.ts")).runCniProgram(around),
   runDemo: async (flags, signal) => {
     const [{ runDemo }, { ownBinary }] = await Promise.all([import("../lab/demo.ts"), import("../lab/own-binary.ts")]);
     const hosts = flags.hosts === undefined ? {} : { hosts: readCount(flags.hosts, "hosts") };

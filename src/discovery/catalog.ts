@@ -3,7 +3,7 @@
  * is visible while its host is up and its instance is not draining. Every change of what is visible has a revision, and a
  * reader that names the revision it has gets exactly the difference. All costs are those of the change, not of the whole.
  */
-import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
+import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
 import type { InstanceId } from "../model/ids.ts";
 
 /** A change on top of the revision before, in the form of the wire's `catalog` message. */
@@ -141,12 +141,17 @@ export class Catalog {
 
   /** All of it, to be sent with `reset: true`. */
   snapshot(): CatalogDelta {
-    return { revision: this.#revision, upsert: this.list(), remove: [], hosts: this.hosts() };
+    return { revision: this.#revision, upsert: sortedById(this.#visible.values()), remove: [], hosts: this.hosts() };
   }
 
-  /** Visible endpoints, sorted by id. */
+  /** Visible endpoints of services, sorted by id; those that only name a container are in the deltas alone. */
   list(): readonly Endpoint[] {
-    return sortedById(this.#visible.values());
+    return sortedById([...this.#visible.values()].filter((endpoint) => !isNameOnly(endpoint)));
+  }
+
+  /** Visible endpoints that only name a container, sorted by id. */
+  named(): readonly Endpoint[] {
+    return sortedById([...this.#visible.values()].filter(isNameOnly));
   }
 
   /** Sorted by name. */
@@ -170,7 +175,9 @@ export class Catalog {
 
   /** What hosts reported and nobody is sent to, sorted by id: for explanations. */
   withheld(): readonly { readonly endpoint: Endpoint; readonly reason: WithheldReason }[] {
-    const reported = [...this.#reported.values()].flatMap((group) => [...group.values()]);
+    const reported = [...this.#reported.values()]
+      .flatMap((group) => [...group.values()])
+      .filter((endpoint) => !isNameOnly(endpoint));
     return sortedById(reported).flatMap((endpoint) => {
       const reason = this.#withheldReason(endpoint);
       return reason === null ? [] : [{ endpoint, reason }];
@@ -212,12 +219,12 @@ export class Catalog {
     const wanted = reported !== null && this.#withheldReason(reported) === null ? reported : null;
     const before = this.#visible.get(id) ?? null;
     if (before === wanted) return;
-    if (before !== null) dropFrom(this.#services, before.service as string, id);
+    if (before !== null && !isNameOnly(before)) dropFrom(this.#services, before.service as string, id);
     if (wanted === null) {
       this.#visible.delete(id);
     } else {
       this.#visible.set(id, wanted);
-      addTo(this.#services, wanted.service as string, wanted);
+      if (!isNameOnly(wanted)) addTo(this.#services, wanted.service as string, wanted);
     }
     this.#touched.add(id);
   }

@@ -70,3 +70,18 @@ test("explainName() knows a service's own address", () => {
   expect(explainName(input, "web.virtual.consul", "A").answers.map(({ data }) => data)).toEqual(["10.3.0.7"]);
   expect(explainName(input, "db.virtual.consul", "A").code).toBe("NXDOMAIN");
 });
+
+test("explainName() explains names of containers, with services or without", () => {
+  const named = [endpoint("h1:name:db:10.2.1.20", "10.2.1.20", { service: "db" as ServiceName, port: 0 })];
+  const input = { ...INPUT, endpoints: [endpoint("h1:box:80", "10.2.1.7", { container: "Box" })], named };
+  const ask = (name: string, type = "A"): string => {
+    const { code, answers } = explainName({ ...input, containerDomain: "weave.local" }, name, type);
+    return [code, ...answers.map(({ data }) => data)].join(" ");
+  };
+  expect(ask("box.weave.local")).toBe("NOERROR 10.2.1.7");
+  expect(ask("DB.weave.local")).toBe("NOERROR 10.2.1.20");
+  expect(ask("db")).toBe("NOERROR 10.2.1.20");
+  expect(ask("none.weave.local")).toBe("NXDOMAIN");
+  expect([ask("weave.local"), ask("none"), ask("example.org")]).toEqual(["NOERROR", "FORWARDED", "FORWARDED"]);
+  expect(ask("20.1.2.10.in-addr.arpa", "PTR")).toBe("NOERROR db.weave.local.");
+});

@@ -14,6 +14,9 @@ export interface ExplainInput {
   readonly virtuals?: ReadonlyMap<string, string>;
   readonly domain: string;
   readonly datacenter: string;
+  /** Endpoints that only name a container, and the domain of such names. */
+  readonly named?: readonly Endpoint[];
+  readonly containerDomain?: string;
 }
 
 export interface ExplainedRecord {
@@ -62,7 +65,9 @@ function find(input: ExplainInput, name: string): Finding {
   const labels = labelsOf(key);
   const domain = input.domain.toLowerCase().split(".");
   const split = labels.length - domain.length;
-  if (split < 0 || !domain.every((label, index) => labels[split + index] === label)) return findReverse(input, labels);
+  if (split < 0 || !domain.every((label, index) => labels[split + index] === label)) {
+    return findContainer(input, name, labels) ?? findReverse(input, labels);
+  }
   const parsed = parseZoneName(labels.slice(0, split), input.datacenter);
   const address = (data: string): Finding => ({ ...EMPTY, records: [{ name, type: "A", ttl: 0, data }] });
   switch (parsed.kind) {
@@ -89,6 +94,23 @@ function find(input: ExplainInput, name: string): Finding {
   }
 }
 
+/** Null for a name that is no container's. */
+function findContainer(input: ExplainInput, name: string, labels: readonly string[]): Finding | null {
+  const domain = input.containerDomain?.toLowerCase().split(".") ?? [];
+  const split = labels.length === 1 ? 1 : labels.length - domain.length;
+  const inDomain = domain.length > 0 && domain.every((label, index) => labels[split + index] === label);
+  if (labels.length !== 1 && !inDomain) return null;
+  const wanted = labels.slice(0, split).join(".");
+  if (wanted === "") return EMPTY;
+  const found = [
+    ...input.endpoints.filter(({ container }) => container.toLowerCase() === wanted),
+    ...(input.named ?? []).filter(({ service }) => service === wanted),
+  ];
+  const addresses = [...new Set(found.map(({ address }) => address))];
+  if (addresses.length === 0) return inDomain ? MISSING : null;
+  return { ...EMPTY, records: addresses.map((data) => ({ name, type: "A", ttl: 0, data })) };
+}
+
 function apexRecords(name: string, domain: string): readonly ExplainedRecord[] {
   const soa = `ns.${domain}. hostmaster.${domain}. 0 3600 600 86400 0`;
   return [
@@ -97,16 +119,22 @@ function apexRecords(name: string, domain: string): readonly ExplainedRecord[] {
   ];
 }
 
-function findReverse({ hosts, endpoints, domain, datacenter }: ExplainInput, labels: readonly string[]): Finding {
+function findReverse(input: ExplainInput, labels: readonly string[]): Finding {
+  const { hosts, endpoints, domain, datacenter, named = [], containerDomain } = input;
   const address = parseReverseName(labels);
   if (address === null) return FORWARDED;
   const names = [
-    ...hosts.filter((host) => host.address === address).map((host) => `${host.name}.node`),
-    ...new Set(endpoints.filter((each) => each.address === address).map((each) => `${each.service}.service`)),
+    ...hosts.filter((host) => host.address === address).map((host) => `${host.name}.node.${datacenter}.${domain}`),
+    ...servicesAt(endpoints, address).map((service) => `${service}.service.${datacenter}.${domain}`),
+    ...servicesAt(named, address).map((name) => `${name}.${containerDomain}`),
   ];
   const owner = `${labels.join(".")}.`;
-  const records = names.map((each) => ({ name: owner, type: "PTR", ttl: 0, data: `${each}.${datacenter}.${domain}.` }));
+  const records = names.map((each) => ({ name: owner, type: "PTR", ttl: 0, data: `${each}.` }));
   return records.length === 0 ? FORWARDED : { ...EMPTY, records };
+}
+
+function servicesAt(endpoints: readonly Endpoint[], address: string): readonly string[] {
+  return [...new Set(endpoints.filter((each) => each.address === address).map(({ service }) => service))];
 }
 
 function findService(input: ExplainInput, name: string, candidates: readonly ServiceCandidate[]): Finding {

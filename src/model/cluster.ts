@@ -10,6 +10,8 @@ export interface ClusterSettings {
   readonly blockPrefix: number;
   /** DNS domain, without dots at the ends: `consul` by default, for the clients of the 2015 stack. */
   readonly dnsDomain: string;
+  /** DNS domain of container names, `weave.local` unless set: clusters of an older version do not have it stored. */
+  readonly containerDomain?: string;
   readonly datacenter: string;
   /** Base domain of the ingress: `<service>.<domain>` is routed to the service. */
   readonly ingressDomain: string;
@@ -26,6 +28,8 @@ export interface ClusterSettings {
 
 export const ENCRYPTIONS = ["auto", "required", "off"] as const;
 export type Encryption = (typeof ENCRYPTIONS)[number];
+/** Where Weave's users look for a container by its name. */
+export const DEFAULT_CONTAINER_DOMAIN = "weave.local";
 
 export const DEFAULT_SETTINGS: ClusterSettings = {
   range: "10.2.0.0/16",

@@ -15,6 +15,8 @@ export interface Container {
   readonly labels: Readonly<Record<string, string>>;
   /** Addresses by engine network name; a stopped container keeps a fixed address under `fixedAddress`. */
   readonly addresses: Readonly<Record<string, Ipv4>>;
+  /** Further names by engine network name; missing: none. */
+  readonly aliases?: Readonly<Record<string, readonly string[]>>;
   readonly fixedAddress: Ipv4 | null;
   /** MAC of its interface by engine network name, while it runs; missing: not known. */
   readonly macs?: Readonly<Record<string, string>>;

@@ -21,6 +21,14 @@ export interface Endpoint {
   readonly health: EndpointHealth;
 }
 
+/** In `meta` of an endpoint that is no service: it only gives a container, or an attachment, a name. Its port is 0. */
+export const META_NAME_ONLY = "apollo.name-only";
+
+/** Such endpoints are in nobody's list of services and are sent no requests. */
+export function isNameOnly(endpoint: Endpoint): boolean {
+  return endpoint.meta[META_NAME_ONLY] !== undefined;
+}
+
 /** A host as the catalog and DNS know it. */
 export interface CatalogHost {
   readonly name: string;

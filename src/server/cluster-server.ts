@@ -16,7 +16,7 @@ import { openProbeKey } from "./probe-key.ts";
 import { LeaseKeeper } from "./lease-keeper.ts";
 import { RolloutSubject } from "./rollout-subject.ts";
 import { ServerApps } from "./server-apps.ts";
-import { Turns } from "./turns.ts";
+import { Turns } from "../platform/loop/turns.ts";
 
 export interface ClusterServerDeps {
   readonly store: Store;

@@ -4,6 +4,7 @@ import type { FeedState } from "../api/native/shapes.ts";
 import type { AccessControl } from "../cluster/access.ts";
 import { explainName } from "../discovery/explain-name.ts";
 import type { AppSpec } from "../model/app.ts";
+import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { defaultServiceName, type HostId, type InstanceId } from "../model/ids.ts";
 import type { ChannelRequest } from "../model/wire.ts";
@@ -55,7 +56,9 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
       const { dnsDomain: domain, datacenter } = state.settings;
       const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
       const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
-      return explainName({ endpoints, withheld, hosts, virtuals, domain, datacenter }, name, type);
+      const { containerDomain = DEFAULT_CONTAINER_DOMAIN } = state.settings;
+      const known = { endpoints, withheld, hosts, virtuals, named: catalog.named() };
+      return explainName({ ...known, domain, datacenter, containerDomain }, name, type);
     },
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),

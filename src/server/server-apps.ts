@@ -22,7 +22,7 @@ import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import type { AgentHub } from "./agent-hub.ts";
 import { checkFixedAddresses } from "./check-fixed-addresses.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
-import type { Turns } from "./turns.ts";
+import type { Turns } from "../platform/loop/turns.ts";
 
 /** Versions of an app kept for rollback, as Marathon's zk_max_versions. */
 const VERSIONS_MAX = 50;

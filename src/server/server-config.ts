@@ -1,5 +1,11 @@
 import { z } from "zod";
-import { type ClusterSettings, DEFAULT_SETTINGS, ENCRYPTIONS, type Encryption } from "../model/cluster.ts";
+import {
+  type ClusterSettings,
+  DEFAULT_CONTAINER_DOMAIN,
+  DEFAULT_SETTINGS,
+  ENCRYPTIONS,
+  type Encryption,
+} from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { formatCidr, parseCidr, parseIpv4 } from "../model/ip.ts";
 import { checkRangeClash } from "../network/blocks.ts";
@@ -37,6 +43,7 @@ export interface ServerSettingsInput {
   readonly blockPrefix?: string | number | undefined;
   readonly datacenter?: string | undefined;
   readonly dnsDomain?: string | undefined;
+  readonly containerDomain?: string | undefined;
   readonly ingressDomain?: string | undefined;
   readonly dnsUpstreams?: readonly string[] | undefined;
   readonly encryption?: string | undefined;
@@ -57,6 +64,7 @@ const fileSchema = z
     blockPrefix: z.number().int(),
     datacenter: text,
     dnsDomain: text,
+    containerDomain: text,
     ingressDomain: text,
     dnsUpstreams: z.array(text).max(8),
     encryption: text,
@@ -87,6 +95,7 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_BLOCK_PREFIX: "blockPrefix",
   APOLLO_DATACENTER: "datacenter",
   APOLLO_DNS_DOMAIN: "dnsDomain",
+  APOLLO_CONTAINER_DOMAIN: "containerDomain",
   APOLLO_INGRESS_DOMAIN: "ingressDomain",
   APOLLO_ENCRYPTION: "encryption",
   APOLLO_TRUSTED_RANGES: "trustedRanges",
@@ -127,6 +136,7 @@ export function makeServerConfig(
       virtualRange: parseVirtualRange(merged),
       blockPrefix: parseBlockPrefix(merged),
       dnsDomain: domain("dnsDomain", merged.dnsDomain ?? DEFAULT_SETTINGS.dnsDomain),
+      containerDomain: domain("containerDomain", merged.containerDomain ?? DEFAULT_CONTAINER_DOMAIN),
       datacenter: domain("datacenter", merged.datacenter ?? DEFAULT_SETTINGS.datacenter),
       ingressDomain: domain("ingressDomain", merged.ingressDomain ?? DEFAULT_SETTINGS.ingressDomain),
       dnsUpstreams: (merged.dnsUpstreams ?? DEFAULT_SETTINGS.dnsUpstreams).map(parseIpv4),

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { CliContext } from "../cli-context.ts";
+import { addAttachCommands } from "./net-attach.ts";
 import { addNetLinks } from "./net-links.ts";
 import { addRotateKeys } from "./net-rotate-keys.ts";
 import { addNetWhy } from "./net-why.ts";
@@ -9,5 +10,6 @@ export function addNetCommands(program: Command, context: CliContext): void {
   const net = program.command("net").description("see and change the container network");
   addNetLinks(net, context);
   addNetWhy(net, context);
+  addAttachCommands(net, context);
   addRotateKeys(net, context);
 }

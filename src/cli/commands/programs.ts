@@ -134,6 +134,7 @@ function serverOptions(command: Command): Command {
     .option("--block-prefix <length>", "prefix length of the block each host gets; only at the first start")
     .option("--datacenter <name>", "name in DNS; only at the first start")
     .option("--dns-domain <name>", "domain of services; only at the first start")
+    .option("--container-domain <name>", "domain of container names; only at the first start")
     .option("--ingress-domain <name>", "base domain of the ingress; only at the first start")
     .option("--encryption <when>", "of packets between hosts: auto, required or off; only at the first start")
     .option("--trusted-ranges <cidrs>", "networks where auto does not encrypt, with commas; only at the first start")

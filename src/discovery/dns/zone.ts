@@ -3,7 +3,7 @@
  * when they are next asked for. So a change costs the same in a zone of a hundred endpoints and of a hundred thousand,
  * and a name that nobody asks for is never encoded.
  */
-import type { CatalogHost, Endpoint } from "../../model/endpoint.ts";
+import { type CatalogHost, type Endpoint, isNameOnly } from "../../model/endpoint.ts";
 import { type Cidr, type Ipv4, cidrContains, ipv4ToNumber } from "../../model/ip.ts";
 import { chooseEndpoints } from "./choose-endpoints.ts";
 import { type NameKey, labelsOf, nameKey } from "./domain-name.ts";
@@ -22,6 +22,8 @@ import { TYPE_A, TYPE_ANY, TYPE_NS, TYPE_PTR, TYPE_SOA, TYPE_SRV } from "./wire-
 export interface ZoneOptions {
   /** Without dots at the ends: "consul". */
   readonly domain: string;
+  /** Names of containers are below it; null for none: "weave.local". */
+  readonly containerDomain: string | null;
   readonly datacenter: string;
   readonly ttlSeconds: number;
   /** Container range: its reverse names are ours, known or not, and are never asked for outside. */
@@ -50,10 +52,13 @@ export class Zone {
   readonly options: ZoneOptions;
   readonly #domainLabels: readonly string[];
   readonly #domainKey: NameKey;
+  readonly #containerKey: NameKey | null;
   readonly #endpoints = new Map<string, Held>();
   /** Number of the last `follow`; what it did not see carries an older one. */
   #round = 0;
   readonly #services = new Map<string, Map<string, Endpoint>>();
+  /** By the name of a container, or of what is named only. */
+  readonly #names = new Map<string, Map<string, Endpoint>>();
   readonly #byAddress = new Map<Ipv4, Map<string, Endpoint>>();
   #hosts: ReadonlyMap<string, Ipv4> = new Map();
   #hostByAddress: ReadonlyMap<Ipv4, string> = new Map();
@@ -68,6 +73,7 @@ export class Zone {
     this.options = options;
     this.#domainKey = requireKey(options.domain);
     this.#domainLabels = labelsOf(this.#domainKey);
+    this.#containerKey = options.containerDomain === null ? null : requireKey(options.containerDomain);
   }
 
   /**
@@ -75,12 +81,17 @@ export class Zone {
    * in: resolvers that check throw away an answer whose SOA is not above the name.
    */
   soaFor(key: NameKey): Uint8Array {
-    const owner = key.endsWith(REVERSE_SUFFIX) ? this.#reverseZone(key) : this.#domainKey;
+    const owner = this.#zoneOf(key);
     const known = this.#soas.get(owner);
     if (known !== undefined) return known;
     const soa = soaRecord(owner, this.#domainKey, this.#serial);
     this.#soas.set(owner, soa);
     return soa;
+  }
+
+  #zoneOf(key: NameKey): NameKey {
+    if (key.endsWith(REVERSE_SUFFIX)) return this.#reverseZone(key);
+    return this.#containerName(key) === null ? this.#domainKey : (this.#containerKey ?? this.#domainKey);
   }
 
   get size(): number {
@@ -90,7 +101,8 @@ export class Zone {
   put(endpoint: Endpoint): void {
     this.remove(endpoint.id);
     this.#endpoints.set(endpoint.id, { endpoint, round: this.#round });
-    addTo(this.#services, endpoint.service as string, endpoint);
+    if (!isNameOnly(endpoint)) addTo(this.#services, endpoint.service as string, endpoint);
+    addTo(this.#names, containerNameOf(endpoint), endpoint);
     addTo(this.#byAddress, endpoint.address, endpoint);
     this.#forget(endpoint.service);
   }
@@ -100,7 +112,8 @@ export class Zone {
     const endpoint = this.#endpoints.get(id)?.endpoint;
     if (endpoint === undefined) return;
     this.#endpoints.delete(id);
-    dropFrom(this.#services, endpoint.service as string, id);
+    if (!isNameOnly(endpoint)) dropFrom(this.#services, endpoint.service as string, id);
+    dropFrom(this.#names, containerNameOf(endpoint), id);
     dropFrom(this.#byAddress, endpoint.address, id);
     this.#forget(endpoint.service);
   }
@@ -152,7 +165,8 @@ export class Zone {
     const labels = labelsOf(key);
     const split = labels.length - this.#domainLabels.length;
     if (split < 0 || !this.#domainLabels.every((label, index) => labels[split + index] === label)) {
-      return this.#findReverse(labels);
+      const name = this.#containerName(key);
+      return name === null ? this.#findReverse(labels) : this.#findContainer(name, labels.length);
     }
     return this.#findName(key, parseZoneName(labels.slice(0, split), this.options.datacenter));
   }
@@ -208,16 +222,42 @@ export class Zone {
     return found;
   }
 
+  /**
+   * The name left of the container domain, "" for the domain itself; null for a name elsewhere. A single label counts, too:
+   * programs that complete no names ask for a container as `db`, and so did Weave's users.
+   */
+  #containerName(key: NameKey): string | null {
+    if (this.#containerKey === null) return null;
+    const labels = labelsOf(key);
+    if (labels.length === 1) return labels[0] ?? null;
+    const domain = labelsOf(this.#containerKey);
+    const split = labels.length - domain.length;
+    if (split < 0 || !domain.every((label, index) => labels[split + index] === label)) return null;
+    return labels.slice(0, split).join(".");
+  }
+
+  /** All that have the name, whatever their health: it names a container and promises nothing. */
+  #findContainer(name: string, labels: number): ZoneLookup {
+    if (name === "") return NO_RECORDS;
+    const found = [...(this.#names.get(name) ?? NO_ENDPOINTS).values()];
+    // A single label may well be a name of the host's own resolver.
+    if (found.length === 0) return labels === 1 ? "outside" : "missing";
+    return this.#addresses([...new Set(found.map((each) => each.address))]);
+  }
+
   /** Several services on one address give several names, and a host's own name comes first. */
   #findReverse(labels: readonly string[]): ZoneLookup {
     const address = parseReverseName(labels);
     if (address === null) return "outside";
     const { domain, datacenter, range, ttlSeconds } = this.options;
     const host = this.#hostByAddress.get(address);
-    const services = [...(this.#byAddress.get(address) ?? NO_ENDPOINTS).values()].map((each) => each.service);
+    const here = [...(this.#byAddress.get(address) ?? NO_ENDPOINTS).values()];
+    const services = here.filter((each) => !isNameOnly(each)).map((each) => each.service);
+    const containers = here.filter((each) => isNameOnly(each)).map((each) => each.service);
     const names = [
       ...(host === undefined ? [] : [`${host}.node.${datacenter}.${domain}`]),
       ...[...new Set(services)].toSorted().map((service) => `${service}.service.${datacenter}.${domain}`),
+      ...[...new Set(containers)].toSorted().map((name) => `${name}.${this.options.containerDomain ?? domain}`),
     ];
     if (names.length === 0) return range !== null && cidrContains(range, address) ? "missing" : "outside";
     // A long service name may not fit under a long domain; then it has no full name either.
@@ -275,7 +315,7 @@ export function buildZone(
   hosts: readonly CatalogHost[],
   options: Pick<ZoneOptions, "domain" | "datacenter" | "ttlSeconds"> & Partial<ZoneOptions>,
 ): Zone {
-  const zone = new Zone({ range: null, nameserver: null, ...options });
+  const zone = new Zone({ range: null, nameserver: null, containerDomain: null, ...options });
   zone.setHosts(hosts);
   zone.follow(endpoints);
   return zone;
@@ -283,6 +323,10 @@ export function buildZone(
 
 function entry(...records: readonly (readonly [number, RecordSet])[]): ZoneEntry {
   return { records: new Map(records) };
+}
+
+function containerNameOf(endpoint: Endpoint): string {
+  return (isNameOnly(endpoint) ? endpoint.service : endpoint.container).toLowerCase();
 }
 
 /** For names made of our own settings, service and host names, which were checked where they came in. */

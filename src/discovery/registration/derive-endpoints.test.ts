@@ -15,7 +15,7 @@ const CONTEXT: RegistrationContext = {
   assignments: new Map(),
   reports: new Map(),
   engineNetworkName: "apollo",
-  defaultNetwork: null,
+  otherNetworks: [],
 };
 const ADDRESS = parseIpv4("10.2.1.7");
 
@@ -146,7 +146,7 @@ test("deriveEndpoints() keeps registrator's rules", () => {
 
 test("deriveEndpoints() takes the default network only when it lies on our bridge", () => {
   const box = container({ env: { SERVICE_NAME: "api" }, addresses: { bridge: ADDRESS } });
-  expect(derive([box], { defaultNetwork: "bridge" })).toEqual([`h1:box:8080 = api ${ONE}  {} passing`]);
+  expect(derive([box], { otherNetworks: ["bridge"] })).toEqual([`h1:box:8080 = api ${ONE}  {} passing`]);
   expect(derive([box])).toEqual([]);
 });
 

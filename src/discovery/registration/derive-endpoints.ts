@@ -20,8 +20,8 @@ export interface RegistrationContext {
   readonly reports: ReadonlyMap<InstanceId, InstanceStatus>;
   /** The engine's name of our network. */
   readonly engineNetworkName: string;
-  /** The engine's default network when it lies on our bridge, else null. */
-  readonly defaultNetwork: string | null;
+  /** Further engine networks on our bridges: its default network when that lies there, and those of our plugin. */
+  readonly otherNetworks: readonly string[];
 }
 
 export interface Registration {
@@ -124,11 +124,10 @@ function plainSubject(container: Container, context: RegistrationContext): Subje
   return { sources, address, ports, defaultName: imageBaseName(container.image), health: "passing", assignment: null };
 }
 
-function addressOf(container: Container, context: RegistrationContext): Ipv4 | null {
-  const { engineNetworkName, defaultNetwork } = context;
-  const ours = container.addresses[engineNetworkName];
-  if (ours !== undefined) return ours;
-  return defaultNetwork === null ? null : (container.addresses[defaultNetwork] ?? null);
+/** Its address on the first of our networks that it is on. */
+export function addressOf(container: Container, context: RegistrationContext): Ipv4 | null {
+  const names = [context.engineNetworkName, ...context.otherNetworks];
+  return names.map((name) => container.addresses[name]).find((address) => address !== undefined) ?? null;
 }
 
 function uniquePorts(ports: readonly Port[]): readonly Port[] {
@@ -171,7 +170,8 @@ function makeEndpoint(
   };
 }
 
-function readName(text: string): ServiceName | null {
+/** Null for what is no DNS name. */
+export function readName(text: string): ServiceName | null {
   try {
     return parseServiceName(text);
   } catch (error) {

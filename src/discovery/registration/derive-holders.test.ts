@@ -11,7 +11,7 @@ const ADDRESS = parseIpv4("10.2.1.7");
 const CONTEXT: HolderContext = {
   hostName: "h1",
   range: parseCidr("10.2.0.0/16"),
-  defaultNetwork: null,
+  otherNetworks: [],
   networks: ["apollo", "blue"],
   endpoints: [],
   labelKeys: new Set(["tier"]),
@@ -92,5 +92,5 @@ test("deriveHolders() takes the engine's default network when it lies on our bri
   const box = container({ addresses: { bridge: ADDRESS } });
   const networks = (context: HolderContext): readonly string[] =>
     deriveHolders([box], context).map(({ network }) => network);
-  expect([networks(CONTEXT), networks({ ...CONTEXT, defaultNetwork: "bridge" })]).toEqual([[], ["apollo"]]);
+  expect([networks(CONTEXT), networks({ ...CONTEXT, otherNetworks: ["bridge"] })]).toEqual([[], ["apollo"]]);
 });

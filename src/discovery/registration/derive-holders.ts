@@ -11,8 +11,8 @@ export interface HolderContext {
   readonly hostName: string;
   /** Of the default network. */
   readonly range: Cidr;
-  /** The engine's default network when it lies on our bridge, else null. */
-  readonly defaultNetwork: string | null;
+  /** Networks of the engine that lie on our bridge beside its own for us: those of our driver, and its default one. */
+  readonly otherNetworks: readonly string[];
   /** The engine's names of our networks, which are theirs. */
   readonly networks: readonly string[];
   /** This host's. */
@@ -72,7 +72,7 @@ function addressesOf(container: Container, context: HolderContext): readonly (re
     return address === undefined ? [] : [[network, address] as const];
   });
   const ours = found.some(([network]) => network === DEFAULT_NETWORK);
-  const shared = context.defaultNetwork === null ? undefined : container.addresses[context.defaultNetwork];
+  const shared = context.otherNetworks.map((name) => container.addresses[name]).find((one) => one !== undefined);
   return ours || shared === undefined ? found : [...found, [DEFAULT_NETWORK, shared]];
 }
 

@@ -31,6 +31,7 @@ interface EndpointJson {
   readonly IPAddress?: string;
   readonly MacAddress?: string;
   readonly EndpointID?: string;
+  readonly Aliases?: readonly string[] | null;
   readonly IPAMConfig?: { readonly IPv4Address?: string } | null;
 }
 
@@ -42,6 +43,7 @@ export interface ListEntryJson {
   readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, EndpointJson | null>> | null } | null;
 }
 
+const SHORT_ID = 12;
 const STATES: ReadonlySet<string> = new Set(["created", "running", "paused", "restarting", "exited", "dead"]);
 
 export function parseContainer(json: InspectJson): Container {
@@ -68,6 +70,7 @@ export function parseContainer(json: InspectJson): Container {
     macs: Object.fromEntries(
       networks.flatMap(([name, endpoint]) => (endpoint?.MacAddress ? [[name, endpoint.MacAddress] as const] : [])),
     ),
+    ...readAliases(json.Id, networks),
     fixedAddress:
       networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,
     exposedPorts: Object.keys(json.Config?.ExposedPorts ?? {}).flatMap(parsePort),
@@ -90,6 +93,18 @@ export function changeKey(entry: ListEntryJson): string {
 function parseState(status: string | undefined): Container["state"] {
   // "removing" is a container that is no longer of use to anyone.
   return status !== undefined && STATES.has(status) ? (status as Container["state"]) : "dead";
+}
+
+/** Without the short id, which the engine makes an alias of every container. */
+function readAliases(
+  id: string,
+  networks: readonly (readonly [string, EndpointJson | null])[],
+): Pick<Container, "aliases"> {
+  const pairs = networks.flatMap(([name, endpoint]) => {
+    const aliases = (endpoint?.Aliases ?? []).filter((alias) => alias !== id.slice(0, SHORT_ID));
+    return aliases.length === 0 ? [] : [[name, aliases] as const];
+  });
+  return pairs.length === 0 ? {} : { aliases: Object.fromEntries(pairs) };
 }
 
 /** Engines before some version write "" for "no". */

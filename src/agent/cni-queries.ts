@@ -1,0 +1,150 @@
+import { z } from "zod";
+import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
+import { AppError } from "../model/error.ts";
+import type { Ipv4 } from "../model/ip.ts";
+import { isIpv4, parseCidr } from "../model/ip.ts";
+import { DEFAULT_NETWORK } from "../model/network-config.ts";
+import type { Attachment } from "../network/attachment.ts";
+import { containerMac, dnsName, wireDevice } from "../network/attachment.ts";
+import type { Wiring } from "../platform/ports/wiring.ts";
+import type { AgentState } from "./agent-state.ts";
+import type { AttachPart } from "./attach-part.ts";
+import type { BridgeFor } from "./local-network.ts";
+import { requireNetwork } from "./local-network.ts";
+import { parse } from "./attach-queries.ts";
+
+export interface CniQueriesOptions {
+  readonly state: AgentState;
+  readonly part: AttachPart;
+  readonly wiring: Pick<Wiring, "inspect" | "namespaceAt">;
+  readonly bridgeFor: BridgeFor;
+}
+
+const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
+const text = z.string().min(1).max(255);
+const interfaceName = z.string().regex(/^[^\s/:]{1,15}$/, "must be a name of an interface");
+const path = z.string().startsWith("/").max(1024);
+const cidr = z.string().transform((value, context) => {
+  try {
+    parseCidr(value);
+    return value;
+  } catch {
+    context.addIssue("must look like 10.9.0.0/16");
+    return z.NEVER;
+  }
+});
+const key = { config: text, containerId: text, interfaceName };
+const addShape = z.strictObject({
+  ...key,
+  netns: path,
+  network: z.string().max(63).default(DEFAULT_NETWORK),
+  address: ipv4.optional(),
+  /** From another IPAM plugin: then the address is not ours, and these belong to it. */
+  foreign: z.strictObject({ prefix: z.number().int().min(0).max(32), gateway: ipv4.nullable() }).optional(),
+  defaultRoute: z.boolean(),
+  multicast: z.boolean(),
+  routes: z.array(z.strictObject({ destination: cidr, via: ipv4.nullable() })).max(256),
+  name: dnsName.optional(),
+});
+const delShape = z.strictObject(key);
+const checkShape = z.strictObject({ ...key, netns: path, addresses: z.array(z.string().max(64)).max(16) });
+const gcShape = z.strictObject({
+  config: text,
+  valid: z.array(z.strictObject({ containerId: text, interfaceName })).max(10_000),
+});
+
+/** What a CNI runtime gets told of a new interface. */
+export interface CniWire {
+  readonly address: Ipv4;
+  readonly prefix: number;
+  readonly gateway: Ipv4;
+  readonly mac: string;
+  readonly device: string;
+  readonly nameserver: Ipv4;
+  readonly domain: string;
+}
+
+/** Answers `cni-add`, `cni-del`, `cni-check`, `cni-gc` and `cni-status`: what `apollo-cni` asks. */
+export function registerCniQueries({ state, part, wiring, bridgeFor }: CniQueriesOptions): void {
+  const { queries } = state;
+  queries.register("cni-add", async (fields) => {
+    const wish = parse(addShape, fields);
+    const { gateway: nameserver } = requireNetwork(bridgeFor, wish.network);
+    if ((await wiring.namespaceAt(wish.netns)) === null) {
+      throw new AppError("not-found", `Cannot attach ${wish.netns}: there is no network namespace`);
+    }
+    const made = await part.attach(attachmentOf(wish, requireNetwork(bridgeFor, wish.network)));
+    const { address, prefix, gateway, owner } = made;
+    const domain = state.identity?.settings.containerDomain ?? DEFAULT_CONTAINER_DOMAIN;
+    const device = wireDevice("at", owner);
+    const wire: CniWire = { address, prefix, gateway, mac: containerMac(address), device, nameserver, domain };
+    return wire;
+  });
+  queries.register("cni-del", async (fields) => {
+    const owner = ownerOf(parse(delShape, fields));
+    return { removed: (await part.detach((each) => each.owner === owner)).length };
+  });
+  queries.register("cni-check", async (fields) => {
+    const wish = parse(checkShape, fields);
+    const { attachments } = await part.declared();
+    const found = attachments.find(({ owner }) => owner === ownerOf(wish));
+    const fault = found === undefined ? "it was never added" : await findFault(found, wish, wiring);
+    if (fault === null) return {};
+    throw new AppError(
+      "conflict",
+      `Interface ${wish.interfaceName} of ${wish.containerId} is not as it was made: ${fault}`,
+    );
+  });
+  queries.register("cni-gc", async (fields) => {
+    const { config, valid } = parse(gcShape, fields);
+    const keep = new Set(valid.map((each) => ownerOf({ config, ...each })));
+    const gone = await part.detach(({ owner }) => owner.startsWith(`cni:${config}:`) && !keep.has(owner));
+    return { removed: gone.length };
+  });
+  queries.register("cni-status", (fields) => {
+    const { network } = parse(z.strictObject({ network: z.string().default(DEFAULT_NETWORK) }), fields);
+    const { range } = requireNetwork(bridgeFor, network);
+    return Promise.resolve({ range });
+  });
+}
+
+function attachmentOf(
+  wish: z.infer<typeof addShape>,
+  own: { readonly prefix: number; readonly gateway: Ipv4 },
+): Omit<Attachment, "address"> & { readonly address: Ipv4 | null } {
+  const { foreign } = wish;
+  return {
+    owner: ownerOf(wish),
+    target: { kind: "netns", path: wish.netns },
+    network: wish.network,
+    address: wish.address ?? null,
+    prefix: foreign?.prefix ?? own.prefix,
+    gateway: foreign?.gateway ?? own.gateway,
+    name: wish.name ?? null,
+    interfaceName: wish.interfaceName,
+    defaultRoute: wish.defaultRoute ? "always" : "never",
+    multicast: wish.multicast,
+    routes: wish.routes,
+    ownAddress: foreign === undefined,
+  };
+}
+
+async function findFault(
+  { address, prefix }: Attachment,
+  wish: z.infer<typeof checkShape>,
+  wiring: Pick<Wiring, "inspect">,
+): Promise<string | null> {
+  const inside = (await wiring.inspect(wish.netns)).find(({ name }) => name === wish.interfaceName);
+  if (inside === undefined) return "the interface is gone";
+  const wanted = [`${address}/${prefix}`, ...wish.addresses];
+  const missing = wanted.find((each) => !inside.addresses.includes(each));
+  return missing === undefined ? null : `address ${missing} is gone`;
+}
+
+function ownerOf(each: {
+  readonly config: string;
+  readonly containerId: string;
+  readonly interfaceName: string;
+}): string {
+  return `cni:${each.config}:${each.containerId}:${each.interfaceName}`;
+}
