@@ -5,9 +5,10 @@
  */
 import { Deadlines } from "./deadlines.ts";
 
-/** A query depends on topics, or on all KV keys below a prefix. */
+/** A query depends on topics, on one KV key, or on all KV keys below a prefix. */
 export type Interest =
   | { readonly kind: "topic"; readonly topic: string }
+  | { readonly kind: "key"; readonly key: string }
   | { readonly kind: "keys"; readonly prefix: string };
 
 interface Waiter {
@@ -30,6 +31,7 @@ export class Watches {
   /** Topics of things that are gone, oldest first. */
   readonly #retired = new Set<string>();
   readonly #waiters = new Map<string, Set<Waiter>>();
+  readonly #keyWaiters = new Map<string, Set<Waiter>>();
   readonly #prefixWaiters = new Map<string, Set<Waiter>>();
   /** Lengths of the prefixes that somebody waits for, with how many. */
   readonly #prefixLengths = new Map<number, number>();
@@ -76,8 +78,9 @@ export class Watches {
     while (this.#retired.size > RETIRED_MAX) this.#forgetOldest();
   }
 
-  /** Wakes who waits for a prefix of the key. The key's index is kept by who keeps the keys. */
+  /** Wakes who waits for the key or a prefix of it. Its index is kept by who keeps the keys. */
   touchKey(key: string): void {
+    wakeAll(this.#keyWaiters.get(key));
     for (const length of this.#prefixLengths.keys()) {
       if (length <= key.length) wakeAll(this.#prefixWaiters.get(key.slice(0, length)));
     }
@@ -105,6 +108,7 @@ export class Watches {
 
   #join(interest: Interest, waiter: Waiter): void {
     if (interest.kind === "topic") return addTo(this.#waiters, interest.topic, waiter);
+    if (interest.kind === "key") return addTo(this.#keyWaiters, interest.key, waiter);
     const { length } = interest.prefix;
     this.#prefixLengths.set(length, (this.#prefixLengths.get(length) ?? 0) + 1);
     addTo(this.#prefixWaiters, interest.prefix, waiter);
@@ -112,6 +116,7 @@ export class Watches {
 
   #leave(interest: Interest, waiter: Waiter): void {
     if (interest.kind === "topic") return dropFrom(this.#waiters, interest.topic, waiter);
+    if (interest.kind === "key") return dropFrom(this.#keyWaiters, interest.key, waiter);
     const { length } = interest.prefix;
     const left = (this.#prefixLengths.get(length) ?? 1) - 1;
     if (left === 0) this.#prefixLengths.delete(length);
