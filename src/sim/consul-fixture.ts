@@ -106,5 +106,6 @@ function baseBackend(parts: RegistryParts, clock: VirtualClock): ConsulBackend {
     caller: (): Caller => ({ grants: Grants.everything(), token: null }),
     forceLeave: (node) => Promise.reject(registryError(404, `No node found with name '${node}'`)),
     startedAtMs: clock.nowMs(),
+    hostInfo: () => ({ Memory: null, CPU: null, Host: { hostname: NODE }, Disk: null, CollectionTime: 0, Errors: null }),
   };
 }

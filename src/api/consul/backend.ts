@@ -38,4 +38,6 @@ export interface ConsulBackend {
   /** Removes a member that is down for good. @throws AppError when it is not there or up. */
   forceLeave(node: string): Promise<void>;
   readonly startedAtMs: number;
+  /** Of the machine, in Consul's shape of agent/host. */
+  hostInfo(): object;
 }

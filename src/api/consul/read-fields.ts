@@ -51,6 +51,11 @@ export class Fields {
     this.#unread = new Set(this.#names.keys());
   }
 
+  /** As they came. */
+  names(): readonly string[] {
+    return [...this.#values.keys()].map((key) => this.#names.get(key) ?? key);
+  }
+
   has(name: string): boolean {
     return this.#values.has(fold(name));
   }

@@ -94,6 +94,7 @@ export class CatalogView {
       entry.record = record;
     }
     touched.add(topic.nodes);
+    touched.add(topic.catalog);
     touched.add(topic.node(record.node));
     this.#eachHosted(record.node, (service) => {
       touched.add(topic.instances(service));
@@ -109,6 +110,7 @@ export class CatalogView {
     for (const id of [...entry.services.keys()]) this.dropService(name, id, touched);
     this.#nodes.delete(name);
     touched.add(topic.nodes);
+    touched.add(topic.catalog);
     touched.retire(topic.node(name));
     touched.retire(topic.nodeChecks(name));
   }
@@ -208,6 +210,7 @@ export class CatalogView {
   }
 
   #touchService(service: string, touched: Touched): void {
+    touched.add(topic.catalog);
     const gone = !this.#instances.has(service);
     for (const each of [topic.instances(service), topic.health(service)]) {
       if (gone) touched.retire(each);

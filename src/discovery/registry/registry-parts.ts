@@ -1,4 +1,5 @@
 import { CheckKeeper } from "./check-keeper.ts";
+import { Coordinates } from "./coordinates.ts";
 import { PlatformCatalog } from "./platform-catalog.ts";
 import { Registry, type RegistryDeps } from "./registry.ts";
 import { SessionKeeper } from "./session-keeper.ts";
@@ -13,6 +14,7 @@ export interface RegistryParts {
   readonly events: UserEvents;
   readonly checks: CheckKeeper;
   readonly platform: PlatformCatalog;
+  readonly coordinates: Coordinates;
   close(): void;
 }
 
@@ -23,5 +25,6 @@ export async function openRegistry(deps: RegistryDeps): Promise<RegistryParts> {
   const events = new UserEvents(registry);
   const checks = new CheckKeeper(registry);
   const platform = new PlatformCatalog(registry);
-  return { registry, sessions, lockDelays, events, checks, platform, close: () => registry.close() };
+  const coordinates = new Coordinates(registry);
+  return { registry, sessions, lockDelays, events, checks, platform, coordinates, close: () => registry.close() };
 }

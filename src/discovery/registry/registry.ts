@@ -65,6 +65,7 @@ export class Registry {
   readonly watches: Watches;
   readonly clock: Clock;
   readonly random: Random;
+  readonly digest: Digest;
   readonly #deps: RegistryDeps;
   readonly #graves = new Graves();
   readonly #listeners = new Set<(touched: Touched) => void>();
@@ -90,6 +91,7 @@ export class Registry {
     this.#deps = deps;
     this.clock = deps.clock;
     this.random = deps.random;
+    this.digest = deps.digest;
     this.deadlines = new Deadlines(deps.clock);
     this.watches = new Watches(this.deadlines, floor);
     this.#index = floor;

@@ -19,6 +19,8 @@ export class Touched {
 export const topic = {
   nodes: "nodes",
   services: "services",
+  /** Any node record or instance. */
+  catalog: "catalog",
   /** Node record and instances on it. */
   node: (node: string): string => `node:${node}`,
   /** All checks on a node. */
