@@ -10,10 +10,7 @@ interface SourceText {
 /** ECMAScript's JSON.rawJSON and reviver context, which the compiler's library does not declare yet. */
 interface ExactJson {
   rawJSON(text: string): unknown;
-  parse(
-    text: string,
-    reviver: (this: unknown, key: string, value: unknown, context?: SourceText) => unknown,
-  ): unknown;
+  parse(text: string, reviver: (this: unknown, key: string, value: unknown, context?: SourceText) => unknown): unknown;
 }
 
 const exact = JSON as unknown as ExactJson;

@@ -79,7 +79,10 @@ export async function openConsul(
   };
 }
 
-export function hostNamed(name: string, change: { server?: boolean; up?: boolean; address?: string } = {}): {
+export function hostNamed(
+  name: string,
+  change: { server?: boolean; up?: boolean; address?: string } = {},
+): {
   readonly id: string;
   readonly name: string;
   readonly address: string;
@@ -106,6 +109,13 @@ function baseBackend(parts: RegistryParts, clock: VirtualClock): ConsulBackend {
     caller: (): Caller => ({ grants: Grants.everything(), token: null }),
     forceLeave: (node) => Promise.reject(registryError(404, `No node found with name '${node}'`)),
     startedAtMs: clock.nowMs(),
-    hostInfo: () => ({ Memory: null, CPU: null, Host: { hostname: NODE }, Disk: null, CollectionTime: 0, Errors: null }),
+    hostInfo: () => ({
+      Memory: null,
+      CPU: null,
+      Host: { hostname: NODE },
+      Disk: null,
+      CollectionTime: 0,
+      Errors: null,
+    }),
   };
 }

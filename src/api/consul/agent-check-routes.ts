@@ -68,7 +68,10 @@ export async function updateCheck(call: Call): Promise<HttpResponse> {
   return report(call, { status, output });
 }
 
-async function report(call: Call, said: { readonly status: CheckStatus; readonly output: string }): Promise<HttpResponse> {
+async function report(
+  call: Call,
+  said: { readonly status: CheckStatus; readonly output: string },
+): Promise<HttpResponse> {
   const { registry, checks } = call.backend.parts;
   const node = localNode(call);
   requireWrite(call, registry.view.check(node, call.rest)?.serviceName ?? "");

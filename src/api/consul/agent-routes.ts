@@ -44,7 +44,11 @@ export function agentSelf(call: Call): HttpResponse {
     Stats: {
       agent: { services: String(backend.parts.registry.view.servicesOn(name).length) },
       build: { version: CONSUL_VERSION, revision: `apollo-${backend.version}`, prerelease: "" },
-      consul: { leader: String(member?.server ?? false), leader_addr: backend.leader(), server: String(member?.server ?? false) },
+      consul: {
+        leader: String(member?.server ?? false),
+        leader_addr: backend.leader(),
+        server: String(member?.server ?? false),
+      },
     },
     Meta: node?.meta ?? {},
   });
@@ -62,12 +66,22 @@ export function agentMembers(call: Call): HttpResponse {
 }
 
 export function renderMember({ name, address, id, server, status }: Member, datacenter: string): object {
-  const common = { build: `${CONSUL_VERSION}:apollo`, dc: datacenter, id, segment: "", vsn: "2", vsn_max: "3", vsn_min: "2" };
+  const common = {
+    build: `${CONSUL_VERSION}:apollo`,
+    dc: datacenter,
+    id,
+    segment: "",
+    vsn: "2",
+    vsn_max: "3",
+    vsn_min: "2",
+  };
   return {
     Name: name,
     Addr: address,
     Port: SERF_PORT,
-    Tags: server ? { ...common, role: "consul", port: "8300", raft_vsn: "3", expect: "1" } : { ...common, role: "node" },
+    Tags: server
+      ? { ...common, role: "consul", port: "8300", raft_vsn: "3", expect: "1" }
+      : { ...common, role: "node" },
     Status: MEMBER_STATUS[status],
     ProtocolMin: 1,
     ProtocolMax: 5,
@@ -110,7 +124,10 @@ export function agentJoin(call: Call): HttpResponse {
 
 export function agentLeave(call: Call): HttpResponse {
   call.caller.grants.require("agent", localNode(call), "write");
-  throw registryError(400, 'Cannot leave over this API: stop the agent with "apollo agent --leave", or use force-leave for a dead one');
+  throw registryError(
+    400,
+    'Cannot leave over this API: stop the agent with "apollo agent --leave", or use force-leave for a dead one',
+  );
 }
 
 export async function agentForceLeave(call: Call): Promise<HttpResponse> {
@@ -130,11 +147,16 @@ export function agentMetrics(call: Call): HttpResponse {
     });
     return text(200, `${lines.join("\n")}\n`, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
   }
-  const at = new Date(call.backend.parts.registry.clock.nowMs()).toISOString().replace("T", " ").replace(/\.\d+Z/, " +0000 UTC");
+  const at = new Date(call.backend.parts.registry.clock.nowMs())
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.\d+Z/, " +0000 UTC");
   return json(call, { Timestamp: at, Gauges: gauges, Points: [], Counters: [], Samples: [] });
 }
 
-function readGauges({ backend }: Call): readonly { readonly Name: string; readonly Value: number; readonly Labels: object }[] {
+function readGauges({
+  backend,
+}: Call): readonly { readonly Name: string; readonly Value: number; readonly Labels: object }[] {
   const { registry } = backend.parts;
   const { view, tables, watches } = registry;
   const names = view.serviceNames();

@@ -57,7 +57,8 @@ export async function agentService(call: Call): Promise<HttpResponse> {
     const answer = (): HttpResponse => json(call, { ...shown, ContentHash: hash }, { "x-consul-contenthash": hash });
     if (known !== hash || leftMs <= 0) return answer();
     const interests = [{ kind: "topic", topic: topic.node(node) } as const];
-    if ((await registry.watches.wait(interests, { ms: leftMs, signal: call.request.signal })) !== "changed") return answer();
+    if ((await registry.watches.wait(interests, { ms: leftMs, signal: call.request.signal })) !== "changed")
+      return answer();
   }
 }
 
@@ -123,7 +124,12 @@ export async function serviceMaintenance(call: Call): Promise<HttpResponse> {
 export async function nodeMaintenance(call: Call): Promise<HttpResponse> {
   const enable = readEnable(call);
   call.caller.grants.require("node", localNode(call), "write");
-  await setMaintenance(call, enable, { id: "_node_maintenance", name: "Node Maintenance Mode", what: "node", service: null });
+  await setMaintenance(call, enable, {
+    id: "_node_maintenance",
+    name: "Node Maintenance Mode",
+    what: "node",
+    service: null,
+  });
   return empty();
 }
 
@@ -164,12 +170,16 @@ export function requireNode(call: Call): string {
 }
 
 export function unknownService(id: string): Error {
-  return registryError(404, `Unknown service ID ${JSON.stringify(id)}. Ensure that the service ID is passed, not the service name.`);
+  return registryError(
+    404,
+    `Unknown service ID ${JSON.stringify(id)}. Ensure that the service ID is passed, not the service name.`,
+  );
 }
 
 /** Worst of a list of checks; maintenance goes before all. */
 export function aggregate(checks: readonly CheckRecord[]): "maintenance" | "critical" | "warning" | "passing" {
-  if (checks.some(({ id }) => id === "_node_maintenance" || id.startsWith("_service_maintenance:"))) return "maintenance";
+  if (checks.some(({ id }) => id === "_node_maintenance" || id.startsWith("_service_maintenance:")))
+    return "maintenance";
   if (checks.some(({ status }) => status === "critical")) return "critical";
   return checks.some(({ status }) => status === "warning") ? "warning" : "passing";
 }

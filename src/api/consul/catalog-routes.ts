@@ -15,7 +15,14 @@ import {
 import { badRequest, readFields } from "./read-fields.ts";
 import { readRegistration } from "./read-registration.ts";
 import { answerJson, json } from "./respond.ts";
-import { CATALOG_SERVICE_SHAPE, NODE_SHAPE, renderCatalogService, renderNode, renderService, SERVICE_SHAPE } from "./shapes.ts";
+import {
+  CATALOG_SERVICE_SHAPE,
+  NODE_SHAPE,
+  renderCatalogService,
+  renderNode,
+  renderService,
+  SERVICE_SHAPE,
+} from "./shapes.ts";
 
 export async function registerInCatalog(call: Call): Promise<HttpResponse> {
   const registration = readRegistration(await readFields(call.request));
@@ -30,7 +37,11 @@ export async function registerInCatalog(call: Call): Promise<HttpResponse> {
 export async function deregisterFromCatalog(call: Call): Promise<HttpResponse> {
   const fields = await readFields(call.request);
   fields.ignore("Datacenter", "Namespace", "Partition", "Address", "WriteRequest", "Token");
-  const wanted = { node: fields.string("Node"), serviceId: fields.string("ServiceID"), checkId: fields.string("CheckID") };
+  const wanted = {
+    node: fields.string("Node"),
+    serviceId: fields.string("ServiceID"),
+    checkId: fields.string("CheckID"),
+  };
   fields.finish();
   if (wanted.node === "") throw badRequest("Must provide node");
   const { registry } = call.backend.parts;
@@ -50,12 +61,15 @@ export function listNodes(call: Call): Promise<HttpResponse> {
   const { grants } = call.caller;
   const fits = readFilter(call, NODE_SHAPE);
   const meta = readNodeMeta(call.request);
-  return answerJson(call, registry.query([topic.nodes], () => registry.view.nodes()), (nodes) =>
-    coordinates
-      .sortNear(nodes, readNear(call), ({ node }) => node)
-      .filter((node) => grants.may("node", node.node, "read") && hasMeta(node.meta, meta))
-      .map((node) => renderNode(node, call.backend.datacenter()))
-      .filter(fits),
+  return answerJson(
+    call,
+    registry.query([topic.nodes], () => registry.view.nodes()),
+    (nodes) =>
+      coordinates
+        .sortNear(nodes, readNear(call), ({ node }) => node)
+        .filter((node) => grants.may("node", node.node, "read") && hasMeta(node.meta, meta))
+        .map((node) => renderNode(node, call.backend.datacenter()))
+        .filter(fits),
   );
 }
 
@@ -69,7 +83,9 @@ export function listServices(call: Call): Promise<HttpResponse> {
     registry.view.serviceNames().filter((name) => grants.may("service", name, "read"));
   if (!isNarrowed) {
     const query = registry.query([topic.services], visible);
-    return answerJson(call, query, (names) => Object.fromEntries(names.map((name) => [name, registry.view.tagsOf(name)])));
+    return answerJson(call, query, (names) =>
+      Object.fromEntries(names.map((name) => [name, registry.view.tagsOf(name)])),
+    );
   }
   return answerJson(call, registry.query([topic.catalog], visible), (names) => {
     const entries = names.flatMap((name) => {

@@ -27,7 +27,8 @@ async function respond(backend: ConsulBackend, request: HttpRequest): Promise<Ht
     if (found === null) return text(404, `Invalid URL path: ${JSON.stringify(request.path)}`);
     const { methods, rest } = found;
     const allowed = Object.keys(methods);
-    if (request.method === "OPTIONS") return { status: 200, headers: { allow: ["OPTIONS", ...allowed].join(",") }, body: "" };
+    if (request.method === "OPTIONS")
+      return { status: 200, headers: { allow: ["OPTIONS", ...allowed].join(",") }, body: "" };
     const route = methods[request.method];
     if (route === undefined) return methodNotAllowed(request.method, allowed);
     return await route(readCall(backend, request, rest));

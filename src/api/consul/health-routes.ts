@@ -20,19 +20,28 @@ import { CHECK_SHAPE, INSTANCE_SHAPE, renderCheck, renderNode, renderService } f
 export function healthNode(call: Call): Promise<HttpResponse> {
   const { registry } = call.backend.parts;
   const node = require(call, "node name");
-  return answerChecks(call, registry.query([topic.nodeChecks(node)], () => registry.view.checksOn(node)));
+  return answerChecks(
+    call,
+    registry.query([topic.nodeChecks(node)], () => registry.view.checksOn(node)),
+  );
 }
 
 export function healthChecks(call: Call): Promise<HttpResponse> {
   const { registry } = call.backend.parts;
   const service = require(call, "service name");
-  return answerChecks(call, registry.query([topic.serviceChecks(service)], () => registry.view.checksOfService(service)));
+  return answerChecks(
+    call,
+    registry.query([topic.serviceChecks(service)], () => registry.view.checksOfService(service)),
+  );
 }
 
 export function healthState(call: Call): Promise<HttpResponse> {
   const { registry } = call.backend.parts;
   const state = require(call, "check state");
-  return answerChecks(call, registry.query([topic.checks(state)], () => registry.view.checksIn(state)));
+  return answerChecks(
+    call,
+    registry.query([topic.checks(state)], () => registry.view.checksIn(state)),
+  );
 }
 
 function answerChecks(call: Call, query: Query<readonly CheckRecord[]>): Promise<HttpResponse> {
@@ -55,14 +64,20 @@ function answerChecks(call: Call, query: Query<readonly CheckRecord[]>): Promise
 export function healthService(call: Call): Promise<HttpResponse> {
   const { registry } = call.backend.parts;
   const service = require(call, "service name");
-  return answerInstances(call, registry.query([topic.health(service)], () => registry.view.instances(service)));
+  return answerInstances(
+    call,
+    registry.query([topic.health(service)], () => registry.view.instances(service)),
+  );
 }
 
 export function healthConnect(call: Call): Promise<HttpResponse> {
   const { registry } = call.backend.parts;
   const service = require(call, "service name");
   const topics = [topic.catalog, topic.checks("any")];
-  return answerInstances(call, registry.query(topics, () => connectInstances(registry.view, service)));
+  return answerInstances(
+    call,
+    registry.query(topics, () => connectInstances(registry.view, service)),
+  );
 }
 
 function answerInstances(call: Call, query: Query<readonly ServiceRecord[]>): Promise<HttpResponse> {

@@ -16,7 +16,11 @@ test("a key is written and read whole, flags of 64 bits included", async () => {
   expect(headers["x-consul-knownleader"]).toBe("true");
   expect(headers["x-consul-lastcontact"]).toBe("0");
   const raw = await consul.ask("GET", "kv/a/b?raw");
-  expect([raw.text, raw.headers["content-type"], raw.headers["content-security-policy"]]).toEqual(["hello", "text/plain", "sandbox"]);
+  expect([raw.text, raw.headers["content-type"], raw.headers["content-security-policy"]]).toEqual([
+    "hello",
+    "text/plain",
+    "sandbox",
+  ]);
 });
 
 test.each([
@@ -83,7 +87,8 @@ test("writing what is there is no change", async () => {
 
 test("locks: one holder, LockIndex grows with each new one, a plain write ignores it", async () => {
   const consul = await openConsul();
-  const make = async (): Promise<string> => ((await consul.put("session/create", { LockDelay: "0s" })) as { ID: string }).ID;
+  const make = async (): Promise<string> =>
+    ((await consul.put("session/create", { LockDelay: "0s" })) as { ID: string }).ID;
   const [one, two] = [await make(), await make()];
   const row = async (): Promise<unknown> => ((await consul.get("kv/lock")) as unknown[])[0];
   expect(await consul.put(`kv/lock?acquire=${one}`, "1")).toBe(true);

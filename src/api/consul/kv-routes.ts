@@ -80,7 +80,10 @@ export async function setKey(call: Call): Promise<HttpResponse> {
 async function readValue({ request }: Call): Promise<string | null> {
   const bytes = await request.body();
   if (bytes.byteLength > VALUE_BYTES_MAX)
-    throw registryError(413, `Request body(${bytes.byteLength} bytes) too large, max size: ${VALUE_BYTES_MAX} bytes. See https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size.`);
+    throw registryError(
+      413,
+      `Request body(${bytes.byteLength} bytes) too large, max size: ${VALUE_BYTES_MAX} bytes. See https://developer.hashicorp.com/docs/agent/config/config-files#kv_max_value_size.`,
+    );
   return bytes.byteLength === 0 ? null : bytes.toBase64();
 }
 

@@ -95,7 +95,8 @@ export class Fields {
   strings(name: string): readonly string[] {
     const value = this.raw(name);
     if (value === undefined) return [];
-    if (!Array.isArray(value) || !value.every((each) => typeof each === "string")) return this.#fail(name, "a list of strings");
+    if (!Array.isArray(value) || !value.every((each) => typeof each === "string"))
+      return this.#fail(name, "a list of strings");
     return value as readonly string[];
   }
 
@@ -133,7 +134,7 @@ export class Fields {
     if (value === undefined || value === "") return otherwise;
     if (typeof value === "number" || typeof value === "bigint") return Number(value) / 1e6;
     const ms = typeof value === "string" ? parseDuration(value) : null;
-    return ms ?? this.#fail(name, "a duration such as \"10s\"");
+    return ms ?? this.#fail(name, 'a duration such as "10s"');
   }
 
   /** Names that clients send and that mean nothing here. */

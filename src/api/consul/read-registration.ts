@@ -7,7 +7,17 @@ import { badRequest, type Fields } from "./read-fields.ts";
 const META = { pairs: 64, key: 128, value: 512 } as const;
 const INTERVAL_MS_MIN = 1000;
 const DEREGISTER_MS_MIN = 60_000;
-const STAMPS = ["CreateIndex", "ModifyIndex", "Datacenter", "Namespace", "Partition", "EnterpriseMeta", "PeerName", "RaftIndex", "Locality"] as const;
+const STAMPS = [
+  "CreateIndex",
+  "ModifyIndex",
+  "Datacenter",
+  "Namespace",
+  "Partition",
+  "EnterpriseMeta",
+  "PeerName",
+  "RaftIndex",
+  "Locality",
+] as const;
 
 /** Body of catalog/register. */
 export function readRegistration(fields: Fields): Registration {
@@ -118,10 +128,15 @@ function readTagged(fields: Fields): ServiceInput["taggedAddresses"] {
 function readMeta(fields: Fields, name: string): Readonly<Record<string, string>> {
   const meta = fields.stringMap(name);
   const pairs = Object.entries(meta);
-  if (pairs.length > META.pairs) throw badRequest(`Node/service metadata cannot contain more than ${META.pairs} key/value pairs`);
+  if (pairs.length > META.pairs)
+    throw badRequest(`Node/service metadata cannot contain more than ${META.pairs} key/value pairs`);
   for (const [key, value] of pairs) {
-    if (key === "" || key.length > META.key) throw badRequest(`Key is too long (limit: ${META.key} characters) or empty: ${JSON.stringify(key.slice(0, META.key))}`);
-    if (!/^[\w-]+$/.test(key)) throw badRequest(`Couldn't load metadata pair ('${key}'): Key contains invalid characters`);
+    if (key === "" || key.length > META.key)
+      throw badRequest(
+        `Key is too long (limit: ${META.key} characters) or empty: ${JSON.stringify(key.slice(0, META.key))}`,
+      );
+    if (!/^[\w-]+$/.test(key))
+      throw badRequest(`Couldn't load metadata pair ('${key}'): Key contains invalid characters`);
     if (value.length > META.value) throw badRequest(`Value is too long (limit: ${META.value} characters)`);
   }
   return meta;
@@ -176,7 +191,9 @@ const TYPES: readonly (readonly [field: string, type: string])[] = [
 ];
 
 /** Fields of a check that are kept as they came, with how they are read. */
-const DEFINITION_FIELDS: Readonly<Record<string, "string" | "boolean" | "integer" | "strings" | "opaque" | "duration">> = {
+const DEFINITION_FIELDS: Readonly<
+  Record<string, "string" | "boolean" | "integer" | "strings" | "opaque" | "duration">
+> = {
   Args: "strings",
   HTTP: "string",
   Method: "string",
@@ -265,7 +282,8 @@ function checkTiming({ ttlMs, interval, type }: CheckInput, types: readonly stri
     throw badRequest(`Invalid check: only one type can be given, not ${types.join(" and ")}`);
   if (type === "ttl" && ttlMs <= 0) throw badRequest("Invalid check: TTL must be > 0 for TTL checks");
   if (type === "ttl" || type === "alias") return;
-  if (intervalMs <= 0) throw badRequest(`Invalid check: Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks`);
+  if (intervalMs <= 0)
+    throw badRequest(`Invalid check: Interval must be > 0 for Script, HTTP, H2PING, TCP, UDP or OSService checks`);
   if (intervalMs < INTERVAL_MS_MIN) throw badRequest("Invalid check: Interval must be at least 1s");
 }
 

@@ -1,4 +1,28 @@
 import {
+  createPolicy,
+  createRole,
+  deletePolicy,
+  deleteRole,
+  getPolicy,
+  getRole,
+  listPolicies,
+  listRoles,
+  updatePolicy,
+  updateRole,
+} from "./acl-rule-routes.ts";
+import {
+  aclLogin,
+  aclLogout,
+  aclReplication,
+  bootstrap,
+  changeToken,
+  createToken,
+  deleteToken,
+  getToken,
+  listTokens,
+  selfToken,
+} from "./acl-routes.ts";
+import {
   agentChecks,
   deregisterCheck,
   healthOfServiceId,
@@ -38,9 +62,26 @@ import {
   listServices,
   registerInCatalog,
 } from "./catalog-routes.ts";
+import { fireEvent, listEvents } from "./event-routes.ts";
 import { healthChecks, healthConnect, healthNode, healthService, healthState } from "./health-routes.ts";
 import { getKey, removeKey, setKey } from "./kv-routes.ts";
+import {
+  autopilotHealth,
+  autopilotState,
+  coordinateDatacenters,
+  coordinateNode,
+  coordinateNodes,
+  operatorUsage,
+  putBackSnapshot,
+  raftConfiguration,
+  saveSnapshot,
+  statusLeader,
+  statusPeers,
+  updateCoordinate,
+} from "./operator-routes.ts";
+import { createQuery, deleteQuery, listQueries, readOneQuery, updateQuery } from "./query-routes.ts";
 import { destroySession, getSession, listSessions, makeSession, nodeSessions, renewSession } from "./session-routes.ts";
+import { runTxn } from "./txn-routes.ts";
 
 /** By path below `/v1/`; a name that ends in a slash takes the rest. */
 export const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> = {
@@ -89,4 +130,36 @@ export const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> =
   "session/info/": { GET: getSession },
   "session/node/": { GET: nodeSessions },
   "session/list": { GET: listSessions },
+  txn: { PUT: runTxn },
+  "event/fire/": { PUT: fireEvent },
+  "event/list": { GET: listEvents },
+  query: { GET: listQueries, POST: createQuery },
+  "query/": { GET: readOneQuery, PUT: updateQuery, DELETE: deleteQuery },
+  "status/leader": { GET: statusLeader },
+  "status/peers": { GET: statusPeers },
+  "coordinate/nodes": { GET: coordinateNodes },
+  "coordinate/node/": { GET: coordinateNode },
+  "coordinate/datacenters": { GET: coordinateDatacenters },
+  "coordinate/update": { PUT: updateCoordinate },
+  "operator/raft/configuration": { GET: raftConfiguration },
+  "operator/autopilot/health": { GET: autopilotHealth },
+  "operator/autopilot/state": { GET: autopilotState },
+  "operator/usage": { GET: operatorUsage },
+  snapshot: { GET: saveSnapshot, PUT: putBackSnapshot },
+  "acl/bootstrap": { PUT: bootstrap },
+  "acl/tokens": { GET: listTokens },
+  "acl/token": { PUT: createToken },
+  "acl/token/self": { GET: selfToken },
+  "acl/token/": { GET: getToken, PUT: changeToken, DELETE: deleteToken },
+  "acl/policies": { GET: listPolicies },
+  "acl/policy": { PUT: createPolicy },
+  "acl/policy/": { GET: getPolicy, PUT: updatePolicy, DELETE: deletePolicy },
+  "acl/policy/name/": { GET: getPolicy },
+  "acl/roles": { GET: listRoles },
+  "acl/role": { PUT: createRole },
+  "acl/role/": { GET: getRole, PUT: updateRole, DELETE: deleteRole },
+  "acl/role/name/": { GET: getRole },
+  "acl/replication": { GET: aclReplication },
+  "acl/login": { POST: aclLogin },
+  "acl/logout": { POST: aclLogout },
 };

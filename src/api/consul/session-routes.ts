@@ -1,6 +1,11 @@
 import type { Session } from "../../discovery/registry/records.ts";
 import { registryError } from "../../discovery/registry/registry-error.ts";
-import { createSession, LOCK_DELAY_MS, SERF_HEALTH, type SessionInput } from "../../discovery/registry/session-operations.ts";
+import {
+  createSession,
+  LOCK_DELAY_MS,
+  SERF_HEALTH,
+  type SessionInput,
+} from "../../discovery/registry/session-operations.ts";
 import { topic } from "../../discovery/registry/touched.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
 import type { Call } from "./call.ts";
@@ -39,7 +44,8 @@ export async function makeSession(call: Call): Promise<HttpResponse> {
 export function readSession(fields: Fields, localNode: string): SessionInput {
   fields.ignore("ID", "CreateIndex", "ModifyIndex", "Datacenter", "Namespace");
   const behavior = fields.string("Behavior", "release") || "release";
-  if (behavior !== "release" && behavior !== "delete") throw registryError(400, `Invalid Behavior setting '${behavior}'`);
+  if (behavior !== "release" && behavior !== "delete")
+    throw registryError(400, `Invalid Behavior setting '${behavior}'`);
   const legacy = fields.has("Checks") ? fields.strings("Checks") : null;
   const nodeChecks = fields.has("NodeChecks") ? fields.strings("NodeChecks") : (legacy ?? [SERF_HEALTH]);
   const input: SessionInput = {
@@ -108,7 +114,10 @@ export function getSession(call: Call): Promise<HttpResponse> {
 
 export function listSessions(call: Call): Promise<HttpResponse> {
   const { registry } = call.backend.parts;
-  return answerSessions(call, registry.query([topic.sessions], () => registry.tables.list("session", "")));
+  return answerSessions(
+    call,
+    registry.query([topic.sessions], () => registry.tables.list("session", "")),
+  );
 }
 
 export function nodeSessions(call: Call): Promise<HttpResponse> {

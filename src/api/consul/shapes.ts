@@ -147,7 +147,12 @@ export const SERVICE_SHAPE = {
   SocketPath: "text",
   Weights: { Passing: "number", Warning: "number" },
   EnableTagOverride: "boolean",
-  Proxy: { DestinationServiceName: "text", DestinationServiceID: "text", LocalServiceAddress: "text", LocalServicePort: "number" },
+  Proxy: {
+    DestinationServiceName: "text",
+    DestinationServiceID: "text",
+    LocalServiceAddress: "text",
+    LocalServicePort: "number",
+  },
   Connect: { Native: "boolean" },
   PeerName: "text",
   Datacenter: "text",
@@ -193,4 +198,8 @@ export const CHECK_SHAPE = {
   ...STAMPS,
 } as const satisfies Shape;
 
-export const INSTANCE_SHAPE = { Node: NODE_SHAPE, Service: SERVICE_SHAPE, Checks: CHECK_SHAPE } as const satisfies Shape;
+export const INSTANCE_SHAPE = {
+  Node: NODE_SHAPE,
+  Service: SERVICE_SHAPE,
+  Checks: CHECK_SHAPE,
+} as const satisfies Shape;

@@ -32,7 +32,10 @@ function putNode(tx: Transaction, view: CatalogView, { node, skipNodeUpdate }: R
   if (node.address === "") throw registryError(400, "Must provide address if SkipNodeUpdate is not set");
   const other = node.id === "" ? null : view.nodeById(node.id);
   if (other !== null && other.node !== node.node && tx.get("node", other.node) !== null)
-    throw registryError(500, `Error while renaming Node ID: "${node.id}": Node name ${other.node} is reserved by node ${node.id}`);
+    throw registryError(
+      500,
+      `Error while renaming Node ID: "${node.id}": Node name ${other.node} is reserved by node ${node.id}`,
+    );
   const id = node.id === "" ? (before?.id ?? "") : node.id;
   putIfChanged(tx, "node", node.node, { ...node, id, origin: "api" });
 }
@@ -43,16 +46,27 @@ export function putService(tx: Transaction, view: CatalogView, node: string, ser
   putIfChanged(tx, "service", onNode(node, service.id), { ...service, node, origin: "api" });
   for (const check of tx.list("check", onNode(node, ""))) {
     if (check.serviceId !== service.id) continue;
-    putIfChanged(tx, "check", onNode(node, check.id), { ...check, serviceName: service.name, serviceTags: service.tags });
+    putIfChanged(tx, "check", onNode(node, check.id), {
+      ...check,
+      serviceName: service.name,
+      serviceTags: service.tags,
+    });
   }
 }
 
 export function putCheck(tx: Transaction, view: CatalogView, node: string, check: CheckInput): void {
   refusePlatform(view.check(node, check.id), "check", check.id);
   const owner = check.serviceId === "" ? null : findService(tx, view, node, check.serviceId);
-  if (check.serviceId !== "" && owner === null) throw registryError(400, `ServiceID ${JSON.stringify(check.serviceId)} does not exist`);
+  if (check.serviceId !== "" && owner === null)
+    throw registryError(400, `ServiceID ${JSON.stringify(check.serviceId)} does not exist`);
   const serviceName = owner?.name ?? "";
-  putIfChanged(tx, "check", onNode(node, check.id), { ...check, node, serviceName, serviceTags: owner?.tags ?? [], origin: "api" });
+  putIfChanged(tx, "check", onNode(node, check.id), {
+    ...check,
+    node,
+    serviceName,
+    serviceTags: owner?.tags ?? [],
+    origin: "api",
+  });
 }
 
 export function findService(tx: Transaction, view: CatalogView, node: string, id: string): ServiceRecord | null {
@@ -91,7 +105,10 @@ function dropService(tx: Transaction, view: CatalogView, node: string, id: strin
 
 function refusePlatform(record: { readonly origin: string } | null, what: string, id: string): void {
   if (record?.origin !== "platform") return;
-  throw registryError(400, `Cannot change ${what} ${JSON.stringify(id)}: the cluster itself registers it, for as long as its host or container is there`);
+  throw registryError(
+    400,
+    `Cannot change ${what} ${JSON.stringify(id)}: the cluster itself registers it, for as long as its host or container is there`,
+  );
 }
 
 type CatalogTable = "node" | "service" | "check";

@@ -50,7 +50,8 @@ export class CheckKeeper {
       return;
     }
     if (row.ttlMs > 0 && (before === null || before.ttlMs !== row.ttlMs)) this.#armTtl(key, row);
-    if (row.status !== "critical" || row.deregisterAfterMs === 0 || row.serviceId === "") this.#cancel(this.#reapers, key);
+    if (row.status !== "critical" || row.deregisterAfterMs === 0 || row.serviceId === "")
+      this.#cancel(this.#reapers, key);
     else if (!this.#reapers.has(key)) this.#armReaper(key, row);
   }
 
@@ -84,5 +85,8 @@ export class CheckKeeper {
 }
 
 export function unknownCheck(id: string): Error {
-  return registryError(404, `Unknown check ID ${JSON.stringify(id)}. Ensure that the check ID is passed, not the check name.`);
+  return registryError(
+    404,
+    `Unknown check ID ${JSON.stringify(id)}. Ensure that the check ID is passed, not the check name.`,
+  );
 }

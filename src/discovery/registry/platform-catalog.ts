@@ -69,7 +69,10 @@ export class PlatformCatalog {
   /** All endpoints there are; the rest goes. */
   resetEndpoints(endpoints: readonly Endpoint[]): void {
     const ids = new Set(endpoints.map(({ id }) => id));
-    this.applyEndpoints(endpoints, [...this.#shown.keys()].filter((id) => !ids.has(id)));
+    this.applyEndpoints(
+      endpoints,
+      [...this.#shown.keys()].filter((id) => !ids.has(id)),
+    );
   }
 
   #drop(id: string, view: CatalogView, touched: Touched): void {

@@ -187,3 +187,9 @@ export const TABLES: readonly TableName[] = [
 export function onNode(node: string, id: string): string {
   return `${node}\0${id}`;
 }
+
+/** Whether a value may be a row of that table: what comes out of a file is looked at once. */
+export function isRow(table: unknown, row: unknown): boolean {
+  if (typeof row !== "object" || row === null) return false;
+  return TABLES.some((each) => each === table) && "createIndex" in row && "modifyIndex" in row;
+}

@@ -39,9 +39,7 @@ export class SessionKeeper {
 
   end(id: string): Promise<void> {
     this.#ending.add(id);
-    return this.#registry
-      .write((tx) => endSession(tx, id, this.#lockDelays))
-      .finally(() => this.#ending.delete(id));
+    return this.#registry.write((tx) => endSession(tx, id, this.#lockDelays)).finally(() => this.#ending.delete(id));
   }
 
   #started(session: Session): void {

@@ -67,7 +67,8 @@ export function createSession(
 function parseTtl(ttl: string): number {
   if (ttl === "") return 0;
   const ms = parseDuration(ttl);
-  if (ms === null) throw registryError(500, `Invalid Session TTL '${ttl}': time: invalid duration ${JSON.stringify(ttl)}`);
+  if (ms === null)
+    throw registryError(500, `Invalid Session TTL '${ttl}': time: invalid duration ${JSON.stringify(ttl)}`);
   if (ms !== 0 && (ms < SESSION_TTL_MS.min || ms > SESSION_TTL_MS.max))
     throw registryError(500, `Invalid Session TTL '${ms * 1e6}', must be between [10s=24h0m0s]`);
   return ms;

@@ -190,5 +190,7 @@ export class Transaction implements TableReader {
 }
 
 function emptyTables(): AllTables {
-  return Object.fromEntries(TABLES.map((table) => [table, { rows: new Map(), keys: new SortedKeys() }])) as unknown as AllTables;
+  return Object.fromEntries(
+    TABLES.map((table) => [table, { rows: new Map(), keys: new SortedKeys() }]),
+  ) as unknown as AllTables;
 }

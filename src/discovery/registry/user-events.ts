@@ -43,7 +43,10 @@ export class UserEvents {
    * Waits until the newest event is another than the one the client has seen. Events have no order across the cluster, so
    * their index is a hash of the newest id: equal means nothing new.
    */
-  async next(name: string, options: { minIndex: bigint; waitMs: number; signal: AbortSignal }): Promise<readonly UserEvent[]> {
+  async next(
+    name: string,
+    options: { minIndex: bigint; waitMs: number; signal: AbortSignal },
+  ): Promise<readonly UserEvent[]> {
     const { clock } = this.#registry;
     const endMs = clock.monotonicMs() + options.waitMs;
     for (;;) {

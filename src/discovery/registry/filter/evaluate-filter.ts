@@ -103,7 +103,9 @@ function some(item: unknown, selector: readonly string[], fits: Predicate): bool
 function valuesAt(item: unknown, selector: readonly string[]): readonly unknown[] {
   let found: readonly unknown[] = [item];
   for (const part of selector) {
-    found = found.flatMap((each): readonly unknown[] => (Array.isArray(each) ? each : [each])).flatMap((each) => fieldOf(each, part));
+    found = found
+      .flatMap((each): readonly unknown[] => (Array.isArray(each) ? each : [each]))
+      .flatMap((each) => fieldOf(each, part));
   }
   return found;
 }

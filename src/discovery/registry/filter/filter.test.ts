@@ -11,7 +11,10 @@ const SHAPE: Shape = {
 const ITEM = {
   Node: { Node: "n1", Meta: { env: "prod", "odd.key": "x" } },
   Service: { Service: "web", Tags: ["v1", "blue"], Port: 80, EnableTagOverride: false, Meta: {} },
-  Checks: [{ Status: "passing", CheckID: "a" }, { Status: "warning", CheckID: "b" }],
+  Checks: [
+    { Status: "passing", CheckID: "a" },
+    { Status: "warning", CheckID: "b" },
+  ],
 };
 
 test.each<[string, boolean]>([
@@ -65,8 +68,27 @@ test.each([
 });
 
 test("property: any text is an expression or refused", () => {
-  const words = fc.constantFrom("Service.Port", "==", "80", "and", "or", "not", "(", ")", "in", "is", "empty", '"x"', "Node.Node", "[", ".");
-  const texts = fc.oneof(fc.string(), fc.array(words, { maxLength: 12 }).map((each) => each.join(" ")));
+  const words = fc.constantFrom(
+    "Service.Port",
+    "==",
+    "80",
+    "and",
+    "or",
+    "not",
+    "(",
+    ")",
+    "in",
+    "is",
+    "empty",
+    '"x"',
+    "Node.Node",
+    "[",
+    ".",
+  );
+  const texts = fc.oneof(
+    fc.string(),
+    fc.array(words, { maxLength: 12 }).map((each) => each.join(" ")),
+  );
   fc.assert(
     fc.property(texts, (text) => {
       try {
@@ -85,13 +107,20 @@ interface Term {
 }
 
 const { term } = fc.letrec<{ term: Term; leaf: Term }>((tie) => ({
-  leaf: fc.constantFrom<Term>({ text: "Service.Port == 80", value: true }, { text: "Service.Port == 81", value: false }),
+  leaf: fc.constantFrom<Term>(
+    { text: "Service.Port == 80", value: true },
+    { text: "Service.Port == 81", value: false },
+  ),
   term: fc.oneof(
     { depthSize: "small" },
     tie("leaf"),
     tie("term").map(({ text, value }) => ({ text: `not (${text})`, value: !value })),
-    fc.tuple(tie("term"), tie("term")).map(([a, b]) => ({ text: `(${a.text}) and (${b.text})`, value: a.value && b.value })),
-    fc.tuple(tie("term"), tie("term")).map(([a, b]) => ({ text: `(${a.text}) or (${b.text})`, value: a.value || b.value })),
+    fc
+      .tuple(tie("term"), tie("term"))
+      .map(([a, b]) => ({ text: `(${a.text}) and (${b.text})`, value: a.value && b.value })),
+    fc
+      .tuple(tie("term"), tie("term"))
+      .map(([a, b]) => ({ text: `(${a.text}) or (${b.text})`, value: a.value || b.value })),
   ),
 }));
 

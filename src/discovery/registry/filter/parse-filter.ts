@@ -55,7 +55,9 @@ function scan(text: string): readonly Token[] {
 
 function unquote(quoted: string): string {
   const inner = quoted.slice(1, -1);
-  return quoted.startsWith("`") ? inner : inner.replaceAll(/\\(.)/gs, (_all, escaped: string) => ESCAPES[escaped] ?? escaped);
+  return quoted.startsWith("`")
+    ? inner
+    : inner.replaceAll(/\\(.)/gs, (_all, escaped: string) => ESCAPES[escaped] ?? escaped);
 }
 
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r" };
