@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { isBlocking } from "../api/consul/handler.ts";
 import { createMarathonHandler } from "../api/marathon/handler.ts";
 import { createNativeHandler } from "../api/native/handler.ts";
 import { AccessControl, authorizeWith } from "../cluster/access.ts";
@@ -20,6 +21,7 @@ import { HostMembers } from "./host-members.ts";
 import { feedState, nativeServices } from "./native-services.ts";
 import { openSecrets } from "./secrets.ts";
 import type { ServerConfig } from "./server-config.ts";
+import { startConsul, type StartedConsul } from "./start-consul.ts";
 import { ServerViews } from "./server-views.ts";
 
 export interface ServerAdapters {
@@ -33,6 +35,7 @@ export interface ServerAdapters {
 export interface StartedServer {
   readonly cluster: ClusterServer;
   readonly http: RunningServer;
+  readonly consul: StartedConsul;
   readonly url: string;
   readonly adminFile: string;
   readonly joinToken: string;
@@ -84,23 +87,39 @@ export async function startServer(
     httpsPort: config.port,
     plainPort: config.anonymousPort,
   });
+  const consul = await startConsul({ cluster, members, access, digest, random, clock, log }, config);
   const handle = prefixRouter(
     [
       { prefix: "/api", handle: native },
       { prefix: "/v2", handle: marathon },
       { prefix: "/ping", handle: marathon },
+      { prefix: "/v1", handle: consul.handle },
       { prefix: "/ui", handle: consoleHandler(await ConsoleAssets.open()) },
     ],
     toConsole,
   );
-  const http = serveHttps({
+  const https = serveHttps({
     hostname: config.bind,
     port: config.port,
     identity,
     plainPort: config.anonymousPort,
     handle,
+    isLong: isBlocking,
     clock,
     onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
   });
-  return { cluster, http, url, adminFile: secrets.adminFile, joinToken: secrets.joinToken, done: cluster.run(signal) };
+  const close = async (graceMs: number): Promise<void> => {
+    await consul.close(graceMs);
+    await https.close(graceMs);
+  };
+  const http = { ...https, close };
+  return {
+    cluster,
+    http,
+    consul,
+    url,
+    adminFile: secrets.adminFile,
+    joinToken: secrets.joinToken,
+    done: cluster.run(signal),
+  };
 }

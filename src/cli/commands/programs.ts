@@ -134,7 +134,12 @@ function serverOptions(command: Command): Command {
     .option("--datacenter <name>", "name in DNS; only at the first start")
     .option("--dns-domain <name>", "domain of services; only at the first start")
     .option("--ingress-domain <name>", "base domain of the ingress; only at the first start")
-    .option("--anonymous", "serve the API without a token, on loopback only");
+    .option("--anonymous", "serve the API without a token, on loopback only")
+    .option(
+      "--consul-listen <address:port>",
+      "where Consul's API listens in plain HTTP, or off; default: 127.0.0.1:8500",
+    )
+    .option("--consul-acl <mode>", "Consul's ACLs: off, or allow or deny for what no rule names");
 }
 
 function hostOptions(command: Command): Command {

@@ -203,6 +203,7 @@ export class Registry {
 
   close(): void {
     this.#closed = true;
+    this.watches.close();
     this.deadlines.close();
   }
 

@@ -36,7 +36,7 @@ export class Watches {
   /** Lengths of the prefixes that somebody waits for, with how many. */
   readonly #prefixLengths = new Map<number, number>();
   #floor: number;
-  #waiting = 0;
+  readonly #ends = new Set<(woken: Woken) => void>();
 
   constructor(deadlines: Deadlines, floor: number) {
     this.#deadlines = deadlines;
@@ -49,7 +49,7 @@ export class Watches {
   }
 
   get waiting(): number {
-    return this.#waiting;
+    return this.#ends.size;
   }
 
   /** Index of the topic's last change. */
@@ -94,7 +94,7 @@ export class Watches {
         for (const interest of interests) this.#leave(interest, waiter);
         signal.removeEventListener("abort", onAbort);
         deadline.cancel();
-        this.#waiting -= 1;
+        this.#ends.delete(end);
         resolve(woken);
       };
       const waiter: Waiter = { wake: () => end("changed") };
@@ -102,8 +102,13 @@ export class Watches {
       const deadline = this.#deadlines.after(ms, () => end("timeout"));
       signal.addEventListener("abort", onAbort);
       for (const interest of interests) this.#join(interest, waiter);
-      this.#waiting += 1;
+      this.#ends.add(end);
     });
+  }
+
+  /** Lets everybody go. */
+  close(): void {
+    for (const end of [...this.#ends]) end("aborted");
   }
 
   #join(interest: Interest, waiter: Waiter): void {
