@@ -112,7 +112,8 @@ export class CatalogView {
     touched.add(topic.nodes);
     touched.add(topic.catalog);
     touched.retire(topic.node(name));
-    touched.retire(topic.nodeChecks(name));
+    const checks = topic.nodeChecks(name);
+    if (touched.topics.has(checks)) touched.retire(checks);
   }
 
   /** The node must be there. */
@@ -227,9 +228,12 @@ export class CatalogView {
     touched.add(topic.nodeChecks(record.node));
     if (record.serviceId === "") {
       this.#eachHosted(record.node, (service) => touched.add(topic.health(service)));
-    } else if (this.#instances.has(record.serviceName)) {
-      touched.add(topic.health(record.serviceName));
-      touched.add(topic.serviceChecks(record.serviceName));
+      return;
+    }
+    const gone = !this.#instances.has(record.serviceName);
+    for (const each of [topic.health(record.serviceName), topic.serviceChecks(record.serviceName)]) {
+      if (gone) touched.retire(each);
+      else touched.add(each);
     }
   }
 

@@ -73,8 +73,8 @@ export class SessionKeeper {
   /** Ends sessions on nodes of which a check or the node itself changed, when they lost what they need. */
   #review(touched: Touched): void {
     for (const each of touched.topics) {
-      if (!each.startsWith("node-checks:")) continue;
-      const node = each.slice("node-checks:".length);
+      const node = /^node(?:-checks)?:([^]*)$/.exec(each)?.[1];
+      if (node === undefined) continue;
       for (const id of this.#byNode.get(node) ?? []) {
         const session = this.#registry.tables.get("session", id);
         if (session !== null && !this.#holds(session)) this.#endOrRetry(id);
