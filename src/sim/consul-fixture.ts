@@ -5,11 +5,11 @@ import { Grants } from "../discovery/registry/acl/grants.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
 import { registryError } from "../discovery/registry/registry-error.ts";
 import { nodeDigest } from "../platform/digest/node-digest.ts";
+import type { Clock } from "../platform/ports/clock.ts";
 import type { HttpRequest } from "../platform/ports/http.ts";
 import { fakeRequest } from "./fake-request.ts";
 import { FakeStore } from "./fake-store.ts";
 import { SeededRandom } from "./seeded-random.ts";
-import { settledStore } from "./settled-store.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
 export interface ConsulAnswer {
@@ -39,14 +39,17 @@ export interface AskOptions {
 
 export const NODE = "n1";
 
+/** The store takes turns of the event loop, but no time: who moves the clock then moves it for the sessions alone. */
+const NO_WAIT: Clock = { nowMs: () => 0, monotonicMs: () => 0, sleep: () => Promise.resolve() };
+
 export async function openConsul(
   change: Partial<ConsulBackend> = {},
   disk?: { readonly clock: VirtualClock; readonly random: SeededRandom; readonly store: FakeStore },
 ): Promise<ConsulFixture> {
   const clock = disk?.clock ?? new VirtualClock();
   const random = disk?.random ?? new SeededRandom(7);
-  const fake = disk?.store ?? new FakeStore({ clock, random });
-  const parts = await openRegistry({ store: settledStore(fake, clock), clock, random, digest: nodeDigest });
+  const fake = disk?.store ?? new FakeStore({ clock: NO_WAIT, random });
+  const parts = await openRegistry({ store: fake, clock, random, digest: nodeDigest });
   parts.platform.setHosts([hostNamed(NODE, { server: true })]);
   const backend: ConsulBackend = { ...baseBackend(parts, clock), ...change };
   const handle = createConsulHandler(backend);
