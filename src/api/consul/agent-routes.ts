@@ -126,7 +126,7 @@ export function agentLeave(call: Call): HttpResponse {
   call.caller.grants.require("agent", localNode(call), "write");
   throw registryError(
     400,
-    'Cannot leave over this API: stop the agent with "apollo agent --leave", or use force-leave for a dead one',
+    'Cannot leave over this API: run "apollo agent leave" on the host, or use force-leave for a dead one',
   );
 }
 

@@ -90,28 +90,38 @@ const steps: fc.Arbitrary<NamedStep> = fc.oneof(
       }),
     ),
   ),
-  fc.constantFrom("web-1", "db-1").map((id) =>
-    step(`deregister ${id}`, (consul) => consul.put("catalog/deregister", { Node: "ext", ServiceID: id })),
-  ),
+  fc
+    .constantFrom("web-1", "db-1")
+    .map((id) =>
+      step(`deregister ${id}`, (consul) => consul.put("catalog/deregister", { Node: "ext", ServiceID: id })),
+    ),
   fc.constant(step("deregister ext", (consul) => consul.put("catalog/deregister", { Node: "ext" }))),
-  fc.constantFrom("192.0.2.77", "192.0.2.78").map((Address) =>
-    step(`node ext at ${Address}`, (consul) => consul.put("catalog/register", { Node: "ext", Address })),
-  ),
-  fc.tuple(fc.constantFrom("c1", "c2"), status, tags).map(([container, health, each]) =>
-    step(`container ${container} ${health}`, async ({ parts }) =>
-      parts.platform.applyEndpoints([endpoint("h2", container, health, each)], []),
+  fc
+    .constantFrom("192.0.2.77", "192.0.2.78")
+    .map((Address) =>
+      step(`node ext at ${Address}`, (consul) => consul.put("catalog/register", { Node: "ext", Address })),
     ),
-  ),
+  fc
+    .tuple(fc.constantFrom("c1", "c2"), status, tags)
+    .map(([container, health, each]) =>
+      step(`container ${container} ${health}`, async ({ parts }) =>
+        parts.platform.applyEndpoints([endpoint("h2", container, health, each)], []),
+      ),
+    ),
   fc.constant(step("container c1 gone", async ({ parts }) => parts.platform.applyEndpoints([], ["h2:c1:80"]))),
-  fc.boolean().map((up) =>
-    step(`h2 ${up ? "up" : "down"}`, async ({ parts }) =>
-      parts.platform.setHosts([hostNamed("n1", { server: true }), hostNamed("h2", { up })]),
+  fc
+    .boolean()
+    .map((up) =>
+      step(`h2 ${up ? "up" : "down"}`, async ({ parts }) =>
+        parts.platform.setHosts([hostNamed("n1", { server: true }), hostNamed("h2", { up })]),
+      ),
     ),
-  ),
   fc.constant(step("h2 gone", async ({ parts }) => parts.platform.setHosts([hostNamed("n1", { server: true })]))),
-  fc.constantFrom("n1", "ext").map((Node) =>
-    step(`session on ${Node}`, (consul) => consul.ask("PUT", "session/create", { body: { Node, NodeChecks: [] } })),
-  ),
+  fc
+    .constantFrom("n1", "ext")
+    .map((Node) =>
+      step(`session on ${Node}`, (consul) => consul.ask("PUT", "session/create", { body: { Node, NodeChecks: [] } })),
+    ),
   fc.constant(
     step("end a session", async (consul) => {
       const [first] = (await consul.get("session/list")) as readonly { readonly ID: string }[];

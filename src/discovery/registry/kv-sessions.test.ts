@@ -135,9 +135,10 @@ test("property: clients that add one by compare-and-swap at the same time lose n
     fc.asyncProperty(fc.integer({ min: 2, max: 6 }), fc.integer({ min: 1, max: 5 }), async (clients, each) => {
       const consul = await openConsul();
       const add = async (): Promise<void> => {
-        for (let done = 0; done < each; ) {
+        for (let done = 0; done < each;) {
           const answer = await consul.ask("GET", "kv/n");
-          const [row] = answer.status === 404 ? [] : (JSON.parse(answer.text) as { Value: string; ModifyIndex: number }[]);
+          const [row] =
+            answer.status === 404 ? [] : (JSON.parse(answer.text) as { Value: string; ModifyIndex: number }[]);
           const next = String(Number(row === undefined ? 0 : atob(row.Value)) + 1);
           if ((await consul.put(`kv/n?cas=${row?.ModifyIndex ?? 0}`, next)) === true) done += 1;
         }
@@ -177,7 +178,8 @@ test("a session ends after twice its TTL unless it is renewed; what it held cann
 
 test("a session ends when its host goes down or its node is taken away", async () => {
   const consul = await openConsul();
-  const hosts = (up: boolean): void => consul.parts.platform.setHosts([hostNamed("n1", { server: true }), hostNamed("h2", { up })]);
+  const hosts = (up: boolean): void =>
+    consul.parts.platform.setHosts([hostNamed("n1", { server: true }), hostNamed("h2", { up })]);
   hosts(true);
   await createSession(consul, { Node: "h2", Behavior: "delete" }).then((id) => consul.put(`kv/h2?acquire=${id}`, "x"));
   await consul.put("catalog/register", { Node: "ext", Address: "192.0.2.9" });

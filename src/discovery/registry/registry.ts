@@ -54,8 +54,9 @@ interface Waiting {
 const RESERVE_STEP = 1_000_000;
 /** Changes that share a commit. */
 const BATCH_MAX = 512;
-/** Writes that a commit takes at once; the store refuses 10,000. */
+/** Writes after which a batch is full, and most that one change should make; the store refuses more than 10,000. */
 export const WRITES_MAX = 5000;
+const ONE_COMMIT_MAX = 9999;
 const QUEUE_MAX = 50_000;
 
 export class Registry {
@@ -225,7 +226,10 @@ export class Registry {
       const index = this.#index + 1;
       tx.begin(index);
       try {
-        done.push({ waiting, value: waiting.run(tx) });
+        const value = waiting.run(tx);
+        if (tx.size > ONE_COMMIT_MAX)
+          throw new AppError("invalid", "Cannot change so many records at once: take smaller steps");
+        done.push({ waiting, value });
         if (tx.wrote) this.#nextIndex();
       } catch (error) {
         tx.rollback();
