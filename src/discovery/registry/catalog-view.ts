@@ -9,6 +9,8 @@ interface NodeEntry {
   record: NodeRecord;
   readonly services: Map<string, ServiceRecord>;
   readonly checks: Map<string, CheckRecord>;
+  /** The same by the service they belong to, "" for those of the node: a host may have hundreds. */
+  readonly checksOf: Map<string, Map<string, CheckRecord>>;
 }
 
 export class CatalogView {
@@ -69,13 +71,19 @@ export class CatalogView {
 
   /** Checks of the node and of that instance. */
   checksFor({ node, id }: Pick<ServiceRecord, "node" | "id">): readonly CheckRecord[] {
-    return this.checksOn(node).filter(({ serviceId }) => serviceId === "" || serviceId === id);
+    return [...this.#owned(node, ""), ...this.#owned(node, id)];
   }
 
   checksOfService(service: string): readonly CheckRecord[] {
     return this.instances(service).flatMap(({ node, id }) =>
-      this.checksOn(node).filter(({ serviceId, serviceName }) => serviceId === id && serviceName === service),
+      this.#owned(node, id).filter(({ serviceName }) => serviceName === service),
     );
+  }
+
+  #owned(node: string, serviceId: string): readonly CheckRecord[] {
+    const owned = this.#nodes.get(node)?.checksOf.get(serviceId);
+    if (owned === undefined) return [];
+    return owned.size === 1 ? [...owned.values()] : [...owned.values()].toSorted((a, b) => byText(a.id, b.id));
   }
 
   /** Checks in a state, or all with `any`; by node and id. */
@@ -89,7 +97,7 @@ export class CatalogView {
   putNode(record: NodeRecord, touched: Touched): void {
     const entry = this.#nodes.get(record.node);
     if (entry === undefined) {
-      this.#nodes.set(record.node, { record, services: new Map(), checks: new Map() });
+      this.#nodes.set(record.node, { record, services: new Map(), checks: new Map(), checksOf: new Map() });
     } else {
       entry.record = record;
     }
@@ -148,6 +156,8 @@ export class CatalogView {
     const before = entry.checks.get(record.id);
     if (before !== undefined) this.#unlinkCheck(before);
     entry.checks.set(record.id, record);
+    const owned = entry.checksOf.get(record.serviceId) ?? new Map<string, CheckRecord>();
+    entry.checksOf.set(record.serviceId, owned.set(record.id, record));
     const group = this.#checksByState.get(record.status) ?? new Map<string, CheckRecord>();
     this.#checksByState.set(record.status, group.set(onNode(record.node, record.id), record));
     if (before !== undefined) this.#touchCheck(before, touched);
@@ -182,6 +192,10 @@ export class CatalogView {
   }
 
   #unlinkCheck(record: CheckRecord): void {
+    const checksOf = this.#nodes.get(record.node)?.checksOf;
+    const owned = checksOf?.get(record.serviceId);
+    owned?.delete(record.id);
+    if (owned?.size === 0) checksOf?.delete(record.serviceId);
     this.#checksByState.get(record.status)?.delete(onNode(record.node, record.id));
   }
 
