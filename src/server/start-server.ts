@@ -2,13 +2,14 @@ import { join } from "node:path";
 import { isBlocking } from "../api/consul/handler.ts";
 import { createMarathonHandler } from "../api/marathon/handler.ts";
 import { createNativeHandler } from "../api/native/handler.ts";
-import { AccessControl, authorizeWith } from "../cluster/access.ts";
+import { AccessControl, type Authorize, authorizeWith } from "../cluster/access.ts";
 import type { HostId } from "../model/ids.ts";
 import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
 import { prefixRouter } from "../platform/http/prefix-router.ts";
 import { type RunningServer, serveHttps } from "../platform/http/serve-https.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
+import type { HttpHandler } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Store } from "../platform/ports/store.ts";
@@ -78,15 +79,7 @@ export async function startServer(
     log,
   });
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });
-  const marathon = createMarathonHandler({
-    apps: cluster.apps,
-    authorize,
-    nowMs: () => clock.nowMs(),
-    version,
-    leader: url.slice("https://".length),
-    httpsPort: config.port,
-    plainPort: config.anonymousPort,
-  });
+  const marathon = marathonOf(config, { cluster, authorize, clock, url });
   const consul = await startConsul({ cluster, members, access, digest, random, clock, log }, config);
   const handle = prefixRouter(
     [
@@ -108,11 +101,7 @@ export async function startServer(
     clock,
     onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
   });
-  const close = async (graceMs: number): Promise<void> => {
-    await consul.close(graceMs);
-    await https.close(graceMs);
-  };
-  const http = { ...https, close };
+  const http = { ...https, close: (graceMs: number) => consul.close(graceMs).then(() => https.close(graceMs)) };
   return {
     cluster,
     http,
@@ -122,4 +111,23 @@ export async function startServer(
     joinToken: secrets.joinToken,
     done: cluster.run(signal),
   };
+}
+
+interface MarathonParts {
+  readonly cluster: ClusterServer;
+  readonly authorize: Authorize;
+  readonly clock: Clock;
+  readonly url: string;
+}
+
+function marathonOf(config: ServerConfig, { cluster, authorize, clock, url }: MarathonParts): HttpHandler {
+  return createMarathonHandler({
+    apps: cluster.apps,
+    authorize,
+    nowMs: () => clock.nowMs(),
+    version: config.version,
+    leader: url.slice("https://".length),
+    httpsPort: config.port,
+    plainPort: config.anonymousPort,
+  });
 }

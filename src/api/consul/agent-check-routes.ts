@@ -7,7 +7,7 @@ import type { Call, Route } from "./call.ts";
 import { readFilter } from "./choose-instances.ts";
 import { badRequest, readFields } from "./read-fields.ts";
 import { readAgentCheck } from "./read-registration.ts";
-import { empty, json, text } from "./respond.ts";
+import { empty, json, jsonWith, text } from "./respond.ts";
 import { CHECK_SHAPE, renderAgentService, renderCheck } from "./shapes.ts";
 
 /** The check of a host's liveness is the servers', no agent's. */
@@ -112,5 +112,5 @@ function answerHealth(
   const worst = order.find((each) => rows.some((row) => row.AggregatedStatus === each)) ?? "passing";
   const headers = { "x-consul-reason": worst };
   if (call.request.query.get("format") === "text") return text(HEALTH_STATUS[worst], worst, headers);
-  return json(call, single ? rows[0] : rows, headers, HEALTH_STATUS[worst]);
+  return jsonWith(HEALTH_STATUS[worst], call, { value: single ? rows[0] : rows, headers });
 }

@@ -69,7 +69,7 @@ export async function registerService(call: Call): Promise<HttpResponse> {
   const node = requireNode(call);
   const replace = isSet(call.request, "replace-existing-checks");
   await registry.write((tx) => {
-    putService(tx, registry.view, node, service);
+    putService({ tx, view: registry.view, node }, service);
     if (replace) dropOtherChecks(tx, node, { service: service.id, keep: new Set(checks.map(({ id }) => id)) });
     for (const check of checks) putKeepingStatus(tx, call, check);
   });
@@ -90,7 +90,7 @@ export function putKeepingStatus(tx: Transaction, call: Call, check: CheckInput)
   const node = localNode(call);
   const before = tx.get("check", onNode(node, check.id));
   const said = before === null || before.type !== check.type ? {} : { status: before.status, output: before.output };
-  putCheck(tx, call.backend.parts.registry.view, node, { ...check, ...said });
+  putCheck({ tx, view: call.backend.parts.registry.view, node }, { ...check, ...said });
 }
 
 export async function deregisterService(call: Call): Promise<HttpResponse> {
@@ -99,7 +99,7 @@ export async function deregisterService(call: Call): Promise<HttpResponse> {
   const known = registry.view.service(node, call.rest);
   if (known !== null) call.caller.grants.require("service", known.name, "write");
   await registry.write((tx) => {
-    if (findService(tx, registry.view, node, call.rest) === null) throw unknownService(call.rest);
+    if (findService({ tx, view: registry.view, node }, call.rest) === null) throw unknownService(call.rest);
     deregister(tx, registry.view, { node, serviceId: call.rest, checkId: "" });
   });
   return empty();
@@ -158,7 +158,7 @@ async function setMaintenance(call: Call, enable: boolean, { id, name, what, ser
   await registry.write((tx) => {
     if (!enable) return tx.delete("check", onNode(node, id));
     const check = { id, name, status: "critical", notes, output: "", serviceId: service?.id ?? "", ...timing } as const;
-    putCheck(tx, registry.view, node, check);
+    putCheck({ tx, view: registry.view, node }, check);
   });
 }
 

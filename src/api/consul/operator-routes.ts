@@ -6,7 +6,7 @@ import { CONSUL_VERSION } from "./agent-routes.ts";
 import type { Member } from "./backend.ts";
 import type { Call } from "./call.ts";
 import { badRequest, readFields } from "./read-fields.ts";
-import { answerJson, empty, json, readHeaders } from "./respond.ts";
+import { answerJson, empty, json, jsonWith, readHeaders } from "./respond.ts";
 
 const RAFT_PORT = 8300;
 
@@ -80,7 +80,7 @@ export function autopilotHealth(call: Call): HttpResponse {
   const healthy = alive === all.length;
   const body = { Healthy: healthy, FailureTolerance: tolerance(alive, all.length), Servers: serverHealth(call) };
   // Load balancers go by the status.
-  return json(call, body, {}, healthy ? 200 : 429);
+  return jsonWith(healthy ? 200 : 429, call, { value: body });
 }
 
 export function autopilotState(call: Call): HttpResponse {

@@ -69,7 +69,8 @@ export class Fields {
   string(name: string, otherwise = ""): string {
     const value = this.raw(name);
     if (value === undefined) return otherwise;
-    return typeof value === "string" ? value : this.#fail(name, "a string");
+    // A NUL is in no name, and ids of the catalog are told apart by it.
+    return typeof value === "string" && !value.includes("\0") ? value : this.#fail(name, "a string without NUL");
   }
 
   boolean(name: string, otherwise = false): boolean {

@@ -1,12 +1,20 @@
 import type { Query } from "../../discovery/registry/registry.ts";
-import { AppError, HTTP_STATUS } from "../../model/error.ts";
+import { type AppError, HTTP_STATUS } from "../../model/error.ts";
 import { renderExactJson } from "../../model/exact-json.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
 import type { Call } from "./call.ts";
 
 type Headers = Readonly<Record<string, string>>;
 
-export function json(call: Pick<Call, "pretty">, value: unknown, headers: Headers = {}, status = 200): HttpResponse {
+export function json(call: Pick<Call, "pretty">, value: unknown, headers: Headers = {}): HttpResponse {
+  return jsonWith(200, call, { value, headers });
+}
+
+export function jsonWith(
+  status: number,
+  call: Pick<Call, "pretty">,
+  { value, headers = {} }: { readonly value: unknown; readonly headers?: Headers },
+): HttpResponse {
   const body = call.pretty ? `${renderExactJson(value, 4)}\n` : renderExactJson(value);
   return { status, headers: { "content-type": "application/json", vary: "Accept-Encoding", ...headers }, body };
 }

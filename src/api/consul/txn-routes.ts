@@ -12,7 +12,7 @@ import type { Call } from "./call.ts";
 import { renderKey, VALUE_BYTES_MAX } from "./kv-routes.ts";
 import { badRequest, Fields, readJsonBody } from "./read-fields.ts";
 import { readCatalogCheck, readCatalogService, readTxnNode } from "./read-registration.ts";
-import { json, readHeaders } from "./respond.ts";
+import { json, jsonWith, readHeaders } from "./respond.ts";
 import { renderCheck, renderNode, renderService } from "./shapes.ts";
 
 const OPERATIONS_MAX = 128;
@@ -52,7 +52,7 @@ export async function runTxn(call: Call): Promise<HttpResponse> {
   } catch (error) {
     if (!(error instanceof OperationsRefused)) throw error;
     const errors = error.faults.map(({ at, what }) => ({ OpIndex: at, What: what }));
-    return json(call, { Results: null, Errors: errors }, headers, 409);
+    return jsonWith(409, call, { value: { Results: null, Errors: errors }, headers });
   }
 }
 

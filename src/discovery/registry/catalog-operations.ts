@@ -16,12 +16,20 @@ export interface Registration {
   readonly checks: readonly CheckInput[];
 }
 
+/** Where something is registered. */
+export interface RegistrationPlace {
+  readonly tx: Transaction;
+  readonly view: CatalogView;
+  readonly node: string;
+}
+
 /** @throws AppError 400 when something that must be there is missing, 500 when a name or id is another's. */
 export function register(tx: Transaction, view: CatalogView, registration: Registration): void {
   const { node, service, checks } = registration;
+  const place = { tx, view, node: node.node };
   putNode(tx, view, registration);
-  if (service !== null) putService(tx, view, node.node, service);
-  for (const check of checks) putCheck(tx, view, node.node, check);
+  if (service !== null) putService(place, service);
+  for (const check of checks) putCheck(place, check);
 }
 
 function putNode(tx: Transaction, view: CatalogView, { node, skipNodeUpdate }: Registration): void {
@@ -37,39 +45,48 @@ function putNode(tx: Transaction, view: CatalogView, { node, skipNodeUpdate }: R
       `Error while renaming Node ID: "${node.id}": Node name ${other.node} is reserved by node ${node.id}`,
     );
   const id = node.id === "" ? (before?.id ?? "") : node.id;
-  putIfChanged(tx, "node", node.node, { ...node, id, origin: "api" });
+  putIfChanged(tx, { table: "node", id: node.node }, { ...node, id, origin: "api" });
 }
 
-export function putService(tx: Transaction, view: CatalogView, node: string, service: ServiceInput): void {
+export function putService({ tx, view, node }: RegistrationPlace, service: ServiceInput): void {
   if (service.name === "") throw registryError(400, "Must provide service name with ID");
   refusePlatform(view.service(node, service.id), "service", service.id);
-  putIfChanged(tx, "service", onNode(node, service.id), { ...service, node, origin: "api" });
+  putIfChanged(tx, { table: "service", id: onNode(node, service.id) }, { ...service, node, origin: "api" });
   for (const check of tx.list("check", onNode(node, ""))) {
     if (check.serviceId !== service.id) continue;
-    putIfChanged(tx, "check", onNode(node, check.id), {
-      ...check,
-      serviceName: service.name,
-      serviceTags: service.tags,
-    });
+    putIfChanged(
+      tx,
+      { table: "check", id: onNode(node, check.id) },
+      {
+        ...check,
+        serviceName: service.name,
+        serviceTags: service.tags,
+      },
+    );
   }
 }
 
-export function putCheck(tx: Transaction, view: CatalogView, node: string, check: CheckInput): void {
+export function putCheck(place: RegistrationPlace, check: CheckInput): void {
+  const { tx, view, node } = place;
   refusePlatform(view.check(node, check.id), "check", check.id);
-  const owner = check.serviceId === "" ? null : findService(tx, view, node, check.serviceId);
+  const owner = check.serviceId === "" ? null : findService(place, check.serviceId);
   if (check.serviceId !== "" && owner === null)
     throw registryError(400, `ServiceID ${JSON.stringify(check.serviceId)} does not exist`);
   const serviceName = owner?.name ?? "";
-  putIfChanged(tx, "check", onNode(node, check.id), {
-    ...check,
-    node,
-    serviceName,
-    serviceTags: owner?.tags ?? [],
-    origin: "api",
-  });
+  putIfChanged(
+    tx,
+    { table: "check", id: onNode(node, check.id) },
+    {
+      ...check,
+      node,
+      serviceName,
+      serviceTags: owner?.tags ?? [],
+      origin: "api",
+    },
+  );
 }
 
-export function findService(tx: Transaction, view: CatalogView, node: string, id: string): ServiceRecord | null {
+export function findService({ tx, view, node }: RegistrationPlace, id: string): ServiceRecord | null {
   return tx.get("service", onNode(node, id)) ?? view.service(node, id);
 }
 
@@ -79,7 +96,7 @@ export function deregister(
   view: CatalogView,
   { node, serviceId, checkId }: { readonly node: string; readonly serviceId: string; readonly checkId: string },
 ): void {
-  if (serviceId !== "") return dropService(tx, view, node, serviceId);
+  if (serviceId !== "") return dropService({ tx, view, node }, serviceId);
   if (checkId !== "") {
     refusePlatform(view.check(node, checkId), "check", checkId);
     tx.delete("check", onNode(node, checkId));
@@ -96,7 +113,7 @@ export function forgetNode(tx: Transaction, node: string): void {
   tx.delete("node", node);
 }
 
-function dropService(tx: Transaction, view: CatalogView, node: string, id: string): void {
+function dropService({ tx, view, node }: RegistrationPlace, id: string): void {
   refusePlatform(view.service(node, id), "service", id);
   for (const check of tx.list("check", onNode(node, "")))
     if (check.serviceId === id) tx.delete("check", onNode(node, check.id));
@@ -114,7 +131,11 @@ function refusePlatform(record: { readonly origin: string } | null, what: string
 type CatalogTable = "node" | "service" | "check";
 
 /** Registering again what is there is no change: nobody is woken for it. */
-function putIfChanged<T extends CatalogTable>(tx: Transaction, table: T, id: string, row: Unstamped<Rows[T]>): void {
+function putIfChanged<T extends CatalogTable>(
+  tx: Transaction,
+  { table, id }: { readonly table: T; readonly id: string },
+  row: Unstamped<Rows[T]>,
+): void {
   const before = tx.get(table, id);
   if (before === null || fingerprint(before) !== fingerprint(row)) tx.put(table, id, row);
 }

@@ -2,7 +2,7 @@
  * Nodes, services and checks of all origins, with what queries look up. Every change names exactly the topics whose answers
  * it can alter, so that nobody else is woken.
  */
-import { type CheckRecord, type NodeRecord, onNode, type Origin, type ServiceRecord } from "./records.ts";
+import { type CheckRecord, type NodeRecord, onNode, type ServiceRecord } from "./records.ts";
 import { topic, type Touched } from "./touched.ts";
 
 interface NodeEntry {
@@ -114,8 +114,8 @@ export class CatalogView {
   dropNode(name: string, touched: Touched): void {
     const entry = this.#nodes.get(name);
     if (entry === undefined) return;
-    for (const id of [...entry.checks.keys()]) this.dropCheck(name, id, touched);
-    for (const id of [...entry.services.keys()]) this.dropService(name, id, touched);
+    for (const id of entry.checks.keys()) this.dropCheck(name, id, touched);
+    for (const id of entry.services.keys()) this.dropService(name, id, touched);
     this.#nodes.delete(name);
     touched.add(topic.nodes);
     touched.add(topic.catalog);
@@ -170,14 +170,6 @@ export class CatalogView {
     this.#nodes.get(node)?.checks.delete(id);
     this.#unlinkCheck(before);
     this.#touchCheck(before, touched);
-  }
-
-  /** Ids of a node's services and checks of one origin. */
-  idsOf(node: string, origin: Origin): { readonly services: readonly string[]; readonly checks: readonly string[] } {
-    const entry = this.#nodes.get(node);
-    const pick = (records: Iterable<ServiceRecord | CheckRecord>): readonly string[] =>
-      [...records].flatMap((record) => (record.origin === origin ? [record.id] : []));
-    return { services: pick(entry?.services.values() ?? []), checks: pick(entry?.checks.values() ?? []) };
   }
 
   #link(record: ServiceRecord): void {

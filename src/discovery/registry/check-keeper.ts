@@ -39,7 +39,7 @@ export class CheckKeeper {
     await this.#registry.write((tx) => {
       const check = tx.get("check", onNode(node, id));
       if (check === null) throw unknownCheck(id);
-      putCheck(tx, this.#registry.view, node, { ...check, ...said });
+      putCheck({ tx, view: this.#registry.view, node }, { ...check, ...said });
     });
   }
 

@@ -194,7 +194,7 @@ function runService(operation: Operation & { kind: "service" }, { tx, view }: Pl
     find: () => tx.get("service", onNode(node, service.id)) ?? view.service(node, service.id),
     put: () => {
       if (tx.get("node", node) === null && view.node(node) === null) throw refused("Missing node registration");
-      putService(tx, view, node, service);
+      putService({ tx, view, node }, service);
     },
     drop: () => deregister(tx, view, { node, serviceId: service.id, checkId: "" }),
   });
@@ -208,7 +208,7 @@ function runCheck(operation: Operation & { kind: "check" }, { tx, view }: Place)
     find: () => tx.get("check", onNode(node, check.id)) ?? view.check(node, check.id),
     put: () => {
       if (tx.get("node", node) === null && view.node(node) === null) throw refused("Missing node registration");
-      putCheck(tx, view, node, check);
+      putCheck({ tx, view, node }, check);
     },
     drop: () => deregister(tx, view, { node, serviceId: "", checkId: check.id }),
   });
@@ -226,9 +226,10 @@ interface CatalogSteps<Row> {
 function runCatalog<Row extends { readonly modifyIndex: number }>(
   verb: CatalogVerb,
   index: bigint,
-  { what, find, put, drop }: CatalogSteps<Row>,
+  steps: CatalogSteps<Row>,
 ): Row | null {
-  const before = find();
+  const { what } = steps;
+  const before = steps.find();
   const stale = BigInt(before?.modifyIndex ?? 0) !== index;
   switch (verb) {
     case "get":
@@ -236,17 +237,17 @@ function runCatalog<Row extends { readonly modifyIndex: number }>(
       return before;
     case "cas":
       if (stale) throw refused(`failed to set ${what}, index is stale`);
-      put();
-      return find();
+      steps.put();
+      return steps.find();
     case "set":
-      put();
-      return find();
+      steps.put();
+      return steps.find();
     case "delete-cas":
       if (stale) throw refused(`failed to delete ${what}, index is stale`);
-      drop();
+      steps.drop();
       return null;
     case "delete":
-      drop();
+      steps.drop();
       return null;
   }
 }

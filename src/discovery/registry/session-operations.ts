@@ -43,7 +43,7 @@ export class LockDelays {
 
   /** Forgets what is over. */
   sweep(): void {
-    for (const key of [...this.#untilMs.keys()]) this.isDelayed(key);
+    for (const key of this.#untilMs.keys()) this.isDelayed(key);
   }
 }
 

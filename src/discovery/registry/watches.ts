@@ -3,7 +3,7 @@
  * things that are gone are kept for a while, so that a client that looks between two polls still learns of the end; when too
  * many have gathered, the floor rises instead (docs/consul-api.md).
  */
-import { Deadlines } from "./deadlines.ts";
+import type { Deadlines } from "./deadlines.ts";
 
 /** A query depends on topics, on one KV key, or on all KV keys below a prefix. */
 export type Interest =
@@ -108,7 +108,7 @@ export class Watches {
 
   /** Lets everybody go. */
   close(): void {
-    for (const end of [...this.#ends]) end("aborted");
+    for (const end of this.#ends) end("aborted");
   }
 
   #join(interest: Interest, waiter: Waiter): void {
@@ -140,9 +140,8 @@ export class Watches {
 }
 
 function wakeAll(waiters: ReadonlySet<Waiter> | undefined): void {
-  if (waiters === undefined) return;
-  // A copy: waking takes the waiter out.
-  for (const waiter of [...waiters]) waiter.wake();
+  // Each takes itself out meanwhile, which a Set allows.
+  for (const waiter of waiters ?? []) waiter.wake();
 }
 
 function addTo(map: Map<string, Set<Waiter>>, key: string, waiter: Waiter): void {
