@@ -44,6 +44,12 @@ export interface Answer<Value> {
   readonly index: number;
 }
 
+interface Below {
+  readonly rows: readonly KvEntry[];
+  /** Index of the latest change among them, deletions included. */
+  readonly latest: number;
+}
+
 interface Waiting {
   readonly run: (tx: Transaction) => unknown;
   readonly resolve: (value: unknown) => void;
@@ -58,6 +64,8 @@ const BATCH_MAX = 512;
 export const WRITES_MAX = 5000;
 const ONE_COMMIT_MAX = 9999;
 const QUEUE_MAX = 50_000;
+/** Prefixes whose rows are kept until the next change. */
+const TREES_MAX = 64;
 
 export class Registry {
   readonly view = new CatalogView();
@@ -71,9 +79,12 @@ export class Registry {
   readonly #graves = new Graves();
   readonly #listeners = new Set<(touched: Touched) => void>();
   readonly #changeListeners = new Set<(change: Change, before: Rows[TableName] | null) => void>();
+  /** Rows below prefixes that were asked for since the last change of any key. */
+  readonly #trees = new Map<string, Below>();
   #index: number;
   #reserved: number;
   #kvIndex: number;
+  #reserving = false;
   #published = 0;
   #queue: Waiting[] = [];
   #writing = false;
@@ -83,7 +94,7 @@ export class Registry {
   static async open(deps: RegistryDeps): Promise<Registry> {
     const reserved = ((await deps.store.get(INDEX_KEY))?.value as Reserved | undefined)?.reserved ?? 1;
     const registry = new Registry(deps, reserved);
-    await deps.store.commit([registry.#reserve()]);
+    await registry.#reserve();
     for (const change of await loadRows(deps.store)) registry.#apply(change, new Touched());
     return registry;
   }
@@ -185,21 +196,25 @@ export class Registry {
   }
 
   prefixQuery(prefix: string): Query<readonly KvEntry[]> {
-    const rows = (): readonly KvEntry[] => this.tables.list("kv", prefix);
-    const latest = (found: readonly KvEntry[]): number => {
-      let index = Math.max(this.#graves.latestBelow(prefix), this.watches.floor);
-      for (const { modifyIndex } of found) if (modifyIndex > index) index = modifyIndex;
-      return index;
-    };
+    const latest = (): number => Math.max(this.#below(prefix).latest, this.watches.floor);
     return {
       interests: [{ kind: "keys", prefix }],
-      index: () => latest(rows()),
-      read: rows,
-      shown: () => {
-        const found = rows();
-        return found.length === 0 ? Math.max(this.#kvIndex, this.watches.floor) : latest(found);
-      },
+      index: latest,
+      read: () => this.#below(prefix).rows,
+      shown: () => (this.#below(prefix).rows.length === 0 ? Math.max(this.#kvIndex, this.watches.floor) : latest()),
     };
+  }
+
+  /** A thousand watchers of one tree are woken at once: the tree is walked for the first of them alone. */
+  #below(prefix: string): Below {
+    const known = this.#trees.get(prefix);
+    if (known !== undefined) return known;
+    const rows = this.tables.list("kv", prefix);
+    let latest = this.#graves.latestBelow(prefix);
+    for (const { modifyIndex } of rows) if (modifyIndex > latest) latest = modifyIndex;
+    const below = { rows, latest };
+    if (this.#trees.size < TREES_MAX) this.#trees.set(prefix, below);
+    return below;
   }
 
   close(): void {
@@ -254,7 +269,6 @@ export class Registry {
       const key = rowKey(table, id, this.#deps.digest);
       return row === null ? { kind: "delete", key } : { kind: "put", key, value: { id, row } };
     });
-    if (this.#reserved - this.#index < RESERVE_STEP / 2) writes.push(this.#reserve());
     await this.#deps.store.commit(writes);
     const byIndex = Map.groupBy(changes, ({ index }) => index);
     for (const index of [...byIndex.keys()].toSorted((a, b) => a - b)) {
@@ -265,15 +279,22 @@ export class Registry {
     this.watches.raiseFloor(this.#graves.forget());
   }
 
-  #reserve(): StoreWrite {
-    this.#reserved += RESERVE_STEP;
-    return { kind: "put", key: INDEX_KEY, value: { reserved: this.#reserved } satisfies Reserved };
+  async #reserve(): Promise<void> {
+    const reserved = this.#index + RESERVE_STEP;
+    await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: { reserved } satisfies Reserved }]);
+    this.#reserved = reserved;
   }
 
+  /** Reserves the next step in good time; a store that cannot be written is asked again with the next change. */
   #nextIndex(): number {
     this.#index += 1;
-    // Changes in memory use indexes up, too; a write that changes nothing reserves the next step.
-    if (this.#reserved - this.#index === RESERVE_STEP / 4) void this.#deps.store.commit([this.#reserve()]);
+    if (this.#reserved - this.#index < RESERVE_STEP / 2 && !this.#reserving) {
+      this.#reserving = true;
+      const done = (): void => {
+        this.#reserving = false;
+      };
+      this.#reserve().then(done, done);
+    }
     return this.#index;
   }
 
@@ -291,6 +312,7 @@ export class Registry {
       case "kv":
         if (change.row === null) this.#graves.dig(change.id, change.index);
         else this.#graves.fill(change.id);
+        this.#trees.clear();
         this.#kvIndex = Math.max(this.#kvIndex, change.index);
         this.watches.touchKey(change.id);
         break;
