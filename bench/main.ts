@@ -15,6 +15,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "DNS answers a second: ours, dnsmasq and unbound, one process each",
     load: async () => (await import("./dns.ts")).benchDns,
   },
+  catalog: {
+    about: "Consul's API: KV, registrations, health and 1,000 watchers, against a bare HTTP server",
+    load: async () => (await import("./catalog.ts")).benchCatalog,
+  },
   feed: {
     about: "what the console's feed costs the server at 100 hosts and 5,000 instances",
     load: async () => (await import("./feed.ts")).benchFeed,

@@ -4,45 +4,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
-import { systemRandom } from "../../src/platform/clock/system-random.ts";
-import { nodeDigest } from "../../src/platform/digest/node-digest.ts";
-import { SqliteStore } from "../../src/platform/sqlite/sqlite-store.ts";
-import { makeServerConfig } from "../../src/server/server-config.ts";
-import { type StartedServer, startServer } from "../../src/server/start-server.ts";
+import { type ConsulServer, startConsulServer } from "./consul-server.ts";
 
-const nothing = (): void => undefined;
-const quiet = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 const tls = { rejectUnauthorized: false };
 
-interface Running {
-  readonly server: StartedServer;
-  readonly base: string;
-  stop(): Promise<void>;
-}
-
 let directory = "";
-let running: Running;
-
-async function start(acl: "off" | "deny"): Promise<Running> {
-  const stop = new AbortController();
-  const machine = { version: "0.1.0", ownAddress: "127.0.0.1" };
-  const made = makeServerConfig([{ dataDir: directory, consulAcl: acl }], machine);
-  const consul = { ...made.consul, listen: { bind: "127.0.0.1", port: 0 }, listenIsGiven: true };
-  const store = SqliteStore.open(join(directory, "state.db"));
-  const adapters = { store, clock: systemClock, random: systemRandom, digest: nodeDigest, log: quiet };
-  const server = await startServer({ ...made, bind: "127.0.0.1", port: 0, consul }, adapters, stop.signal);
-  const end = async (): Promise<void> => {
-    stop.abort();
-    await server.http.close(0);
-    await server.done;
-    await store.close();
-  };
-  return { server, base: `http://127.0.0.1:${server.consul.port}/v1`, stop: end };
-}
+let running: ConsulServer;
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "apollo-consul-"));
-  running = await start("off");
+  running = await startConsulServer(directory, "off");
 });
 
 afterAll(async () => {
@@ -112,7 +83,7 @@ test("what was acknowledged is there after a restart; the HTTPS port needs the a
   await put("kv/kept?flags=3304740253564472344", "yes");
   const token = (JSON.parse(await Bun.file(running.server.adminFile).text()) as { token: string }).token;
   await running.stop();
-  running = await start("off");
+  running = await startConsulServer(directory, "off");
   const raw = await fetch(`${running.base}/kv/kept`);
   expect(await raw.text()).toContain('"Flags":3304740253564472344,"Value":"eWVz"');
   const secure = `https://127.0.0.1:${running.server.http.port}/v1/kv/kept?raw`;
@@ -126,7 +97,7 @@ test("what was acknowledged is there after a restart; the HTTPS port needs the a
 
 test("with ACLs on, the first token is made once and others do what their policies say", async () => {
   await running.stop();
-  running = await start("deny");
+  running = await startConsulServer(directory, "deny");
   const call = async (method: string, path: string, token: string, body?: unknown): Promise<Response> =>
     await fetch(`${running.base}/${path}`, {
       method,
