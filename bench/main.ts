@@ -23,6 +23,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "container to container against host to host and Swarm: TCP, UDP, latency, processor time",
     load: async () => (await import("./overlay.ts")).benchOverlay,
   },
+  catalog: {
+    about: "Consul's API: KV, registrations, health and 1,000 watchers, against a bare HTTP server",
+    load: async () => (await import("./catalog.ts")).benchCatalog,
+  },
   feed: {
     about: "what the console's feed costs the server at 100 hosts and 5,000 instances",
     load: async () => (await import("./feed.ts")).benchFeed,

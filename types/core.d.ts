@@ -11,3 +11,11 @@ declare class TextDecoder {
   constructor(label?: string, options?: { readonly fatal?: boolean });
   decode(bytes?: Uint8Array): string;
 }
+interface AbortSignal {
+  addEventListener(type: "abort", listener: () => void, options?: { readonly once?: boolean }): void;
+  removeEventListener(type: "abort", listener: () => void): void;
+}
+declare class AbortController {
+  readonly signal: AbortSignal;
+  abort(): void;
+}

@@ -23,6 +23,10 @@ export interface ServerFlags {
   readonly trustedRanges?: string;
   /** Serves the API without a token, on loopback only. */
   readonly anonymous?: boolean;
+  /** ADDRESS:PORT of Consul's API in plain HTTP, or "off". */
+  readonly consulListen?: string;
+  /** "off", "allow" or "deny". */
+  readonly consulAcl?: string;
 }
 
 export interface AgentFlags {

@@ -80,6 +80,11 @@ export class AccessControl {
     });
   }
 
+  /** Who holds the secret, for APIs with tokens of their own beside the platform's; null for none of ours. */
+  principalOf(secret: string): Principal | null {
+    return this.#bySecret({ kind: "secret", text: secret });
+  }
+
   /** Cookie value for a console that showed the admin token. @throws AppError `denied` for any other token. */
   openSession(secret: string): { readonly value: string; readonly maxAgeS: number } {
     if (!matchesHash(this.#digest, secret, this.#rules.adminTokenHash))
@@ -120,9 +125,7 @@ export class AccessControl {
   }
 
   #anonymous(request: AccessRequest): Principal {
-    // A web page can point a name of its own at 127.0.0.1; its requests then come from this machine, with that name.
-    const local = request.remote === "loopback" && (request.host === null || LOOPBACK_NAME.test(request.host));
-    if (!this.#rules.anonymous || !local) {
+    if (!this.#rules.anonymous || !isLocal(request)) {
       throw new AppError("denied", "Invalid username or password.", {
         hint: 'Pass the admin token: "Authorization: Bearer TOKEN", basic auth with it as password, or APOLLO_TOKEN for the CLI',
         details: { status: 401 },
@@ -131,6 +134,20 @@ export class AccessControl {
     assertSameOrigin(request);
     return { kind: "anonymous" };
   }
+}
+
+/**
+ * Whether a request comes from a program on this machine. A web page can point a name of its own at 127.0.0.1; its requests
+ * then come from this machine, with that name.
+ */
+function isLocal({ remote, host }: AccessRequest): boolean {
+  return remote === "loopback" && (host === null || LOOPBACK_NAME.test(host));
+}
+
+/** The same, and not from a page of another origin in a browser here. */
+export function isFromThisMachine(request: AccessRequest): boolean {
+  const ownOrigin = request.origin === null || request.origin.replace(/^https?:\/\//, "") === request.host;
+  return isLocal(request) && ownOrigin;
 }
 
 /** The question as request handlers ask it. @throws AppError `denied`, see `AccessControl.authorize`. */

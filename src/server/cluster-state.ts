@@ -7,6 +7,7 @@ import type { AppId, DeploymentId, HostId, InstanceId, Version } from "../model/
 import type { Instance } from "../model/instance.ts";
 import type { NetworkConfig, NetworkObject, NetworkObjectKind } from "../model/network-config.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { REGISTRY_PREFIX } from "../discovery/registry/row-keys.ts";
 import type { BackoffState } from "../scheduling/backoff.ts";
 import type { Store, StoreCondition, StoreWrite } from "../platform/ports/store.ts";
 
@@ -54,6 +55,8 @@ export class ClusterState {
   static async load(store: Store, initial: ClusterSettings): Promise<ClusterState> {
     const state = new ClusterState(store);
     store.watch((change) => {
+      // Consul's records are the registry's: a busy key must not wake the scheduler and the console.
+      if (change.writes.every(({ key }) => key.startsWith(REGISTRY_PREFIX))) return;
       for (const write of change.writes) state.#absorb(write.key, write.kind === "put" ? write.value : null);
       for (const listener of state.#listeners) listener(change.writes);
     });

@@ -21,9 +21,20 @@ export interface ServerConfig {
   readonly advertise: readonly string[];
   /** Also listen in plain HTTP on 127.0.0.1, without a token. Null: no. */
   readonly anonymousPort: number | null;
+  /** Consul's API. */
+  readonly consul: ConsulConfig;
   readonly resetAdminToken: boolean;
   /** Settings of a new cluster; a cluster that exists keeps its own. */
   readonly initial: ClusterSettings;
+}
+
+export interface ConsulConfig {
+  /** Plain HTTP listener, where Consul's clients look for it; null for none. The HTTPS port serves `/v1` anyway. */
+  readonly listen: { readonly bind: string; readonly port: number } | null;
+  /** Asked for, so that a taken port is an error. By default the server goes on without the listener. */
+  readonly listenIsGiven: boolean;
+  /** `off`: this machine may do everything. Else Consul's ACLs, with what holds where no rule does. */
+  readonly acl: "off" | "allow" | "deny";
 }
 
 export const DEFAULT_DATA_DIR = "/var/lib/apollo";
@@ -31,6 +42,7 @@ const DEFAULT_PORT = 8443;
 const ANONYMOUS_PORT = 8080;
 /** A smaller one has no room for services worth the name. */
 const VIRTUAL_PREFIX_MAX = 28;
+const CONSUL_LISTEN = "127.0.0.1:8500";
 
 /** One source of settings. Flags, environment and file have the same names. */
 export interface ServerSettingsInput {
@@ -50,6 +62,10 @@ export interface ServerSettingsInput {
   /** CIDR texts; from flags and environment one text with commas. */
   readonly trustedRanges?: readonly string[] | string | undefined;
   readonly anonymous?: boolean | undefined;
+  /** ADDRESS:PORT of Consul's API in plain HTTP, or "off". */
+  readonly consulListen?: string | undefined;
+  /** "off", "allow" or "deny". */
+  readonly consulAcl?: string | undefined;
   readonly resetAdminToken?: boolean | undefined;
 }
 
@@ -70,6 +86,8 @@ const fileSchema = z
     encryption: text,
     trustedRanges: z.array(text).max(64),
     anonymous: z.boolean(),
+    consulListen: text,
+    consulAcl: text,
   })
   .partial();
 
@@ -99,6 +117,8 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_INGRESS_DOMAIN: "ingressDomain",
   APOLLO_ENCRYPTION: "encryption",
   APOLLO_TRUSTED_RANGES: "trustedRanges",
+  APOLLO_CONSUL_LISTEN: "consulListen",
+  APOLLO_CONSUL_ACL: "consulAcl",
 };
 
 export function readServerEnvironment(env: Readonly<Record<string, string | undefined>>): ServerSettingsInput {
@@ -130,6 +150,7 @@ export function makeServerConfig(
     port,
     advertise: [...new Set([...advertise, "127.0.0.1"])],
     anonymousPort: merged.anonymous === true ? ANONYMOUS_PORT : null,
+    consul: parseConsul(merged),
     resetAdminToken: merged.resetAdminToken === true,
     initial: {
       range: checked("range", merged.range ?? DEFAULT_SETTINGS.range, (value) => parseCidr(value) !== null),
@@ -144,6 +165,14 @@ export function makeServerConfig(
       trustedRanges: parseRanges(merged.trustedRanges ?? DEFAULT_SETTINGS.trustedRanges),
     },
   };
+}
+
+function parseConsul({ consulListen, consulAcl = "off" }: ServerSettingsInput): ConsulConfig {
+  if (consulAcl !== "off" && consulAcl !== "allow" && consulAcl !== "deny") {
+    throw new AppError("invalid", `Cannot use consulAcl "${consulAcl}": it must be off, allow or deny`);
+  }
+  const listen = consulListen === "off" ? null : parseListen(consulListen ?? CONSUL_LISTEN);
+  return { listen, listenIsGiven: consulListen !== undefined && consulListen !== CONSUL_LISTEN, acl: consulAcl };
 }
 
 function parseListen(value: string): { bind: string; port: number } {

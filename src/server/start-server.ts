@@ -1,13 +1,15 @@
 import { join } from "node:path";
+import { isBlocking } from "../api/consul/handler.ts";
 import { createMarathonHandler } from "../api/marathon/handler.ts";
 import { createNativeHandler } from "../api/native/handler.ts";
-import { AccessControl, authorizeWith } from "../cluster/access.ts";
+import { AccessControl, type Authorize, authorizeWith } from "../cluster/access.ts";
 import type { HostId } from "../model/ids.ts";
 import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
 import { prefixRouter } from "../platform/http/prefix-router.ts";
 import { type RunningServer, serveHttps } from "../platform/http/serve-https.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
+import type { HttpHandler } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Store } from "../platform/ports/store.ts";
@@ -20,6 +22,7 @@ import { HostMembers } from "./host-members.ts";
 import { feedState, nativeServices } from "./native-services.ts";
 import { openSecrets } from "./secrets.ts";
 import type { ServerConfig } from "./server-config.ts";
+import { startConsul, type StartedConsul } from "./start-consul.ts";
 import { ServerViews } from "./server-views.ts";
 
 export interface ServerAdapters {
@@ -33,6 +36,7 @@ export interface ServerAdapters {
 export interface StartedServer {
   readonly cluster: ClusterServer;
   readonly http: RunningServer;
+  readonly consul: StartedConsul;
   readonly url: string;
   readonly adminFile: string;
   readonly joinToken: string;
@@ -75,32 +79,55 @@ export async function startServer(
     log,
   });
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });
-  const marathon = createMarathonHandler({
-    apps: cluster.apps,
-    authorize,
-    nowMs: () => clock.nowMs(),
-    version,
-    leader: url.slice("https://".length),
-    httpsPort: config.port,
-    plainPort: config.anonymousPort,
-  });
+  const marathon = marathonOf(config, { cluster, authorize, clock, url });
+  const consul = await startConsul({ cluster, members, access, digest, random, clock, log }, config);
   const handle = prefixRouter(
     [
       { prefix: "/api", handle: native },
       { prefix: "/v2", handle: marathon },
       { prefix: "/ping", handle: marathon },
+      { prefix: "/v1", handle: consul.handle },
       { prefix: "/ui", handle: consoleHandler(await ConsoleAssets.open()) },
     ],
     toConsole,
   );
-  const http = serveHttps({
+  const https = serveHttps({
     hostname: config.bind,
     port: config.port,
     identity,
     plainPort: config.anonymousPort,
     handle,
+    isLong: isBlocking,
     clock,
     onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
   });
-  return { cluster, http, url, adminFile: secrets.adminFile, joinToken: secrets.joinToken, done: cluster.run(signal) };
+  const http = { ...https, close: (graceMs: number) => consul.close(graceMs).then(() => https.close(graceMs)) };
+  return {
+    cluster,
+    http,
+    consul,
+    url,
+    adminFile: secrets.adminFile,
+    joinToken: secrets.joinToken,
+    done: cluster.run(signal),
+  };
+}
+
+interface MarathonParts {
+  readonly cluster: ClusterServer;
+  readonly authorize: Authorize;
+  readonly clock: Clock;
+  readonly url: string;
+}
+
+function marathonOf(config: ServerConfig, { cluster, authorize, clock, url }: MarathonParts): HttpHandler {
+  return createMarathonHandler({
+    apps: cluster.apps,
+    authorize,
+    nowMs: () => clock.nowMs(),
+    version: config.version,
+    leader: url.slice("https://".length),
+    httpsPort: config.port,
+    plainPort: config.anonymousPort,
+  });
 }

@@ -21,7 +21,7 @@ const tls = { rejectUnauthorized: false };
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "apollo-session-"));
-  const input = { dataDir: directory, listen: "127.0.0.1:1" };
+  const input = { dataDir: directory, listen: "127.0.0.1:1", consulListen: "off" };
   const config = { ...makeServerConfig([input], { version: "0.1.0", ownAddress: "127.0.0.1" }), port: 0 };
   store = SqliteStore.open(join(directory, "state.db"));
   const adapters = { store, clock: systemClock, random: systemRandom, digest: nodeDigest, log: quiet };

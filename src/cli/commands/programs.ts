@@ -138,7 +138,12 @@ function serverOptions(command: Command): Command {
     .option("--ingress-domain <name>", "base domain of the ingress; only at the first start")
     .option("--encryption <when>", "of packets between hosts: auto, required or off; only at the first start")
     .option("--trusted-ranges <cidrs>", "networks where auto does not encrypt, with commas; only at the first start")
-    .option("--anonymous", "serve the API without a token, on loopback only");
+    .option("--anonymous", "serve the API without a token, on loopback only")
+    .option(
+      "--consul-listen <address:port>",
+      "where Consul's API listens in plain HTTP, or off; default: 127.0.0.1:8500",
+    )
+    .option("--consul-acl <mode>", "Consul's ACLs: off, or allow or deny for what no rule names");
 }
 
 function hostOptions(command: Command): Command {

@@ -43,9 +43,14 @@ function readQuery(search: string): HttpQuery {
   };
 }
 
-/** Reads chunk by chunk, so that a client that never ends its body costs at most the limit. */
+/**
+ * A body of a known length is taken in one go, which is several times faster in Bun 1.4; one without is read chunk by
+ * chunk, so that a client that never ends it costs at most the limit.
+ */
 async function readBody(request: Request, bytesMax: number): Promise<Uint8Array> {
-  if (Number(request.headers.get("content-length") ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  const length = request.headers.get("content-length");
+  if (Number(length ?? 0) > bytesMax) throw tooLarge(bytesMax);
+  if (length !== null && request.headers.get("transfer-encoding") === null) return await readWhole(request);
   if (request.body === null) return new Uint8Array();
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -57,12 +62,21 @@ async function readBody(request: Request, bytesMax: number): Promise<Uint8Array>
     }
   } catch (cause) {
     if (cause instanceof AppError) throw cause;
-    throw new AppError("invalid", "Cannot read request body: the client broke off", {
-      cause,
-      details: { status: 400 },
-    });
+    throw brokenOff(cause);
   }
   return chunks.length === 1 ? (chunks[0] ?? new Uint8Array()) : Buffer.concat(chunks);
+}
+
+async function readWhole(request: Request): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await request.arrayBuffer());
+  } catch (cause) {
+    throw brokenOff(cause);
+  }
+}
+
+function brokenOff(cause: unknown): AppError {
+  return new AppError("invalid", "Cannot read request body: the client broke off", { cause, details: { status: 400 } });
 }
 
 function tooLarge(bytesMax: number): AppError {

@@ -20,6 +20,8 @@ export interface ServeOptions {
   readonly bodyBytesMax?: number;
   /** Time for a whole answer but for streams; default 60 s. */
   readonly requestTimeoutMs?: number;
+  /** Requests that see to their own end, such as those that wait for a change: no time is set for them. */
+  readonly isLong?: (request: HttpRequest) => boolean;
   readonly clock: Clock;
   /** Told of what is no AppError; `id` is what the client got to quote. */
   readonly onInternalError: (
@@ -68,16 +70,32 @@ export function serveHttps(options: ServeOptions): RunningServer {
   return {
     port: secure.port ?? options.port,
     plainPort: plain?.port ?? null,
-    close: async (graceMs) => {
-      const done = new AbortController();
-      const stopped = Promise.all(servers.map((server) => server.stop()));
-      closeSockets(sockets);
-      await Promise.race([stopped, options.clock.sleep(graceMs, done.signal)]);
-      done.abort();
-      await Promise.all(servers.map((server) => server.stop(true)));
-    },
+    close: (graceMs) => closeAll(servers, sockets, { options, graceMs }),
   };
 }
+
+/** The same in plain HTTP on one address, for APIs whose clients expect it so. @throws AppError, see `serveHttps`. */
+export function serveHttp(options: Omit<ServeOptions, "identity" | "plainPort">): Omit<RunningServer, "plainPort"> {
+  const sockets = new Set<BunSocket>();
+  const server = listen(options, sockets, { hostname: options.hostname, port: options.port });
+  return { port: server.port ?? options.port, close: (graceMs) => closeAll([server], sockets, { options, graceMs }) };
+}
+
+async function closeAll(
+  servers: readonly BunServer[],
+  sockets: Set<BunSocket>,
+  { options, graceMs }: { readonly options: Handling; readonly graceMs: number },
+): Promise<void> {
+  const done = new AbortController();
+  const stopped = Promise.all(servers.map((server) => server.stop()));
+  closeSockets(sockets);
+  await Promise.race([stopped, options.clock.sleep(graceMs, done.signal)]);
+  done.abort();
+  await Promise.all(servers.map((server) => server.stop(true)));
+}
+
+/** What answering needs to know, whatever the listener. */
+type Handling = Omit<ServeOptions, "hostname" | "port" | "identity" | "plainPort">;
 
 interface Place {
   readonly hostname: string;
@@ -85,7 +103,7 @@ interface Place {
   readonly tls?: { readonly cert: string; readonly key: string };
 }
 
-function listen(options: ServeOptions, sockets: Set<BunSocket>, place: Place): BunServer {
+function listen(options: Handling, sockets: Set<BunSocket>, place: Place): BunServer {
   const { hostname, port } = place;
   try {
     return Bun.serve<SocketData>({
@@ -120,7 +138,7 @@ function listen(options: ServeOptions, sockets: Set<BunSocket>, place: Place): B
 }
 
 async function answer(
-  options: ServeOptions,
+  options: Handling,
   raw: Request,
   server: BunServer,
   secure: boolean,
@@ -133,7 +151,8 @@ async function answer(
     signal: AbortSignal.any([raw.signal, over.signal]),
   });
   // Else Bun takes a handler that thinks for long for an idle client, and cuts it off.
-  server.timeout(raw, Math.min(BUN_TIMEOUT_S_MAX, IDLE_TIMEOUT_S + Math.ceil(timeoutMs(options) / 1000)));
+  const idleS = Math.min(BUN_TIMEOUT_S_MAX, IDLE_TIMEOUT_S + Math.ceil(timeoutMs(options) / 1000));
+  server.timeout(raw, options.isLong?.(request) === true ? 0 : idleS);
   const outcome = await settle(options, request, over);
   if ("upgrade" in outcome) {
     const data: SocketData = { opener: outcome.upgrade, peer: request.peer, listener: null };
@@ -146,17 +165,19 @@ async function answer(
 
 /** The handler's answer, or the one for what it threw, or 503 when its time is over. */
 async function settle(
-  options: ServeOptions,
+  options: Handling,
   request: HttpRequest,
   over: AbortController,
 ): Promise<HttpResponse | HttpUpgrade> {
   const done = new AbortController();
-  const timeout = options.clock.sleep(timeoutMs(options), done.signal).then(() => {
-    if (!done.signal.aborted) over.abort();
-    return errorAnswer(503, "unavailable", "The request took too long");
-  });
+  const inTime = (): Promise<HttpResponse> =>
+    options.clock.sleep(timeoutMs(options), done.signal).then(() => {
+      if (!done.signal.aborted) over.abort();
+      return errorAnswer(503, "unavailable", "The request took too long");
+    });
   try {
-    return await Promise.race([options.handle(request), timeout]);
+    const answering = options.handle(request);
+    return await (options.isLong?.(request) === true ? answering : Promise.race([answering, inTime()]));
   } catch (error) {
     if (error instanceof AppError) return errorAnswer(statusOf(error), error.code, error.message);
     const id = crypto.randomUUID();
@@ -167,7 +188,7 @@ async function settle(
   }
 }
 
-function timeoutMs(options: ServeOptions): number {
+function timeoutMs(options: Handling): number {
   return options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
 }
 

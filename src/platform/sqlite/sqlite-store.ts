@@ -116,7 +116,8 @@ export class SqliteStore implements Store {
     for (const condition of conditions) checkKey(condition.key);
     return await new Promise<number | null>((resolve, reject) => {
       this.#pending.push({ writes, encoded, conditions, resolve, reject });
-      if (this.#pending.length === 1) queueMicrotask(() => this.#flush());
+      // Not a microtask: those run between two requests of one turn, and each request would pay for a flush of its own.
+      if (this.#pending.length === 1) setImmediate(() => this.#flush());
     });
   }
 

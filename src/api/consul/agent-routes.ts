@@ -1,0 +1,174 @@
+/** The agent itself: who it is, who else is there. */
+import { registryError } from "../../discovery/registry/registry-error.ts";
+import type { HttpResponse } from "../../platform/ports/http.ts";
+import { localNode } from "./agent-service-routes.ts";
+import type { Member } from "./backend.ts";
+import type { Call } from "./call.ts";
+import { badRequest } from "./read-fields.ts";
+import { empty, json, text } from "./respond.ts";
+
+/** The Consul whose API this is; clients choose features by it. */
+export const CONSUL_VERSION = "1.21.4";
+const SERF_PORT = 8301;
+const MEMBER_STATUS = { alive: 1, left: 3, failed: 4 } as const;
+
+export function agentSelf(call: Call): HttpResponse {
+  const { backend } = call;
+  const name = localNode(call);
+  call.caller.grants.require("agent", name, "read");
+  const member = backend.members().find((each) => each.name === name);
+  const node = backend.parts.registry.view.node(name);
+  const datacenter = backend.datacenter();
+  return json(call, {
+    Config: {
+      Datacenter: datacenter,
+      PrimaryDatacenter: datacenter,
+      NodeName: name,
+      NodeID: node?.id ?? "",
+      Revision: `apollo-${backend.version}`,
+      Server: member?.server ?? false,
+      Version: CONSUL_VERSION,
+      BuildDate: "1970-01-01T00:00:01Z",
+    },
+    // Patroni reads the least TTL of a session here.
+    DebugConfig: {
+      Datacenter: datacenter,
+      NodeName: name,
+      SessionTTLMin: "10s",
+      ACLsEnabled: backend.aclEnabled,
+      ServerMode: member?.server ?? false,
+      UIConfig: { Enabled: false },
+    },
+    Coord: { Vec: [0, 0, 0, 0, 0, 0, 0, 0], Error: 1.5, Adjustment: 0, Height: 0.00001 },
+    Member: member === undefined ? null : renderMember(member, datacenter),
+    Stats: {
+      agent: { services: String(backend.parts.registry.view.servicesOn(name).length) },
+      build: { version: CONSUL_VERSION, revision: `apollo-${backend.version}`, prerelease: "" },
+      consul: {
+        leader: String(member?.server ?? false),
+        leader_addr: backend.leader(),
+        server: String(member?.server ?? false),
+      },
+    },
+    Meta: node?.meta ?? {},
+  });
+}
+
+export function agentMembers(call: Call): HttpResponse {
+  const { grants } = call.caller;
+  const wan = call.request.query.get("wan");
+  const shown = call.backend
+    .members()
+    // Over the WAN only servers know each other.
+    .filter(({ name, server }) => grants.may("node", name, "read") && (server || wan === null || wan === "0"))
+    .map((member) => renderMember(member, call.backend.datacenter()));
+  return json(call, shown);
+}
+
+export function renderMember({ name, address, id, server, status }: Member, datacenter: string): object {
+  const common = {
+    build: `${CONSUL_VERSION}:apollo`,
+    dc: datacenter,
+    id,
+    segment: "",
+    vsn: "2",
+    vsn_max: "3",
+    vsn_min: "2",
+  };
+  return {
+    Name: name,
+    Addr: address,
+    Port: SERF_PORT,
+    Tags: server
+      ? { ...common, role: "consul", port: "8300", raft_vsn: "3", expect: "1" }
+      : { ...common, role: "node" },
+    Status: MEMBER_STATUS[status],
+    ProtocolMin: 1,
+    ProtocolMax: 5,
+    ProtocolCur: 2,
+    DelegateMin: 2,
+    DelegateMax: 5,
+    DelegateCur: 4,
+  };
+}
+
+export function agentVersion(call: Call): HttpResponse {
+  return json(call, {
+    SHA: `apollo-${call.backend.version}`,
+    BuildDate: "1970-01-01T00:00:01Z",
+    HumanVersion: CONSUL_VERSION,
+    FIPS: "",
+  });
+}
+
+export function agentHost(call: Call): HttpResponse {
+  call.caller.grants.require("operator", "", "read");
+  return json(call, call.backend.hostInfo());
+}
+
+/** Nothing is read at start that could be read again: the configuration is the platform's. */
+export function agentReload(call: Call): HttpResponse {
+  call.caller.grants.require("agent", localNode(call), "write");
+  return empty();
+}
+
+/** Who is in the cluster already has joined; others need the platform's join token. */
+export function agentJoin(call: Call): HttpResponse {
+  call.caller.grants.require("agent", localNode(call), "write");
+  if (call.rest === "") throw badRequest("Missing address to join");
+  const host = call.rest.replace(/:\d+$/, "");
+  const known = call.backend.members().some(({ address, name }) => address === host || name === host);
+  if (known || /^(127\.|localhost$|\[?::1)/.test(host)) return empty();
+  throw registryError(500, `Cannot join ${call.rest}: a host joins with "apollo agent" and the cluster's join token`);
+}
+
+export function agentLeave(call: Call): HttpResponse {
+  call.caller.grants.require("agent", localNode(call), "write");
+  throw registryError(
+    400,
+    'Cannot leave over this API: run "apollo agent leave" on the host, or use force-leave for a dead one',
+  );
+}
+
+export async function agentForceLeave(call: Call): Promise<HttpResponse> {
+  call.caller.grants.require("operator", "", "write");
+  if (call.rest === "") throw badRequest("Missing node name");
+  await call.backend.forceLeave(call.rest);
+  return empty();
+}
+
+export function agentMetrics(call: Call): HttpResponse {
+  call.caller.grants.require("agent", localNode(call), "read");
+  const gauges = readGauges(call);
+  if (call.request.query.get("format") === "prometheus") {
+    const lines = gauges.flatMap(({ Name, Value }) => {
+      const name = Name.replaceAll(".", "_");
+      return [`# HELP ${name} ${name}`, `# TYPE ${name} gauge`, `${name} ${Value}`];
+    });
+    return text(200, `${lines.join("\n")}\n`, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+  }
+  const at = new Date(call.backend.parts.registry.clock.nowMs())
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.\d+Z/, " +0000 UTC");
+  return json(call, { Timestamp: at, Gauges: gauges, Points: [], Counters: [], Samples: [] });
+}
+
+function readGauges({
+  backend,
+}: Call): readonly { readonly Name: string; readonly Value: number; readonly Labels: object }[] {
+  const { registry } = backend.parts;
+  const { view, tables, watches } = registry;
+  const names = view.serviceNames();
+  const values: Readonly<Record<string, number>> = {
+    "consul.state.nodes": view.nodes().length,
+    "consul.state.services": names.length,
+    "consul.state.service_instances": names.reduce((sum, name) => sum + view.instances(name).length, 0),
+    "consul.state.kv_entries": tables.size("kv"),
+    "consul.session_ttl.active": tables.size("session"),
+    "consul.rpc.queries_blocking": watches.waiting,
+    "consul.raft.applied_index": registry.index,
+    "consul.server.isLeader": backend.leader() === "" ? 0 : 1,
+  };
+  return Object.entries(values).map(([Name, Value]) => ({ Name, Value, Labels: {} }));
+}

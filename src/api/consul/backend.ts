@@ -1,0 +1,43 @@
+import type { Grants } from "../../discovery/registry/acl/grants.ts";
+import type { RegistryParts } from "../../discovery/registry/registry-parts.ts";
+import type { AclToken } from "../../discovery/registry/records.ts";
+import type { HttpRequest } from "../../platform/ports/http.ts";
+
+/** A member of the cluster as Consul's gossip would show it. */
+export interface Member {
+  readonly name: string;
+  readonly address: string;
+  readonly id: string;
+  readonly server: boolean;
+  readonly status: "alive" | "left" | "failed";
+}
+
+/** Who asks. */
+export interface Caller {
+  readonly grants: Grants;
+  /** The Consul token that was shown, null for one of the platform's own or none. */
+  readonly token: AclToken | null;
+}
+
+/** What the handler needs of the process that it runs in. */
+export interface ConsulBackend {
+  readonly parts: RegistryParts;
+  /** Of the platform. */
+  readonly version: string;
+  readonly aclEnabled: boolean;
+  readonly defaultPolicy: "allow" | "deny";
+  datacenter(): string;
+  /** Name of the node whose agent the client means: that of this process, or of the agent that passes the request on. */
+  localNode(request: HttpRequest): string;
+  /** `address:port`, "" when there is none. */
+  leader(): string;
+  peers(): readonly string[];
+  members(): readonly Member[];
+  /** @throws AppError `denied` with details.status when the token is not known. `token` is "" for none. */
+  caller(request: HttpRequest, token: string): Caller;
+  /** Removes a member that is down for good. @throws AppError when it is not there or up. */
+  forceLeave(node: string): Promise<void>;
+  readonly startedAtMs: number;
+  /** Of the machine, in Consul's shape of agent/host. */
+  hostInfo(): object;
+}

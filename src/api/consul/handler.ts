@@ -1,0 +1,67 @@
+/** `/v1/…` as Consul answers it. See docs/consul-parity.md for what is there. */
+import { AppError } from "../../model/error.ts";
+import type { HttpHandler, HttpRequest, HttpResponse } from "../../platform/ports/http.ts";
+import type { ConsulBackend } from "./backend.ts";
+import { readCall, type Route } from "./call.ts";
+import { methodNotAllowed, renderError, text } from "./respond.ts";
+import { ROUTES } from "./routes.ts";
+
+const PREFIX = "/v1/";
+
+export function createConsulHandler(backend: ConsulBackend): HttpHandler {
+  const common = { "x-consul-default-acl-policy": backend.defaultPolicy };
+  return async (request) => {
+    const answer = await respond(backend, request);
+    return { ...answer, headers: { ...common, ...answer.headers } };
+  };
+}
+
+/** Whether a request may take as long as its `wait` says, so that servers do not cut it off. */
+export function isBlocking(request: Pick<HttpRequest, "path" | "query">): boolean {
+  return request.path.startsWith(PREFIX) && (request.query.get("index") ?? request.query.get("hash")) !== null;
+}
+
+async function respond(backend: ConsulBackend, request: HttpRequest): Promise<HttpResponse> {
+  try {
+    const found = findRoute(request.path);
+    if (found === null) return text(404, `Invalid URL path: ${JSON.stringify(request.path)}`);
+    const { methods, rest } = found;
+    const allowed = Object.keys(methods);
+    if (request.method === "OPTIONS")
+      return { status: 200, headers: { allow: ["OPTIONS", ...allowed].join(",") }, body: "" };
+    const route = methods[request.method];
+    if (route === undefined) return methodNotAllowed(request.method, allowed);
+    return await route(readCall(backend, request, rest));
+  } catch (error) {
+    if (error instanceof AppError) return renderError(error);
+    throw error;
+  }
+}
+
+interface Found {
+  readonly methods: Readonly<Record<string, Route>>;
+  readonly rest: string;
+}
+
+/** The route with the longest name; names that end in a slash take what comes behind it, slashes included. */
+function findRoute(path: string): Found | null {
+  if (!path.startsWith(PREFIX)) return null;
+  const name = path.slice(PREFIX.length);
+  const exact = ROUTES[name];
+  if (exact !== undefined && Object.hasOwn(ROUTES, name)) return { methods: exact, rest: "" };
+  for (let slash = name.lastIndexOf("/"); slash >= 0; slash = name.lastIndexOf("/", slash - 1)) {
+    const prefix = name.slice(0, slash + 1);
+    const methods = ROUTES[prefix];
+    if (methods !== undefined && Object.hasOwn(ROUTES, prefix)) return { methods, rest: decode(name.slice(slash + 1)) };
+    if (slash === 0) break;
+  }
+  return null;
+}
+
+function decode(rest: string): string {
+  try {
+    return decodeURIComponent(rest);
+  } catch {
+    throw new AppError("invalid", `invalid URL escape in ${JSON.stringify(rest)}`, { details: { status: 400 } });
+  }
+}

@@ -1,0 +1,30 @@
+import { CheckKeeper } from "./check-keeper.ts";
+import { Coordinates } from "./coordinates.ts";
+import { PlatformCatalog } from "./platform-catalog.ts";
+import { Registry, type RegistryDeps } from "./registry.ts";
+import { SessionKeeper } from "./session-keeper.ts";
+import { LockDelays } from "./session-operations.ts";
+import { UserEvents } from "./user-events.ts";
+
+/** The registry with what lives beside it. */
+export interface RegistryParts {
+  readonly registry: Registry;
+  readonly sessions: SessionKeeper;
+  readonly lockDelays: LockDelays;
+  readonly events: UserEvents;
+  readonly checks: CheckKeeper;
+  readonly platform: PlatformCatalog;
+  readonly coordinates: Coordinates;
+  close(): void;
+}
+
+export async function openRegistry(deps: RegistryDeps): Promise<RegistryParts> {
+  const registry = await Registry.open(deps);
+  const lockDelays = new LockDelays(deps.clock);
+  const sessions = new SessionKeeper(registry, lockDelays);
+  const events = new UserEvents(registry);
+  const checks = new CheckKeeper(registry);
+  const platform = new PlatformCatalog(registry);
+  const coordinates = new Coordinates(registry);
+  return { registry, sessions, lockDelays, events, checks, platform, coordinates, close: () => registry.close() };
+}

@@ -1,0 +1,366 @@
+/**
+ * The registry: what Consul keeps. See docs/consul-api.md for how writing, indexes and watching fit together.
+ */
+import type { Clock } from "../../platform/ports/clock.ts";
+import type { Digest } from "../../platform/ports/digest.ts";
+import type { Random } from "../../platform/ports/random.ts";
+import type { Store, StoreWrite } from "../../platform/ports/store.ts";
+import { AppError } from "../../model/error.ts";
+import { CatalogView } from "./catalog-view.ts";
+import { Deadlines } from "./deadlines.ts";
+import { Graves } from "./graves.ts";
+import { type KvEntry, type Rows, TABLES, type TableName } from "./records.ts";
+import { INDEX_KEY, loadRows, type Reserved, rowKey } from "./row-keys.ts";
+import { type Change, Tables, Transaction } from "./tables.ts";
+import { topic, Touched } from "./touched.ts";
+import { type Interest, Watches } from "./watches.ts";
+
+export interface RegistryDeps {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly digest: Digest;
+}
+
+/** What a blocking query asks. */
+export interface Query<Value> {
+  readonly interests: readonly Interest[];
+  /** Index of the last change of what it depends on. */
+  index(): number;
+  read(): Value;
+  /** Index to show when it is another than the one to compare, as for a key that is not there. */
+  shown?(): number;
+}
+
+export interface BlockOptions {
+  /** The client's index; 0 does not wait. */
+  readonly minIndex: bigint;
+  readonly waitMs: number;
+  readonly signal: AbortSignal;
+}
+
+export interface Answer<Value> {
+  readonly value: Value;
+  readonly index: number;
+}
+
+interface Below {
+  readonly rows: readonly KvEntry[];
+  /** Index of the latest change among them, deletions included. */
+  readonly latest: number;
+}
+
+interface Waiting {
+  readonly run: (tx: Transaction) => unknown;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Indexes are reserved in the store in such steps, and the next step when half of one is used. */
+const RESERVE_STEP = 1_000_000;
+/** Changes that share a commit. */
+const BATCH_MAX = 512;
+/** Writes after which a batch is full, and most that one change should make; the store refuses more than 10,000. */
+export const WRITES_MAX = 5000;
+const ONE_COMMIT_MAX = 9999;
+const QUEUE_MAX = 50_000;
+/** Prefixes whose rows are kept until the next change. */
+const TREES_MAX = 64;
+
+export class Registry {
+  readonly view = new CatalogView();
+  readonly tables = new Tables();
+  readonly deadlines: Deadlines;
+  readonly watches: Watches;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly digest: Digest;
+  readonly #deps: RegistryDeps;
+  readonly #graves = new Graves();
+  readonly #listeners = new Set<(touched: Touched) => void>();
+  readonly #changeListeners = new Set<(change: Change, before: Rows[TableName] | null) => void>();
+  /** Rows below prefixes that were asked for since the last change of any key. */
+  readonly #trees = new Map<string, Below>();
+  #index: number;
+  #reserved: number;
+  #kvIndex: number;
+  #reserving = false;
+  #published = 0;
+  #queue: Waiting[] = [];
+  #writing = false;
+  #closed = false;
+
+  /** Reads all that is stored. The floor is an index that no earlier run has used. */
+  static async open(deps: RegistryDeps): Promise<Registry> {
+    const reserved = ((await deps.store.get(INDEX_KEY))?.value as Reserved | undefined)?.reserved ?? 1;
+    const registry = new Registry(deps, reserved);
+    await registry.#reserve();
+    for (const change of await loadRows(deps.store)) registry.#apply(change, new Touched());
+    return registry;
+  }
+
+  private constructor(deps: RegistryDeps, floor: number) {
+    this.#deps = deps;
+    this.clock = deps.clock;
+    this.random = deps.random;
+    this.digest = deps.digest;
+    this.deadlines = new Deadlines(deps.clock);
+    this.watches = new Watches(this.deadlines, floor);
+    this.#index = floor;
+    this.#reserved = floor;
+    this.#kvIndex = floor;
+  }
+
+  /** Index of the last change of anything. */
+  get index(): number {
+    return this.#index;
+  }
+
+  /** Index of the last change of any key. */
+  get kvIndex(): number {
+    return this.#kvIndex;
+  }
+
+  /** Called after each change with the topics it moved. */
+  onTouched(listener: (touched: Touched) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  /** Called for each stored row that changed, as on loading. */
+  onChange(listener: (change: Change, before: Rows[TableName] | null) => void): void {
+    this.#changeListeners.add(listener);
+  }
+
+  /**
+   * Carries out a change and resolves with what it returned when that is durable. What it throws takes back this change
+   * alone. @throws AppError `unavailable` when the store does not take it: nothing of it happened then.
+   */
+  write<Value>(run: (tx: Transaction) => Value): Promise<Value> {
+    if (this.#closed) return Promise.reject(new AppError("unavailable", "Cannot change the registry: it is closed"));
+    if (this.#queue.length >= QUEUE_MAX)
+      return Promise.reject(new AppError("unavailable", "Cannot change the registry: too many changes wait"));
+    return new Promise<Value>((resolve, reject) => {
+      this.#queue.push({ run, resolve: resolve as (value: unknown) => void, reject });
+      if (!this.#writing) void this.#drain();
+    });
+  }
+
+  /** A change of what lives in memory only: hosts and containers. */
+  observe(change: (view: CatalogView, touched: Touched, index: number) => void): void {
+    const touched = new Touched();
+    const index = this.#nextIndex();
+    change(this.view, touched, index);
+    this.#publish(touched, index);
+  }
+
+  /** Moves a topic of something that is kept elsewhere. */
+  touch(moved: string): number {
+    const touched = new Touched();
+    touched.add(moved);
+    const index = this.#nextIndex();
+    this.#publish(touched, index);
+    return index;
+  }
+
+  /** Answers at once when something changed after `minIndex`, else with the next change or at the end of the wait. */
+  async block<Value>(query: Query<Value>, { minIndex, waitMs, signal }: BlockOptions): Promise<Answer<Value>> {
+    let unchanged = false;
+    if (minIndex > 0n && BigInt(query.index()) <= minIndex) {
+      // With the 1/64 that a deadline may be late this stays within Consul's wait/16, on which clients build their time-outs.
+      const ms = waitMs + (this.random.next() * waitMs * 3) / 64;
+      unchanged = (await this.watches.wait(query.interests, { ms, signal })) !== "changed";
+    }
+    const shown = query.shown?.() ?? query.index();
+    const same = unchanged && query.shown !== undefined && minIndex <= BigInt(shown);
+    return { value: query.read(), index: same ? Number(minIndex) : shown };
+  }
+
+  /** A query that depends on topics. */
+  query<Value>(topics: readonly string[], read: () => Value): Query<Value> {
+    return {
+      interests: topics.map((each) => ({ kind: "topic", topic: each })),
+      index: () => Math.max(...topics.map((each) => this.watches.indexOf(each))),
+      read,
+    };
+  }
+
+  keyQuery(key: string): Query<KvEntry | null> {
+    const row = (): KvEntry | null => this.tables.get("kv", key);
+    const query = {
+      interests: [{ kind: "key", key } as const],
+      index: () => row()?.modifyIndex ?? Math.max(this.#graves.indexOf(key), this.watches.floor),
+      read: row,
+    };
+    // Of a key that is not there, Consul shows the index of all keys.
+    return { ...query, shown: () => row()?.modifyIndex ?? Math.max(this.#kvIndex, this.watches.floor) };
+  }
+
+  prefixQuery(prefix: string): Query<readonly KvEntry[]> {
+    const latest = (): number => Math.max(this.#below(prefix).latest, this.watches.floor);
+    return {
+      interests: [{ kind: "keys", prefix }],
+      index: latest,
+      read: () => this.#below(prefix).rows,
+      shown: () => (this.#below(prefix).rows.length === 0 ? Math.max(this.#kvIndex, this.watches.floor) : latest()),
+    };
+  }
+
+  /** A thousand watchers of one tree are woken at once: the tree is walked for the first of them alone. */
+  #below(prefix: string): Below {
+    const known = this.#trees.get(prefix);
+    if (known !== undefined) return known;
+    const rows = this.tables.list("kv", prefix);
+    let latest = this.#graves.latestBelow(prefix);
+    for (const { modifyIndex } of rows) if (modifyIndex > latest) latest = modifyIndex;
+    const below = { rows, latest };
+    if (this.#trees.size < TREES_MAX) this.#trees.set(prefix, below);
+    return below;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.watches.close();
+    this.deadlines.close();
+  }
+
+  async #drain(): Promise<void> {
+    this.#writing = true;
+    // What else came in this turn of the event loop goes with the first batch.
+    await Promise.resolve();
+    while (this.#queue.length > 0) await this.#writeBatch();
+    this.#writing = false;
+  }
+
+  async #writeBatch(): Promise<void> {
+    const tx = new Transaction(this.tables);
+    const done: { readonly waiting: Waiting; readonly value: unknown }[] = [];
+    let taken = 0;
+    for (; taken < this.#queue.length && done.length < BATCH_MAX && tx.size < WRITES_MAX; taken += 1) {
+      const waiting = this.#queue[taken];
+      if (waiting === undefined) break;
+      const index = this.#index + 1;
+      tx.begin(index);
+      try {
+        const value = waiting.run(tx);
+        if (tx.size > ONE_COMMIT_MAX)
+          throw new AppError("invalid", "Cannot change so many records at once: take smaller steps");
+        done.push({ waiting, value });
+        if (tx.wrote) this.#nextIndex();
+      } catch (error) {
+        tx.rollback();
+        waiting.reject(error);
+      }
+    }
+    this.#queue = this.#queue.slice(taken);
+    try {
+      await this.#store(tx);
+    } catch (error) {
+      for (const { waiting } of done) waiting.reject(error);
+      return;
+    }
+    for (const { waiting, value } of done) waiting.resolve(value);
+    tx.runEffects();
+  }
+
+  async #store(tx: Transaction): Promise<void> {
+    const changes = tx.changes();
+    if (changes.length === 0) return;
+    const writes = changes.map(({ table, id, row }): StoreWrite => {
+      const key = rowKey(table, id, this.#deps.digest);
+      return row === null ? { kind: "delete", key } : { kind: "put", key, value: { id, row } };
+    });
+    await this.#deps.store.commit(writes);
+    const byIndex = Map.groupBy(changes, ({ index }) => index);
+    for (const index of [...byIndex.keys()].toSorted((a, b) => a - b)) {
+      const touched = new Touched();
+      for (const change of (byIndex.get(index) ?? []).toSorted(byTable)) this.#apply(change, touched);
+      this.#publish(touched, index);
+    }
+    this.watches.raiseFloor(this.#graves.forget());
+  }
+
+  async #reserve(): Promise<void> {
+    const reserved = this.#index + RESERVE_STEP;
+    await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: { reserved } satisfies Reserved }]);
+    this.#reserved = reserved;
+  }
+
+  /** Reserves the next step in good time; a store that cannot be written is asked again with the next change. */
+  #nextIndex(): number {
+    this.#index += 1;
+    if (this.#reserved - this.#index < RESERVE_STEP / 2 && !this.#reserving) {
+      this.#reserving = true;
+      const done = (): void => {
+        this.#reserving = false;
+      };
+      this.#reserve().then(done, done);
+    }
+    return this.#index;
+  }
+
+  /** Changes in memory may have overtaken a commit; topics must never go back, or who waits between two polls misses one. */
+  #publish(touched: Touched, index: number): void {
+    this.#published = index > this.#published ? index : this.#nextIndex();
+    this.watches.touch(touched.topics, this.#published, touched.retired);
+    for (const listener of this.#listeners) listener(touched);
+  }
+
+  #apply(change: Change, touched: Touched): void {
+    const before = this.tables.get(change.table, change.id);
+    this.tables.apply(change);
+    switch (change.table) {
+      case "kv":
+        if (change.row === null) this.#graves.dig(change.id, change.index);
+        else this.#graves.fill(change.id);
+        this.#trees.clear();
+        this.#kvIndex = Math.max(this.#kvIndex, change.index);
+        this.watches.touchKey(change.id);
+        break;
+      case "session":
+        this.#touchSession(change, before as Rows["session"] | null, touched);
+        break;
+      case "node":
+        if (change.row === null) this.view.dropNode(change.id, touched);
+        else this.view.putNode(change.row as Rows["node"], touched);
+        break;
+      case "service":
+        this.#applyService(change, touched);
+        break;
+      case "check":
+        if (change.row !== null) this.view.putCheck(change.row as Rows["check"], touched);
+        else this.view.dropCheck(...splitId(change.id), touched);
+        break;
+      case "query":
+        touched.add(topic.queries);
+        break;
+      case "token":
+      case "policy":
+      case "role":
+        break;
+    }
+    for (const listener of this.#changeListeners) listener(change, before);
+  }
+
+  #applyService(change: Change, touched: Touched): void {
+    if (change.row !== null) this.view.putService(change.row as Rows["service"], touched);
+    else this.view.dropService(...splitId(change.id), touched);
+  }
+
+  #touchSession({ id, row }: Change, before: Rows["session"] | null, touched: Touched): void {
+    touched.add(topic.sessions);
+    const node = (row as Rows["session"] | null)?.node ?? before?.node;
+    if (node !== undefined) touched.add(topic.nodeSessions(node));
+    if (row === null) touched.retire(topic.session(id));
+    else touched.add(topic.session(id));
+  }
+}
+
+/** Nodes before what is on them, whatever order they were written in. */
+function byTable(a: Change, b: Change): number {
+  return TABLES.indexOf(a.table) - TABLES.indexOf(b.table);
+}
+
+function splitId(id: string): [string, string] {
+  const at = id.indexOf("\0");
+  return [id.slice(0, at), id.slice(at + 1)];
+}

@@ -1,0 +1,172 @@
+import { cpus, freemem, hostname, platform, totalmem, uptime } from "node:os";
+import type { ConsulBackend, Member } from "../api/consul/backend.ts";
+import { CONSUL_VERSION } from "../api/consul/agent-routes.ts";
+import { createConsulHandler, isBlocking } from "../api/consul/handler.ts";
+import { readToken } from "../api/consul/call.ts";
+import type { AccessControl, Principal } from "../cluster/access.ts";
+import { AclResolver } from "../discovery/registry/acl/acl-resolver.ts";
+import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
+import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
+import { AppError } from "../model/error.ts";
+import { serveHttp } from "../platform/http/serve-https.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { Digest } from "../platform/ports/digest.ts";
+import type { HttpHandler, HttpRequest } from "../platform/ports/http.ts";
+import type { Log } from "../platform/ports/log.ts";
+import type { Random } from "../platform/ports/random.ts";
+import type { ClusterServer } from "./cluster-server.ts";
+import { callerOf, type ConsulAccessDeps } from "./consul-access.ts";
+import type { HostMembers } from "./host-members.ts";
+import type { ServerConfig } from "./server-config.ts";
+
+export interface ConsulDeps {
+  readonly cluster: ClusterServer;
+  readonly members: HostMembers;
+  readonly access: AccessControl;
+  readonly digest: Digest;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface StartedConsul {
+  readonly handle: HttpHandler;
+  readonly parts: RegistryParts;
+  /** Of the plain listener, null when there is none. */
+  readonly port: number | null;
+  close(graceMs: number): Promise<void>;
+}
+
+const RAFT_PORT = 8300;
+
+/** Opens the registry, keeps it in step with the cluster, and serves it in plain HTTP where the configuration says so. */
+export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promise<StartedConsul> {
+  const { cluster, clock, random, digest } = deps;
+  const parts = await openRegistry({ store: cluster.state.store, clock, random, digest });
+  const self = serverName();
+  followCluster(deps, parts, { config, self });
+  const handle = createConsulHandler(backendOf(deps, parts, { config, self }));
+  const plain = listenPlain(deps, config, handle);
+  const close = async (graceMs: number): Promise<void> => {
+    // First: who waits for a change would else hold up the end.
+    parts.close();
+    await plain?.close(graceMs);
+  };
+  return { handle, parts, port: plain?.port ?? null, close };
+}
+
+interface Self {
+  readonly config: ServerConfig;
+  /** Name of the node that this server is. */
+  readonly self: string;
+}
+
+/** The first label of the machine's name, as an agent on it takes it for its host. */
+function serverName(): string {
+  const label = (hostname().split(".")[0] ?? "")
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9-]/g, "-")
+    .replaceAll(/^-+|-+$/g, "");
+  return label === "" ? "server" : label.slice(0, 63);
+}
+
+function followCluster({ cluster, digest }: ConsulDeps, parts: RegistryParts, own: Self): void {
+  const { catalog } = cluster;
+  const setHosts = (): void => parts.platform.setHosts(hostsOf(cluster, digest, own));
+  setHosts();
+  parts.platform.resetEndpoints(catalog.list());
+  catalog.subscribe((delta) => {
+    if (delta.hosts !== null) setHosts();
+    parts.platform.applyEndpoints(delta.upsert, delta.remove);
+  });
+}
+
+function hostsOf(cluster: ClusterServer, digest: Digest, { config, self }: Self): readonly PlatformHost[] {
+  const meta = { "consul-version": CONSUL_VERSION };
+  const hosts = cluster.catalog.hosts().map(({ name, address, up }): PlatformHost => {
+    const id = cluster.state.hostByName(name)?.id ?? "";
+    return { id, name, address, up, server: name === self, meta };
+  });
+  if (hosts.some(({ name }) => name === self)) return hosts;
+  const address = config.advertise[0] ?? "127.0.0.1";
+  return [...hosts, { id: uuidOf(digest, self), name: self, address, up: true, server: true, meta }];
+}
+
+/** The server's own, the same after every start. */
+function uuidOf(digest: Digest, name: string): string {
+  const hex = digest.sha256(`server ${name}`);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
+function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBackend {
+  const { cluster, members, access, digest } = deps;
+  const { config, self } = own;
+  const aclEnabled = config.consul.acl !== "off";
+  const defaultPolicy = config.consul.acl === "deny" ? "deny" : "allow";
+  const hostName = (principal: Principal): string | null =>
+    principal.kind === "host" ? (cluster.state.hosts.get(principal.hostId)?.name ?? null) : null;
+  const resolver = new AclResolver(parts.registry, defaultPolicy);
+  const accessDeps: ConsulAccessDeps = { access, resolver, aclEnabled, hostName };
+  const address = (): string => `${parts.registry.view.node(self)?.address ?? "127.0.0.1"}:${RAFT_PORT}`;
+  return {
+    parts,
+    version: config.version,
+    aclEnabled,
+    defaultPolicy,
+    datacenter: () => cluster.state.settings.datacenter,
+    localNode: (request) => {
+      const principal = access.principalOf(readToken(request));
+      return (principal === null ? null : hostName(principal)) ?? self;
+    },
+    leader: address,
+    peers: () => [address()],
+    members: () =>
+      hostsOf(cluster, digest, own).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" })),
+    caller: (request, token) => callerOf(accessDeps, request, token),
+    forceLeave: (node) => members.remove(node, false),
+    startedAtMs: cluster.startedAtMs,
+    hostInfo: () => hostInfo(deps.clock),
+  };
+}
+
+function hostInfo(clock: Clock): object {
+  const [first] = cpus();
+  return {
+    Memory: { total: totalmem(), available: freemem(), used: totalmem() - freemem() },
+    CPU: cpus().map(({ model, speed }, cpu) => ({ cpu, modelName: model, mhz: speed, cores: 1 })),
+    Host: {
+      hostname: hostname(),
+      os: platform(),
+      uptime: Math.floor(uptime()),
+      procs: cpus().length,
+      platform: first?.model ?? "",
+    },
+    Disk: null,
+    CollectionTime: clock.nowMs() * 1_000_000,
+    Errors: null,
+  };
+}
+
+/** A port that is taken keeps nobody from migrating: Consul itself may still run here. One that was asked for is an error. */
+function listenPlain(
+  deps: ConsulDeps,
+  { consul }: ServerConfig,
+  handle: HttpHandler,
+): ReturnType<typeof serveHttp> | null {
+  const { clock, log } = deps;
+  if (consul.listen === null) return null;
+  try {
+    return serveHttp({
+      hostname: consul.listen.bind,
+      port: consul.listen.port,
+      handle: (request: HttpRequest) => handle(request),
+      isLong: isBlocking,
+      clock,
+      onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
+    });
+  } catch (error) {
+    if (consul.listenIsGiven || !(error instanceof AppError)) throw error;
+    log.warn("Consul's API is not served in plain HTTP", { error: error.message });
+    return null;
+  }
+}
