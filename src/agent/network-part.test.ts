@@ -201,6 +201,23 @@ test("createNetworkPart() follows peers and explains each link", async () => {
   await stop();
 });
 
+test("createNetworkPart() says nothing of a peer that came while it looked", async () => {
+  const { clock, network, join, state, stop } = start();
+  join(["10.2.1.0/24"]);
+  const seen: string[] = [];
+  state.on("conditions", () => seen.push(...codes(state)));
+  const observe = network.observe.bind(network);
+  network.observe = async (want) => {
+    const observed = await observe(want);
+    if (state.peers.size === 0) state.receive({ type: "peers", peers: [peer(2, "192.0.2.2")] });
+    return observed;
+  };
+  await clock.advance(1000);
+  expect(seen).toEqual([]);
+  expect(String(network)).toContain("route 10.2.2.0/24 via 192.0.2.2 dev eth0");
+  await stop();
+});
+
 test("createNetworkPart() heals what it is told of within a second", async () => {
   const { clock, network, join, state, stop } = start();
   join(["10.2.1.0/24"]);

@@ -1,5 +1,5 @@
 import type { Ipv4 } from "../model/ip.ts";
-import type { HostAction, HostPlan, LinkRow, ObservedHost } from "../network/plan-host.ts";
+import type { HostAction, HostPlan, KnownNetwork, LinkRow, ObservedHost } from "../network/plan-host.ts";
 import { planHost } from "../network/plan-host.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
@@ -41,6 +41,12 @@ const NOTHING: HostPlan = {
   rules: [],
 };
 
+/** What is wanted as of the moment that was looked at: a peer that came since has not been looked for. */
+interface Seen {
+  readonly known: KnownNetwork;
+  readonly observed: ObservedHost;
+}
+
 /** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
   let current = NOTHING;
@@ -50,19 +56,19 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   /** Told once, until a pass was clean. */
   const failures = new Set<string>();
 
-  const loop = new ReconcileLoop<ObservedHost | null, HostAction>(
+  const loop = new ReconcileLoop<Seen | null, HostAction>(
     {
       name: "network",
       observe: async () => {
         const known = knownNetwork(state);
-        return known === null ? null : observeHost(known, network, engine);
+        return known === null ? null : { known, observed: await observeHost(known, network, engine) };
       },
-      plan: (observed) => {
-        const known = knownNetwork(state);
-        current = known === null || observed === null ? NOTHING : planHost(known, observed);
+      plan: (seen) => {
+        current = seen === null ? NOTHING : planHost(seen.known, seen.observed);
         const changes = current.actions.some(({ kind }) => kind === "put-ruleset");
         // What an earlier agent put there and is kept for now is not what the parts here want.
-        if (current.gateway !== null && !changes && state.rulesComplete()) state.setServedRules(current.rules);
+        const complete = seen?.known.rulesComplete !== false;
+        if (current.gateway !== null && !changes && complete) state.setServedRules(current.rules);
         return current.actions;
       },
       apply: async (action) => {
