@@ -165,3 +165,17 @@ test("no two owners ever have one address, over any order of takes, releases, re
     { numRuns: 50 },
   );
 });
+
+test("the half of the first block that the engine was not told to hand out comes before further blocks", async () => {
+  const { clock, state, book } = openWorld(["10.2.1.0/24", FURTHER]);
+  state.setEngineRange("10.2.1.0/25");
+  book.see(none, new Map());
+  const take = (owner: string, wanted: string) => clock.settle(codeOf(book.take(owner, parseIpv4(wanted))));
+  expect(String(await clock.settle(book.take("a")))).toBe("10.2.1.130");
+  expect(await take("b", "10.2.1.200")).toBe("taken");
+  expect(await take("c", "10.2.1.77")).toBe("invalid");
+  expect(await take("c", "10.2.1.255")).toBe("invalid");
+  const upper = Array.from({ length: 125 }, (_, at) => parseIpv4(`10.2.1.${at + 130}`));
+  book.see(new Set(upper), new Map());
+  expect(String(await clock.settle(book.take("d")))).toBe("10.2.9.1");
+});

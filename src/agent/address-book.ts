@@ -1,15 +1,18 @@
 /**
  * Who has which address of this host's blocks. Containers of the engine are seen, pass by pass: what they have, or will
  * have when they are started again, is the engine's to know. Other owners (attachments, CNI, endpoints of the engine's
- * plugin) take theirs here and keep them on disk. The engine gives containers of its own addresses of the first block
- * without asking, so owners it does not know get theirs from further blocks, which the server leases when they are needed.
+ * plugin) take theirs here and keep them on disk. The engine gives containers of its own addresses of its share of the first
+ * block without asking (`splitBlocks`), so owners it does not know get theirs from the rest of that block, and then from
+ * further ones, which the server leases when they are needed.
  */
 import { AppError, describeError } from "../model/error.ts";
-import { isIpv4 } from "../model/ip.ts";
+import { cidrAddress, cidrSize, isIpv4, parseCidr } from "../model/ip.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isFixedBlock } from "../model/lease.ts";
 import type { AddressUse } from "../model/lease.ts";
 import { chooseAddress, countAddresses, isInBlocks } from "../network/choose-address.ts";
+import type { SplitBlocks } from "../network/split-block.ts";
+import { isEngines, splitBlocks } from "../network/split-block.ts";
 import { freeWanted } from "../network/plan-leases.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -69,7 +72,7 @@ export class AddressBook {
    * An address for `owner`, the same one each time until it is released, also after a restart of the agent: it is on disk
    * when this resolves. Waits a moment for the server to lease a further block.
    *
-   * @param wanted that address and no other; it must lie in a further block of this host
+   * @param wanted that address and no other; it must lie in this host's blocks, outside of the engine's share
    * @throws AppError `unavailable` when none is left, or this host's containers are not known yet; `conflict` when `wanted`
    *   is taken; `invalid` when this host may not hand it out.
    */
@@ -165,13 +168,15 @@ export class AddressBook {
   }
 
   #claim(owner: string, wanted: Ipv4): Ipv4 {
-    const [first = "", ...further] = this.openBlocks();
-    if (!isInBlocks(wanted, further)) {
-      const why = isInBlocks(wanted, [first])
-        ? `the container engine hands out block ${first} by itself`
-        : "it lies in no block of this host";
+    const split = this.#split();
+    if (!isInBlocks(wanted, split.own) || isReserved(wanted, this.#blocks())) {
+      const why = isEngines(wanted, split)
+        ? `the container engine hands out ${split.engine} by itself`
+        : isInBlocks(wanted, split.own)
+          ? "it is the last of this host's first block"
+          : "it lies in no block of this host";
       throw new AppError("invalid", `Cannot take ${wanted} for "${owner}": ${why}`, {
-        hint: further.length === 0 ? "Take any address instead" : `Choose one of ${further.join(", ")}`,
+        hint: split.own.length === 0 ? "Take any address instead" : `Choose one of ${split.own.join(", ")}`,
       });
     }
     if (!this.used().has(wanted)) {
@@ -209,13 +214,20 @@ export class AddressBook {
   }
 
   #choose(): Ipv4 | null {
-    // What containers have must be known first; and the first block is the engine's to hand out.
+    // What containers have must be known first.
     if (this.#engine === null) return null;
-    const further = this.openBlocks()
-      .slice(1)
-      .filter((block) => !isFixedBlock(block));
+    return this.#chooseOwn(this.used());
+  }
+
+  #split(): SplitBlocks {
+    const blocks = this.openBlocks().filter((block) => !isFixedBlock(block));
+    return splitBlocks(blocks, this.#options.state.engineRange);
+  }
+
+  #chooseOwn(used: ReadonlySet<Ipv4>): Ipv4 | null {
     // The chooser keeps the second address of the first block it is given for a gateway; it is not missed.
-    return chooseAddress({ blocks: further, used: this.used(), ...this.past(), keepShare: false });
+    const blocks = this.#split().own;
+    return chooseAddress({ blocks, engineRange: null, used, ...this.past(), keepShare: false });
   }
 
   #exhausted(owner: string): AppError {
@@ -246,7 +258,7 @@ export class AddressBook {
   /** What an operator sees while addresses are short. */
   #tell(used: ReadonlySet<Ipv4>, free: number): void {
     const { state } = this.#options;
-    const [first = "", ...further] = this.openBlocks();
+    const { engine, own } = this.#split();
     const conditions: Condition[] = [];
     const { leaseProblem } = state;
     if (state.refusal !== null) {
@@ -254,10 +266,10 @@ export class AddressBook {
     } else if (free <= 0 && leaseProblem !== null) {
       const text = `No address is left on this host: ${leaseProblem.text}`;
       conditions.push({ code: "addresses-exhausted", severity: "error", text, hint: leaseProblem.hint });
-    } else if (further.length > 0 && countAddresses([first], used).free === 0) {
-      const spare = chooseAddress({ blocks: further, used, ...this.past(), keepShare: false });
-      const text = `Block ${first} is full: the engine has no address for containers that are started without --ip`;
-      const hint = `docker run --network apollo --ip ${spare ?? "ADDRESS"} …, with an address of ${further.join(", ")}`;
+    } else if (engine !== null && own.length > 0 && countAddresses([engine], used).free === 0) {
+      const spare = this.#chooseOwn(used);
+      const text = `${engine} is full: the engine has no address for containers that are started without --ip`;
+      const hint = `docker run --network apollo --ip ${spare ?? "ADDRESS"} …, with an address of ${own.join(", ")}`;
       conditions.push({ code: "first-block-full", severity: "warning", text, hint });
     }
     const told = JSON.stringify(conditions);
@@ -293,6 +305,13 @@ export class AddressBook {
     this.#saving = saving.catch(() => undefined);
     return saving;
   }
+}
+
+/** The broadcast address of the first block, which the engine will not give either. */
+function isReserved(address: Ipv4, [first]: readonly string[]): boolean {
+  if (first === undefined) return false;
+  const block = parseCidr(first);
+  return address === cidrAddress(block, cidrSize(block) - 1);
 }
 
 function renderBook(kept: ReadonlyMap<string, Ipv4>): string {

@@ -118,6 +118,8 @@ export class AgentState {
   leaseProblem: LeaseProblem | null = NO_SERVER;
   /** Written by the address book; null until this host's containers are known. */
   addressUse: AddressUse | null = null;
+  /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
+  engineRange: string | null = null;
   catalogRevision = 0;
   readonly assignments = new Map<InstanceId, Assignment>();
   readonly peers = new Map<HostId, Peer>();
@@ -132,7 +134,7 @@ export class AgentState {
   imports: readonly Endpoint[] = [];
   /** This host's ends of the containers' interfaces; see `setPorts`. */
   ports: readonly LocalPort[] = [];
-  /** Those of the engine's containers were looked at: before that, none is known. */
+  /** All that tell of ports have: before that, none is known. */
   portsKnown = false;
   /** Written by the attach part: attachments and exposed addresses. */
   names: readonly LocalName[] = [];
@@ -165,10 +167,13 @@ export class AgentState {
   /** By host and id; this host's own are those that it remembers, until it has looked. */
   readonly #holders = new Map<string, Map<string, Holder>>();
   readonly #localHolders = new Map<string, readonly Holder[]>();
+  /** Those that will tell holders, and have not yet. */
+  readonly #expectedHolders = new Set<string>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
   readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
   readonly #ports = new Map<string, readonly LocalPort[]>();
+  readonly #expectedPorts = new Set<"engine" | "wired">(["engine"]);
   readonly #rules = new Map<string, RulesetPart>();
   readonly #expectedRules = new Set<string>();
   readonly #listeners = new Map<Topic, Set<() => void>>();
@@ -238,17 +243,27 @@ export class AgentState {
   }
 
   localHolders(): readonly Holder[] {
-    if (this.#localHolders.size > 0) return [...this.#localHolders.values()].flat();
+    if (this.#holdersTold()) return [...this.#localHolders.values()].flat();
     return [...(this.#holders.get(this.identity?.hostName ?? "")?.values() ?? [])];
   }
 
   /** This host's own were seen, or are remembered from before the agent was restarted. */
   localHoldersKnown(): boolean {
-    return this.#localHolders.size > 0 || this.#holders.has(this.identity?.hostName ?? "");
+    return this.#holdersTold() || this.#holders.has(this.identity?.hostName ?? "");
+  }
+
+  #holdersTold(): boolean {
+    return this.#localHolders.size > 0 && this.#expectedHolders.size === 0;
+  }
+
+  /** That part will tell holders: until then those that are remembered count. */
+  expectHolders(part: string): void {
+    if (!this.#localHolders.has(part)) this.#expectedHolders.add(part);
   }
 
   /** Each part tells whole what it knows of this host. */
   setLocalHolders(part: string, holders: readonly Holder[]): void {
+    this.#expectedHolders.delete(part);
     this.#localHolders.set(part, holders);
     this.emit("holders");
   }
@@ -302,8 +317,14 @@ export class AgentState {
   setPorts(part: "engine" | "wired", ports: readonly LocalPort[]): void {
     this.#ports.set(part, ports);
     this.ports = [...this.#ports.values()].flat();
-    this.portsKnown ||= part === "engine";
+    this.#expectedPorts.delete(part);
+    this.portsKnown ||= this.#expectedPorts.size === 0;
     this.emit("ports");
+  }
+
+  /** That part will tell its ports. */
+  expectPorts(part: "engine" | "wired"): void {
+    if (!this.#ports.has(part)) this.#expectedPorts.add(part);
   }
 
   /** Written by the key part. */
@@ -400,6 +421,12 @@ export class AgentState {
   #forgetRevisions(): void {
     this.catalogRevision = 0;
     for (const part of this.#applied.keys()) this.#applied.set(part, 0);
+  }
+
+  setEngineRange(range: string | null): void {
+    if (range === this.engineRange) return;
+    this.engineRange = range;
+    this.emit("addresses");
   }
 
   setAddressUse(use: AddressUse): void {

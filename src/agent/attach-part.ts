@@ -1,6 +1,7 @@
 import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { policyLabelKeys } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
 import type { AddressSource } from "../network/address-source.ts";
 import type { Attachment, DeclaredWiring, Exposure } from "../network/attachment.ts";
@@ -8,6 +9,7 @@ import { NOTHING_DECLARED, formatTarget, parseDeclaredWiring, wireDevice } from 
 import type { LocalPort } from "../network/local-port.ts";
 import type { ObservedWiring, WiringAction } from "../network/plan-attachments.ts";
 import { planAttachments } from "../network/plan-attachments.ts";
+import { attachHolders } from "../network/policy/attach-holders.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
 import { Turns } from "../platform/loop/turns.ts";
@@ -49,13 +51,15 @@ export class AttachPart implements AgentPart {
   readonly #loop: ReconcileLoop<ObservedWiring | null, WiringAction>;
   #declared: DeclaredWiring | null = null;
   #containers: readonly Container[] | null = null;
-  #ports: readonly LocalPort[] = [];
+  #ports: readonly LocalPort[] | null = null;
+  #holders = "";
   #conditions = "[]";
   /** By owner: why its wire could not be made in the last pass. */
   readonly #faults = new Map<string, AppError>();
 
   constructor(options: AttachPartOptions) {
     this.#options = options;
+    options.state.expectHolders(this.name);
     this.#loop = new ReconcileLoop<ObservedWiring | null, WiringAction>(
       {
         name: "attach",
@@ -82,7 +86,7 @@ export class AttachPart implements AgentPart {
     const poke = (): void => this.#loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
     // The bridge comes with the network part's passes, and that says so by its conditions and the host's identity.
-    const stops = (["identity", "conditions"] as const).map((topic) => state.on(topic, changed));
+    const stops = (["identity", "conditions", "network-config"] as const).map((topic) => state.on(topic, changed));
     const watching = engine.watch((event) => {
       if (event.kind === "network" || (event.kind === "container" && QUIET_EVENTS.test(event.action))) return;
       // A busy engine is not asked for nothing: only a container that is attached makes its events matter at once.
@@ -92,8 +96,8 @@ export class AttachPart implements AgentPart {
     for (const stop of stops) stop();
   }
 
-  /** The host's ends of all declared wires that are there. */
-  wiredPorts(): readonly LocalPort[] {
+  /** The host's ends of all declared wires that are there; null before the first look. */
+  wiredPorts(): readonly LocalPort[] | null {
     return this.#ports;
   }
 
@@ -259,12 +263,24 @@ export class AttachPart implements AgentPart {
       this.#ports = plan.ports;
       this.#options.state.emit("wired");
     }
+    this.#tellHolders(declared.attachments, observed.containers);
     const failed = [...this.#faults].filter(([owner]) => declared.attachments.some((each) => each.owner === owner));
     this.#report([...plan.conditions, ...failed.map(([, error]) => failedCondition(error))]);
     this.#faults.clear();
     if (plan.ended.length > 0)
       void this.detach(({ owner }) => plan.ended.includes(owner)).catch((error: unknown) => this.#warn(error));
     return plan.actions;
+  }
+
+  #tellHolders(attachments: readonly Attachment[], containers: readonly Container[] | null): void {
+    const { state } = this.#options;
+    const labelKeys = policyLabelKeys(state.networkConfig.policies);
+    const host = state.identity?.hostName ?? "";
+    const holders = attachHolders(attachments, { host, containers: containers ?? this.#containers, labelKeys });
+    const text = JSON.stringify(holders);
+    if (text === this.#holders) return;
+    this.#holders = text;
+    state.setLocalHolders(this.name, holders);
   }
 
   #bridgeOf(network: string): string | null {

@@ -39,7 +39,8 @@ export const ATTACH_FILES: readonly string[] = [ATTACHMENTS, PLUGIN];
 /** Attachments, the engine's plugin and CNI: all that wires containers which the agent did not start itself. */
 export function createAttachParts(options: AttachPartsOptions): {
   readonly parts: readonly AgentPart[];
-  readonly wiredPorts: () => readonly LocalPort[];
+  /** Null until all wires that are there were looked at. */
+  readonly wiredPorts: () => readonly LocalPort[] | null;
 } {
   const { state, engine, wiring, clock, log, bridgeFor, book, listener, fileAt, dataDir } = options;
   const file = fileAt(join(dataDir, ATTACHMENTS));
@@ -59,5 +60,11 @@ export function createAttachParts(options: AttachPartsOptions): {
     log,
     path: options.pluginSocket,
   });
-  return { parts: [attach, docker], wiredPorts: () => [...attach.wiredPorts(), ...docker.wiredPorts()] };
+  return {
+    parts: [attach, docker],
+    wiredPorts: () => {
+      const [declared, endpoints] = [attach.wiredPorts(), docker.wiredPorts()];
+      return declared === null || endpoints === null ? null : [...declared, ...endpoints];
+    },
+  };
 }

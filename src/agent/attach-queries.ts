@@ -185,7 +185,7 @@ function rowOf(attachment: Attachment, part: AttachPart): AttachmentRow {
     address: attachment.address,
     name: attachment.name,
     network,
-    device: part.wiredPorts().some((port) => port.device === device) ? device : null,
+    device: part.wiredPorts()?.some((port) => port.device === device) === true ? device : null,
   };
 }
 

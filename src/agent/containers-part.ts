@@ -195,7 +195,14 @@ class ContainersPart {
     const { identity, connected, leaseProblem } = state;
     const problem = connected ? (leaseProblem?.text ?? null) : "No server is connected to lease a further block";
     const taken = new Set(book.owners().values());
-    return { blocks: identity?.blocks ?? [], open: book.openBlocks(), taken, ...book.past(), problem };
+    return {
+      blocks: identity?.blocks ?? [],
+      open: book.openBlocks(),
+      engineRange: state.engineRange,
+      taken,
+      ...book.past(),
+      problem,
+    };
   }
 
   #plan(seen: ObservedContainers): readonly ContainerAction[] {

@@ -30,8 +30,8 @@ export interface DockerPluginPartOptions {
 }
 
 export interface DockerPluginPart extends AgentPart {
-  /** The host's ends of the engine's endpoints. */
-  wiredPorts(): readonly LocalPort[];
+  /** The host's ends of the engine's endpoints; null before the first look. */
+  wiredPorts(): readonly LocalPort[] | null;
 }
 
 const MODE = 0o600;
@@ -101,7 +101,7 @@ async function answerEngine(
 /** Level-triggered: compares what the engine said and what is there. */
 class Sweeper {
   readonly #options: DockerPluginPartOptions;
-  ports: readonly LocalPort[] = [];
+  ports: readonly LocalPort[] | null = null;
   /** What looked left behind in the last sweep. */
   #suspects: ReadonlySet<string> = new Set();
   #suspectsAtMs = 0;

@@ -15,7 +15,7 @@ import { defaultBridge } from "./local-network.ts";
 import type { DockerPluginPart } from "./docker-plugin-part.ts";
 import { createDockerPluginPart } from "./docker-plugin-part.ts";
 import { DockerPlugin } from "./docker-plugin.ts";
-import { LocalAddresses } from "./local-addresses.ts";
+import { AddressBook } from "./address-book.ts";
 
 const ends: (() => Promise<void>)[] = [];
 afterEach(async () => {
@@ -25,7 +25,7 @@ afterEach(async () => {
 interface World {
   readonly wiring: FakeWiring;
   readonly part: DockerPluginPart;
-  readonly book: LocalAddresses;
+  readonly book: AddressBook;
   readonly post: (call: string, body?: object) => Promise<{ readonly status: number; readonly value: Answer }>;
 }
 
@@ -40,7 +40,9 @@ async function start(
   const [clock, log, state] = [systemClock, recordingLog(), joinedState()];
   const wiring = new FakeWiring(clock);
   const file = new MemoryFile("addresses.json", clock);
-  const book = new LocalAddresses({ blocks: () => ["10.2.1.0/24"], file, inUse: () => new Set() });
+  const book = new AddressBook({ state, file, clock, log });
+  state.setEngineRange("10.2.1.0/25");
+  book.see(new Set(), new Map());
   const bridgeFor = defaultBridge(state, () => parseIpv4("10.2.1.1"));
   const plugin = new DockerPlugin({ wiring, book, bridgeFor, file: new MemoryFile("plugin.json", clock) });
   const listener = new BunUnixListener({ clock, log });
@@ -100,7 +102,7 @@ test("the engine's calls for a network, a container and their end leave nothing 
     DisableGatewayService: true,
   });
   expect(String(wiring)).toBe("loose on apollo0 to the host");
-  await until(() => part.wiredPorts().length === 1);
+  await until(() => part.wiredPorts()?.length === 1);
   expect(part.wiredPorts()).toMatchObject([{ network: "apollo", mac: "02:42:0a:02:01:82", addresses: ["10.2.1.130"] }]);
   // The engine repeats a call whose answer it did not get.
   expect((await post("NetworkDriver.Join", { ...endpoint, SandboxKey: "/x" })).status).toBe(200);
@@ -136,7 +138,7 @@ test("what Apollo never heard of may be deleted, and what it cannot do is said w
   const part = { Pool: "10.2.0.0/16", SubPool: "10.2.1.128/25" };
   expect(await refused("IpamDriver.RequestPool", part)).toContain("Leave --ip-range out");
   expect(await refused("IpamDriver.RequestAddress", { PoolID: "apollo/apollo", Address: "10.2.9.9" })).toContain(
-    "Choose one in 10.2.1.0/24",
+    "Choose one of 10.2.1.128/25",
   );
   expect(await refused("NetworkDriver.Join", { NetworkID: "n", EndpointID: "never" })).toContain(
     "Start the container again",

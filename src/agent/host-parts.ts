@@ -87,7 +87,11 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
       fileAt: diskFile,
       pluginSocket: PLUGIN_SOCKET,
     });
-    state.on("wired", () => state.setPorts("wired", attach.wiredPorts()));
+    state.expectPorts("wired");
+    state.on("wired", () => {
+      const ports = attach.wiredPorts();
+      if (ports !== null) state.setPorts("wired", ports);
+    });
     return {
       network,
       others: [

@@ -102,6 +102,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
     shown = rows;
     // A pass that saw nothing says nothing about the ways.
     if (current !== NOTHING) state.setWays(peers);
+    if (engineNetwork !== null) state.setEngineRange(engineNetwork.ipRange);
     const text = JSON.stringify([conditions, gateway, engineNetwork]);
     if (text === published) return;
     published = text;

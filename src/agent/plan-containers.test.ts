@@ -39,7 +39,7 @@ interface Case {
 
 function inBlocks(...blocks: readonly string[]): KnownAddresses {
   const problem = "No server is connected";
-  return { blocks, open: blocks, taken: new Set(), recent: [], resting: new Set(), problem };
+  return { blocks, open: blocks, engineRange: null, taken: new Set(), recent: [], resting: new Set(), problem };
 }
 
 function plan({ goal = "running", container = null, wanted = {}, observed = {} }: Case): ContainersPlan {

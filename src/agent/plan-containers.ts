@@ -50,6 +50,8 @@ export interface KnownAddresses {
   readonly blocks: readonly string[];
   /** Those to choose from; some are on their way back to the server. */
   readonly open: readonly string[];
+  /** What the engine hands out of the first block by itself; null for all of it. */
+  readonly engineRange: string | null;
   /** Addresses of owners that the engine does not know. */
   readonly taken: ReadonlySet<Ipv4>;
   /** Addresses used before, oldest first; those that were let go a moment ago are also in `resting`. */
@@ -283,8 +285,8 @@ function choosePlace({ spec, instance }: Assignment, observed: ObservedContainer
     used.add(fixed);
     return { kind: "place", network: network.name, address: fixed };
   }
-  const { open: blocks, recent, resting, problem } = addresses;
-  const address = chooseAddress({ blocks, used, recent, resting, keepShare: problem === null });
+  const { open: blocks, engineRange, recent, resting, problem } = addresses;
+  const address = chooseAddress({ blocks, engineRange, used, recent, resting, keepShare: problem === null });
   if (address === null) {
     if (problem === null) return { kind: "no-address" };
     const where = addresses.blocks.join(", ");

@@ -50,6 +50,7 @@ const IDLE_ACTIONS =
 
 /** Keeps this host's endpoints in step with its containers. */
 export function createRegistrationPart(options: RegistrationPartOptions): AgentPart {
+  options.state.expectHolders("registration");
   return { name: "registration", run: (signal) => new Registrar(options).run(signal) };
 }
 

@@ -1,28 +1,31 @@
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrAddress, cidrContains, cidrSize, parseCidr } from "../model/ip.ts";
 import { isFixedBlock } from "../model/lease.ts";
+import { splitBlocks } from "./split-block.ts";
 
 /** Network, gateway and broadcast address of a host's first block are not handed out; further blocks have no gateway. */
 const FIRST_INDEX = 2;
 const FURTHER_INDEX = 1;
-/** The engine gives its own containers addresses of the first block only: this share of it is left to them. */
+/** The engine gives its own containers addresses of its range of the first block only: this share of the block is left to them. */
 const ENGINE_SHARE = 1 / 8;
 
 export interface AddressWant {
   /** This host's blocks, the one with the gateway first. Those of one address are fixed ones, and not chosen from. */
   readonly blocks: readonly string[];
+  /** What the engine hands out of the first block by itself; null for all of it. */
+  readonly engineRange: string | null;
   /** Addresses in use now, of whatever container. */
   readonly used: ReadonlySet<Ipv4>;
   /** Addresses used before, oldest first. */
   readonly recent: readonly Ipv4[];
   /** Those that were let go a moment ago, and are taken only when nothing else is left. */
   readonly resting: ReadonlySet<Ipv4>;
-  /** Keeps a share of the first block for the engine's own containers: as long as further blocks can be had. */
+  /** Keeps a share of the engine's range for the engine's own containers: as long as further blocks can be had. */
   readonly keepShare: boolean;
 }
 
 /**
- * The address for a new container: of the first block that has room the lowest that was never used, else the one whose last
+ * The address for a new container: of the first block that has room (the engine's share of a first block, then the other) the lowest that was never used, else the one whose last
  * use is longest ago. Clients and ARP caches remember addresses, so one that was just freed would get another container's
  * traffic.
  *
@@ -31,10 +34,10 @@ export interface AddressWant {
 export function chooseAddress(want: AddressWant): Ipv4 | null {
   const { used, resting } = want;
   const blocks = want.blocks.filter((block) => !isFixedBlock(block));
-  const [first, ...further] = blocks;
-  if (first === undefined) return null;
+  const { engine: first, own: further } = splitBlocks(blocks, want.engineRange);
+  if (first === null) return null;
   const busy = resting.size === 0 ? used : new Set([...used, ...resting]);
-  const spare = Math.ceil(cidrSize(parseCidr(first)) * ENGINE_SHARE);
+  const spare = Math.ceil(cidrSize(parseCidr(blocks[0] ?? first)) * ENGINE_SHARE);
   const isRoomy = countFree(first, FIRST_INDEX, used) > spare;
   const inOrder = (taken: ReadonlySet<Ipv4>, withFirst: boolean): Ipv4 | null => {
     const own = withFirst ? chooseIn(first, FIRST_INDEX, taken, want.recent) : null;

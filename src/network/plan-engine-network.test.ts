@@ -19,7 +19,7 @@ test("engineNetworkSpec() reserves both ends of the block and leaves masqueradin
   expect(spec).toEqual({
     name: "apollo",
     subnet: "10.2.0.0/16",
-    ipRange: "10.2.3.0/24",
+    ipRange: "10.2.3.0/25",
     gateway: parseIpv4("10.2.3.1"),
     reserved: { network: parseIpv4("10.2.3.0"), broadcast: parseIpv4("10.2.3.255") },
     options: {
@@ -51,13 +51,18 @@ const cases: readonly (readonly [string, readonly EngineNetwork[], object])[] = 
     ready,
   ],
   ["recreates an unused one of another block", [{ ...network, ipRange: "10.2.9.0/24" }], { kind: "recreate", spec }],
+  [
+    "keeps one that hands out the whole block, as former versions made it",
+    [{ ...network, ipRange: "10.2.3.0/24" }],
+    { ...ready, ipRange: "10.2.3.0/24" },
+  ],
   ["recreates one that masquerades", [{ ...network, options: {} }], { kind: "recreate", spec }],
   [
     "leaves a wrong one with containers alone and says so",
     [{ ...network, ...attached, ipRange: "10.2.9.0/24" }],
     {
       kind: "blocked",
-      why: expect.stringContaining("address range 10.2.9.0/24 instead of 10.2.3.0/24, and 1 containers"),
+      why: expect.stringContaining("address range 10.2.9.0/24 instead of 10.2.3.0/25, and 1 containers"),
     },
   ],
   [
@@ -73,7 +78,7 @@ const cases: readonly (readonly [string, readonly EngineNetwork[], object])[] = 
 ];
 for (const [title, networks, expected] of cases) {
   test(`planEngineNetwork() ${title}`, () => {
-    expect(planEngineNetwork(spec, networks)).toMatchObject(expected);
+    expect(planEngineNetwork(spec, networks, want.block)).toMatchObject(expected);
   });
 }
 

@@ -2,6 +2,7 @@ import type { Ipv4 } from "../model/ip.ts";
 import { cidrAddress, cidrSize, parseCidr } from "../model/ip.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
 import { BRIDGE } from "./plan-network.ts";
+import { engineShare } from "./split-block.ts";
 
 export const ENGINE_NETWORK = "apollo";
 export const OPTION_BRIDGE = "com.docker.network.bridge.name";
@@ -12,13 +13,21 @@ const OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4";
 const API_MINOR_DIRECT_ROUTING_DROPPED = 48;
 
 export type EngineNetworkPlan =
-  /** `fixedAddresses`: the agent may choose a container's address on it. `fault`: what works less well than it could. */
-  | { readonly kind: "ready"; readonly name: string; readonly fixedAddresses: boolean; readonly fault: string | null }
+  | {
+      readonly kind: "ready";
+      readonly name: string;
+      /** The agent may choose a container's address on it. */
+      readonly fixedAddresses: boolean;
+      /** What it hands out by itself; null for all of it. */
+      readonly ipRange: string | null;
+      /** What works less well than it could. */
+      readonly fault: string | null;
+    }
   | { readonly kind: "create"; readonly spec: EngineNetworkSpec }
   | { readonly kind: "recreate"; readonly spec: EngineNetworkSpec }
   | { readonly kind: "blocked"; readonly why: string; readonly hint: string };
 
-/** The engine's network on our bridge: the host's block to hand out from, the whole range on the wire. */
+/** The engine's network on our bridge: its share of the host's block to hand out from, the whole range on the wire. */
 export function engineNetworkSpec(want: {
   readonly range: string;
   readonly block: string;
@@ -39,7 +48,7 @@ export function engineNetworkSpec(want: {
   return {
     name: ENGINE_NETWORK,
     subnet: want.range,
-    ipRange: want.block,
+    ipRange: engineShare(want.block),
     gateway: want.gateway,
     // Docker would hand out both: inside the range they are addresses like any other.
     reserved: { network: cidrAddress(block, 0), broadcast: cidrAddress(block, cidrSize(block) - 1) },
@@ -47,12 +56,20 @@ export function engineNetworkSpec(want: {
   };
 }
 
-/** Which engine network containers are started on, or what has to happen first. */
-export function planEngineNetwork(spec: EngineNetworkSpec, networks: readonly EngineNetwork[]): EngineNetworkPlan {
+/**
+ * Which engine network containers are started on, or what has to happen first.
+ * @param block a network that hands out all of it, as former versions made it, is good as well
+ */
+export function planEngineNetwork(
+  spec: EngineNetworkSpec,
+  networks: readonly EngineNetwork[],
+  block: string | null = null,
+): EngineNetworkPlan {
   const onBridge = networks.filter((network) => network.options[OPTION_BRIDGE] === BRIDGE);
   // A daemon started with --bridge=apollo0: its default network is the one, and Docker allows no --ip on that.
   if (onBridge.some((network) => network.name === "bridge")) {
-    return { kind: "ready", name: "bridge", fixedAddresses: false, fault: null };
+    const ipRange = onBridge.find(({ name }) => name === "bridge")?.ipRange ?? null;
+    return { kind: "ready", name: "bridge", fixedAddresses: false, ipRange, fault: null };
   }
   const other = onBridge.find((network) => network.name !== ENGINE_NETWORK);
   if (other !== undefined) {
@@ -64,12 +81,12 @@ export function planEngineNetwork(spec: EngineNetworkSpec, networks: readonly En
   }
   const current = networks.find((network) => network.name === ENGINE_NETWORK);
   if (current === undefined) return { kind: "create", spec };
-  const fault = findFault(spec, current);
+  const fault = findFault(spec, current, block);
   const attached = Object.keys(current.containers).length;
   if (fault !== null && attached === 0) return { kind: "recreate", spec };
   const soft = findGatewayModeFault(spec, current);
   if (fault === null || fault === soft) {
-    return { kind: "ready", name: ENGINE_NETWORK, fixedAddresses: true, fault: soft };
+    return { kind: "ready", name: ENGINE_NETWORK, fixedAddresses: true, ipRange: current.ipRange, fault: soft };
   }
   return {
     kind: "blocked",
@@ -79,11 +96,12 @@ export function planEngineNetwork(spec: EngineNetworkSpec, networks: readonly En
 }
 
 /** MTU is not compared: it changes with the uplink, and routes carry their own. */
-function findFault(spec: EngineNetworkSpec, current: EngineNetwork): string | null {
+function findFault(spec: EngineNetworkSpec, current: EngineNetwork, block: string | null): string | null {
   const pairs: readonly (readonly [string, string | null | undefined, string])[] = [
     ["driver", current.driver, "bridge"],
     ["subnet", current.subnet, spec.subnet],
-    ["address range", current.ipRange, spec.ipRange],
+    // One that was made with the whole block stays: stopped containers would not find another one.
+    ["address range", current.ipRange === block ? spec.ipRange : current.ipRange, spec.ipRange],
     ["gateway", current.gateway, spec.gateway],
     ["bridge", current.options[OPTION_BRIDGE], BRIDGE],
     ["masquerading", current.options[OPTION_MASQUERADE], "false"],

@@ -75,7 +75,12 @@ export interface HostPlan {
   readonly conditions: readonly Condition[];
   /** Set once containers and programs can use it. */
   readonly gateway: Ipv4 | null;
-  readonly engineNetwork: { readonly name: string; readonly fixedAddresses: boolean } | null;
+  readonly engineNetwork: {
+    readonly name: string;
+    readonly fixedAddresses: boolean;
+    /** What it hands out by itself; null for all of it. */
+    readonly ipRange: string | null;
+  } | null;
   readonly links: readonly LinkRow[];
   /** How the blocks of the other hosts are reached. */
   readonly peers: readonly DesiredPeer[];
@@ -112,12 +117,19 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     actions: [...planNetwork(desired, kernel), ...engineActions(engine)],
     conditions,
     gateway: ready ? gateway : null,
-    engineNetwork:
-      ready && engine?.kind === "ready" ? { name: engine.name, fixedAddresses: engine.fixedAddresses } : null,
+    engineNetwork: ready && engine?.kind === "ready" ? usable(engine) : null,
     links,
     peers: desired.peers,
     rules: virtual.rules,
   };
+}
+
+function usable({
+  name,
+  fixedAddresses,
+  ipRange,
+}: EngineNetworkPlan & { readonly kind: "ready" }): HostPlan["engineNetwork"] {
+  return { name, fixedAddresses, ipRange };
 }
 
 /** A host that uses the range of the virtual addresses itself keeps it: everything of ours on it is left out. */
@@ -201,7 +213,7 @@ function planEngine(known: KnownNetwork, observed: ObservedHost, desired: Desire
   if (observed.engine === null || block === undefined) return null;
   const { apiVersion, networks } = observed.engine;
   const { range, gateway, bridgeMtu: mtu } = desired;
-  return planEngineNetwork(engineNetworkSpec({ range, block, gateway, mtu, apiVersion }), networks);
+  return planEngineNetwork(engineNetworkSpec({ range, block, gateway, mtu, apiVersion }), networks, block);
 }
 
 function engineActions(plan: EngineNetworkPlan | null): readonly HostAction[] {

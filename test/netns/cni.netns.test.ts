@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { AddressBook } from "../../src/agent/address-book.ts";
 import { createAttachParts } from "../../src/agent/attach-parts.ts";
 import { defaultBridge } from "../../src/agent/local-network.ts";
 import { createLocalSocketPart } from "../../src/agent/local-socket-part.ts";
@@ -9,6 +10,7 @@ import { askLocalAgent } from "../../src/cli/ask-local-agent.ts";
 import { runCni } from "../../src/cli/run-cni.ts";
 import { AppError } from "../../src/model/error.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
+import { engineShare } from "../../src/network/split-block.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { diskFile } from "../../src/platform/files/disk-file.ts";
 import { BunUnixListener } from "../../src/platform/http/bun-unix-listener.ts";
@@ -23,6 +25,7 @@ const lab = new NetworkLab("cni");
 const directory = mkdtempSync(join(tmpdir(), "apollo-cni-"));
 const socket = join(directory, "agent.sock");
 const runner = new ProcessRunner();
+const BLOCK = "10.2.1.0/24";
 const GATEWAY = parseIpv4("10.2.1.1");
 let host: Namespace;
 let stop: () => Promise<void>;
@@ -35,9 +38,13 @@ const noEngine: Pick<Engine, "listContainers" | "inspectContainer" | "watch"> = 
 };
 
 /** The agent's parts that CNI needs, on the kernel of `host`; a second start finds the files of the first. */
-function startAgent(): () => Promise<void> {
+async function startAgent(): Promise<() => Promise<void>> {
   const state = joinedState();
   const [clock, log] = [systemClock, recordingLog()];
+  const file = diskFile(join(directory, "addresses.json"));
+  const book = await AddressBook.load({ state, file, clock, log });
+  state.setEngineRange(engineShare(BLOCK));
+  book.see(new Set(), new Map());
   const listener = new BunUnixListener({ clock, log });
   const { parts } = createAttachParts({
     state,
@@ -46,6 +53,7 @@ function startAgent(): () => Promise<void> {
     listener,
     clock,
     log,
+    book,
     bridgeFor: defaultBridge(state, () => GATEWAY),
     dataDir: directory,
     fileAt: diskFile,
@@ -65,7 +73,7 @@ beforeAll(async () => {
   await host.runner.run(["ip", "link", "add", "apollo0", "type", "bridge"]);
   await host.runner.run(["ip", "address", "add", `${GATEWAY}/16`, "dev", "apollo0"]);
   await host.runner.run(["ip", "link", "set", "apollo0", "up"]);
-  stop = startAgent();
+  stop = await startAgent();
 });
 afterAll(async () => {
   await stop();
@@ -141,7 +149,7 @@ test("GC removes what is not valid any more, of its own network only; an address
   await stop();
   expect(await code(cni("ADD", one))).toBe(11);
   expect(await code(cni("STATUS", null))).toBe(50);
-  stop = startAgent();
+  stop = await startAgent();
   const valid = { "cni.dev/valid-attachments": [] };
   const three = await lab.addNamespace("gc3");
   expect(await add(three)).not.toBe(first);
@@ -157,20 +165,20 @@ test("routes, a wanted address and another IPAM plugin are taken; its address go
   const one = await lab.addNamespace("ipam1");
   expect(
     await add(one, {
-      args: { cni: { ips: ["10.2.1.77"] } },
+      args: { cni: { ips: ["10.2.1.177"] } },
       isDefaultGateway: false,
       routes: [{ dst: "10.9.0.0/16" }],
     }),
-  ).toBe("10.2.1.77");
+  ).toBe("10.2.1.177");
   const routes = (await one.runner.run(["ip", "route"])).stdout;
   expect(routes).toContain(`10.9.0.0/16 via ${GATEWAY} dev eth0`);
   expect(routes).not.toContain("default");
-  expect(await code(cni("ADD", await lab.addNamespace("ipam2"), { args: { cni: { ips: ["10.2.1.77"] } } }))).toBe(999);
+  expect(await code(cni("ADD", await lab.addNamespace("ipam2"), { args: { cni: { ips: ["10.2.1.177"] } } }))).toBe(999);
 
   const log = join(directory, "ipam.log");
   const result = {
     cniVersion: "1.1.0",
-    ips: [{ address: "10.2.1.88/24", gateway: GATEWAY }],
+    ips: [{ address: "10.2.1.188/24", gateway: GATEWAY }],
     routes: [{ dst: "10.8.0.0/16" }],
   };
   const script = `#!/bin/sh\necho $CNI_COMMAND $CNI_CONTAINERID >> ${log}\ncat > /dev/null\ntest $CNI_COMMAND != ADD || echo '${JSON.stringify(result)}'\n`;
@@ -178,7 +186,7 @@ test("routes, a wanted address and another IPAM plugin are taken; its address go
   chmodSync(join(directory, "some-ipam"), 0o755);
   const ipam = { ipam: { type: "some-ipam" } };
   const three = await lab.addNamespace("ipam3");
-  expect(await add(three, ipam)).toBe("10.2.1.88");
+  expect(await add(three, ipam)).toBe("10.2.1.188");
   expect((await three.runner.run(["ip", "route"])).stdout).toContain(`10.8.0.0/16 via ${GATEWAY} dev eth0`);
   expect((await cni("DEL", three, ipam)).code).toBe(0);
   expect(await code(cni("ADD", { name: "never-there" }, ipam))).toBe(3);
