@@ -1,7 +1,7 @@
 import type { LocalPort } from "../network/local-port.ts";
 import { ENGINE_NETWORK } from "../network/plan-engine-network.ts";
 import { BRIDGE } from "../network/plan-network.ts";
-import { choosePids, planPorts } from "../network/plan-ports.ts";
+import { choosePids, choosePlugs, planPorts } from "../network/plan-ports.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
 import type { BridgePorts } from "../platform/ports/bridge-ports.ts";
@@ -21,20 +21,41 @@ export interface PortsPartOptions {
 /** A container start reports its wire several times, and the engine once more; an app's start does so in bursts. */
 const SETTLE_MS = 100;
 
-/** Keeps `state.ports` equal to what is plugged into our bridge; emits "ports" when that changes. */
+/** What one pass sees. */
+interface Seen {
+  readonly ports: readonly LocalPort[];
+  /** Devices of containers that lost their bridge. */
+  readonly plugs: readonly string[];
+}
+
+type PortsAction =
+  | { readonly kind: "tell"; readonly ports: readonly LocalPort[] }
+  | { readonly kind: "plug"; readonly device: string };
+
+/**
+ * Keeps `state.ports` equal to what is plugged into our bridge; emits "ports" when that changes. Containers of a bridge
+ * that was deleted are plugged into the new one: the engine does that only when they start.
+ */
 export function createPortsPart({ state, engine, ports, clock, log }: PortsPartOptions): AgentPart {
   let told = "";
   let known = "";
-  const loop = new ReconcileLoop<readonly LocalPort[], readonly LocalPort[]>(
+  const loop = new ReconcileLoop<Seen, PortsAction>(
     {
       name: "ports",
       observe: () => observePorts(engine, ports),
-      plan: (found) => [found],
-      apply: (found) => {
-        const text = JSON.stringify(found);
-        if (text !== known) state.setPorts("engine", found);
+      plan: (seen) => [
+        ...seen.plugs.map((device): PortsAction => ({ kind: "plug", device })),
+        { kind: "tell", ports: seen.ports },
+      ],
+      apply: async (action) => {
+        if (action.kind === "plug") {
+          await ports.plug(action.device, BRIDGE);
+          log.info("a container's wire was plugged into the bridge again", { device: action.device });
+          return;
+        }
+        const text = JSON.stringify(action.ports);
+        if (text !== known) state.setPorts("engine", action.ports);
         known = text;
-        return Promise.resolve();
       },
     },
     {
@@ -55,9 +76,13 @@ export function createPortsPart({ state, engine, ports, clock, log }: PortsPartO
   };
 }
 
-async function observePorts(engine: PortsPartOptions["engine"], ports: BridgePorts): Promise<readonly LocalPort[]> {
-  const [bridgePorts, containers] = await Promise.all([ports.list(BRIDGE), engine.listContainers()]);
+async function observePorts(engine: PortsPartOptions["engine"], ports: BridgePorts): Promise<Seen> {
+  const [plugged, containers] = await Promise.all([ports.list(BRIDGE), engine.listContainers()]);
   const pids = choosePids(ENGINE_NETWORK, containers);
   const indexes = await Promise.all(pids.map(async (pid) => [pid, (await ports.indexesOf(pid)) ?? []] as const));
-  return planPorts(ENGINE_NETWORK, { bridgePorts, containers, indexes: new Map(indexes) });
+  const seen = { bridgePorts: plugged ?? [], containers, indexes: new Map(indexes) };
+  const found = planPorts(ENGINE_NETWORK, seen);
+  // Where every container has its wire, as always but after an accident, nothing is asked further.
+  if (plugged === null || found.length >= pids.length) return { ports: found, plugs: [] };
+  return { ports: found, plugs: choosePlugs(ENGINE_NETWORK, { ...seen, loose: await ports.loose() }) };
 }

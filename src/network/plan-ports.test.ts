@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { Container } from "../model/container.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { parseContainer } from "../platform/docker/parse-container.ts";
-import { choosePids, planPorts } from "./plan-ports.ts";
+import { choosePids, choosePlugs, planPorts } from "./plan-ports.ts";
 
 const on = (id: string, pid: number | null, network = "apollo"): Container => ({
   ...parseContainer({ Id: id }),
@@ -42,4 +42,17 @@ test("planPorts() leaves out what it cannot tell: two that fit, none that fits, 
 
 test("choosePids() asks only for what runs on the network", () => {
   expect(choosePids("apollo", [on("a", 100), on("b", null), on("c", 300, "other")])).toEqual([100]);
+});
+
+test("choosePlugs() gives containers their wire back, and none a second one or one that may be somebody else's", () => {
+  const containers = [on("a", 100), on("b", 200), on("c", 300)];
+  const indexes = new Map([
+    [100, [1, 6]],
+    [200, [1, 8, 20]],
+    [300, [1, 10, 12]],
+  ]);
+  const seen = { containers, indexes };
+  const loose = [port(7, 6), port(21, 20), port(11, 10), port(13, 12), port(31, 30)];
+  expect(choosePlugs("apollo", { ...seen, bridgePorts: [port(9, 8)], loose })).toEqual(["veth7"]);
+  expect(choosePlugs("apollo", { ...seen, bridgePorts: [], loose: [] })).toEqual([]);
 });

@@ -31,6 +31,21 @@ export function planPorts(network: string, { bridgePorts, containers, indexes }:
     .toSorted((a, b) => a.index - b.index);
 }
 
+/**
+ * Wires to plug in again: a bridge that was deleted and made anew is without the wires of the containers that run. A
+ * container that has its wire is given no second one, and of two that fit none is taken: the other one is somebody else's.
+ */
+export function choosePlugs(
+  network: string,
+  { loose, ...seen }: ObservedPorts & { readonly loose: readonly BridgePort[] },
+): readonly string[] {
+  const served = new Set(planPorts(network, seen).map(({ container }) => container));
+  const fitting = planPorts(network, { ...seen, bridgePorts: loose }).filter(({ container }) => !served.has(container));
+  return fitting
+    .filter(({ container }) => fitting.filter((other) => other.container === container).length === 1)
+    .map(({ device }) => device);
+}
+
 /** Processes whose interfaces have to be looked at: containers that run on the network. */
 export function choosePids(network: string, containers: readonly Container[]): readonly number[] {
   return containers.flatMap(({ pid, addresses }) => (pid === null || addresses[network] === undefined ? [] : [pid]));

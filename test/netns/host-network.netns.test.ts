@@ -245,31 +245,35 @@ test("a deleted bridge comes back with its address, its routes and its settings"
   expect(await clientSeenBy(space("c5"), "10.2.1.5", 8080)).toBe("10.2.3.5");
 });
 
-test("watch() tells of a change within its namespace", async () => {
-  const stop = new AbortController();
-  const changed = Promise.withResolvers<void>();
-  const watching = networkOf("a").watch(() => changed.resolve(), stop.signal);
-  // The monitor may not listen yet when the first change comes: change until it tells.
-  let told = false;
-  void changed.promise.then(() => (told = true));
-  for (let number = 1; !told && number < 200; number++) {
-    await space("a").runner.run([
-      "ip",
-      "route",
-      "replace",
-      "203.0.113.128/25",
-      "dev",
-      "eth0",
-      "metric",
-      String(number),
-    ]);
-  }
-  await changed.promise;
-  stop.abort();
-  await watching;
-  await space("a").runner.run(["ip", "route", "flush", "203.0.113.128/25"]);
-  expect(told).toBe(true);
-}, 20_000);
+test.each([
+  [
+    "a changed route",
+    (turn: number) => [["ip", "route", "replace", "203.0.113.128/25", "dev", "eth0", "metric", `${turn}`]],
+  ],
+  ["forwarding turned off", (turn: number) => [["sysctl", "-qw", `net.ipv4.ip_forward=${turn % 2}`]]],
+  [
+    "flushed rules",
+    () => [
+      ["nft", "add", "table", "inet", "apollo"],
+      ["nft", "flush", "ruleset"],
+    ],
+  ],
+] as const)(
+  "watch() tells of %s within its namespace",
+  async (_, change) => {
+    const stop = new AbortController();
+    let told = false;
+    const watching = networkOf("a").watch(() => (told = true), stop.signal);
+    // The monitor may not listen yet when the first change comes: change until it tells.
+    for (let turn = 1; !told && turn < 200; turn++) for (const argv of change(turn)) await space("a").runner.run(argv);
+    stop.abort();
+    await watching;
+    await space("a").runner.run(["ip", "route", "flush", "203.0.113.128/25"]);
+    await space("a").runner.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    expect(told).toBe(true);
+  },
+  20_000,
+);
 
 test("a peer that left leaves no route, and one behind the tunnel takes the tunnel with it", async () => {
   await pass("a", ["c"]);

@@ -95,7 +95,9 @@ beforeAll(async () => {
     spaces.set(name, container);
     await lab.serve(container, 8080, "printenv SOCAT_PEERADDR SOCAT_SOCKADDR");
     await lab.serve(container, 9000, "stdbuf -oL ping -c 100 -i 0.2 127.0.0.1");
-    lab.start(container, ["socat", "UDP-RECVFROM:5353,fork,reuseaddr", `EXEC:echo ${name}`]);
+    // A program that does not read what it is asked may have ended before socat writes that, and its answer is lost then.
+    const answer = `EXEC:sed -u s/.*/${name}/;q`;
+    lab.start(container, ["socat", "-t5", "UDP-RECVFROM:5353,fork,reuseaddr", answer]);
     await waitFor(`UDP port of ${name}`, async () => {
       const { stdout } = await container.runner.run(["ss", "-Hlun", "sport = :5353"]);
       return stdout.includes(":5353");
@@ -156,21 +158,19 @@ test("without an endpoint, and on a port that it has not, a virtual address refu
   expect(await ask("a", VIP, 8080)).not.toBeNull();
 }, 60_000);
 
-test.each(["1", "0"])(
-  "a container reaches itself and its neighbour by a virtual address (br_netfilter %s)",
-  async (on) => {
-    await space("a").runner.run(["sysctl", "-qw", `net.bridge.bridge-nf-call-iptables=${on}`]);
-    // Another set of endpoints, so that the part looks at the switch.
-    await cluster().declare([], { virtuals: [virtual()] });
-    await cluster().declare([web("a6")], { virtuals: [virtual()] });
-    await waitFor("the way back to the same port", async () => (await ask("a6", VIP, 8080)) !== null);
-    expect(await ask("a6", VIP, 8080)).toEqual({ client: "10.2.1.1", server: CONTAINERS.a6 });
-    const neighbour = on === "1" ? CONTAINERS.a5 : "10.2.1.1";
-    expect(await ask("a5", VIP, 8080)).toEqual({ client: neighbour, server: CONTAINERS.a6 });
-    await space("a").runner.run(["sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1"]);
-  },
-  60_000,
-);
+test("a container reaches itself and its neighbour by a virtual address; br_netfilter that was switched off is on again", async () => {
+  const key = "net.bridge.bridge-nf-call-iptables";
+  await space("a").runner.run(["sysctl", "-qw", `${key}=0`]);
+  // No event tells of the switch: what wakes the parts does.
+  await cluster().declare([], { virtuals: [virtual()] });
+  await waitFor("the switch to be on", async () => {
+    return (await space("a").runner.run(["sysctl", "-n", key])).stdout.trim() === "1";
+  });
+  await cluster().declare([web("a6")], { virtuals: [virtual()] });
+  await waitFor("the way back to the same port", async () => (await ask("a6", VIP, 8080)) !== null);
+  expect(await ask("a6", VIP, 8080)).toEqual({ client: "10.2.1.1", server: CONTAINERS.a6 });
+  expect(await ask("a5", VIP, 8080)).toEqual({ client: CONTAINERS.a5, server: CONTAINERS.a6 });
+}, 60_000);
 
 test("a UDP client that goes on asking is moved when its endpoint leaves, refused without one, and served again", async () => {
   const virtuals = [virtual({ name: "dns" })];

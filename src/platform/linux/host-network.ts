@@ -19,7 +19,7 @@ import {
 
 type Path = NonNullable<Awaited<ReturnType<HostNetwork["pathTo"]>>>;
 
-/** `ip monitor` ends when its socket overruns: it is started again, after a pause in case it cannot start at all. */
+/** `ip monitor` and `nft monitor` end when their socket overruns: they are started again, after a pause in case they cannot start. */
 const MONITOR_RESTART_MS = 1000;
 /** The engine's filter chain for rules of others; the engine makes it when it starts and keeps what is in it. */
 const ENGINE_CHAIN = "DOCKER-USER";
@@ -108,16 +108,34 @@ export class LinuxHostNetwork implements HostNetwork {
   }
 
   async watch(onChange: () => void, signal: AbortSignal): Promise<void> {
-    const onLine = (line: string): void => {
+    await Promise.all([
       // Each container start reports its veth several times; no device of that kind is ours to look after.
-      if (!line.includes("veth")) onChange();
-    };
-    while (!signal.aborted) {
-      await this.#runner.follow(["ip", "-o", "monitor", "link", "address", "route"], onLine, signal);
-      if (signal.aborted) return;
+      this.#monitor(["ip", "-o", "monitor", "link", "address", "route", "netconf"], {
+        onLine: (line) => (line.includes("veth") ? undefined : onChange()),
+        onChange,
+        signal,
+      }),
+      // Tables alone: our own changes of the ruleset would else come as thousands of lines.
+      this.#monitor(["nft", "monitor", "destroy", "tables"], {
+        onLine: (line) =>
+          line.includes(TABLE.join(" ")) || line.includes(BRIDGE_TABLE.join(" ")) ? onChange() : undefined,
+        onChange,
+        signal,
+      }),
+    ]);
+  }
+
+  /** Starts the program again when it ends. */
+  async #monitor(
+    argv: readonly string[],
+    to: { readonly onLine: (line: string) => void; readonly onChange: () => void; readonly signal: AbortSignal },
+  ): Promise<void> {
+    while (!to.signal.aborted) {
+      await this.#runner.follow(argv, to.onLine, to.signal);
+      if (to.signal.aborted) return;
       // Changes may have been missed in between.
-      onChange();
-      await this.#clock.sleep(MONITOR_RESTART_MS, signal);
+      to.onChange();
+      await this.#clock.sleep(MONITOR_RESTART_MS, to.signal);
     }
   }
 

@@ -17,11 +17,20 @@ export class LinuxBridgePorts implements BridgePorts {
     this.#clock = options.clock;
   }
 
-  async list(bridge: string): Promise<readonly BridgePort[]> {
+  async list(bridge: string): Promise<readonly BridgePort[] | null> {
     // Exit code 1: the bridge is not there (yet), which is an answer.
     const argv = ["ip", "-j", "-d", "link", "show", "master", bridge];
     const { code, stdout } = await this.#runner.run(argv, { okCodes: [0, 1] });
-    return code === 0 ? parseBridgePorts(parseBatchOutput(stdout).flat()) : [];
+    return code === 0 ? parseBridgePorts(parseBatchOutput(stdout).flat()) : null;
+  }
+
+  async loose(): Promise<readonly BridgePort[]> {
+    const { stdout } = await this.#runner.run(["ip", "-j", "-d", "link", "show", "type", "veth"]);
+    return parseBridgePorts(parseBatchOutput(stdout).flat().filter(isLoose));
+  }
+
+  async plug(device: string, bridge: string): Promise<void> {
+    await this.#runner.run(["ip", "link", "set", "dev", device, "master", bridge]);
   }
 
   async indexesOf(pid: number): Promise<readonly number[] | null> {
@@ -43,4 +52,8 @@ export class LinuxBridgePorts implements BridgePorts {
       await this.#clock.sleep(MONITOR_RESTART_MS, signal);
     }
   }
+}
+
+function isLoose(entry: unknown): boolean {
+  return typeof entry === "object" && entry !== null && !("master" in entry);
 }

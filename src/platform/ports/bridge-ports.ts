@@ -8,8 +8,12 @@ export interface BridgePort {
 
 /** The bridges of this host, as far as it takes to tell which container is behind which port. */
 export interface BridgePorts {
-  /** The wires that end in `bridge`; [] when there is no such bridge. @throws AppError `unavailable`. */
-  list(bridge: string): Promise<readonly BridgePort[]>;
+  /** The wires that end in `bridge`; null when there is no such bridge. @throws AppError `unavailable`. */
+  list(bridge: string): Promise<readonly BridgePort[] | null>;
+  /** The wires that end in no bridge at all: those of a bridge that was deleted, and of others. @throws AppError `unavailable`. */
+  loose(): Promise<readonly BridgePort[]>;
+  /** Plugs a wire into `bridge`; one that is plugged in there already is fine. @throws AppError `unavailable`. */
+  plug(device: string, bridge: string): Promise<void>;
   /** Indexes of the interfaces that the process `pid` has; null when it has ended. Does not enter its namespace. */
   indexesOf(pid: number): Promise<readonly number[] | null>;
   /** Calls when a port of `bridge` may have come or gone, until aborted. */

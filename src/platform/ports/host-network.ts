@@ -155,6 +155,6 @@ export interface HostNetwork {
     readonly source: Ipv4;
     readonly mtu: number;
   } | null>;
-  /** Calls when links, addresses or routes changed; bursts may fold. */
+  /** Calls when links, addresses, routes or forwarding changed or our tables were deleted; bursts may fold. */
   watch(onChange: () => void, signal: AbortSignal): Promise<void>;
 }
