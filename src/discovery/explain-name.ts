@@ -62,7 +62,10 @@ function find(input: ExplainInput, name: string): Finding {
   const split = labels.length - domain.length;
   if (split < 0 || !domain.every((label, index) => labels[split + index] === label)) return findReverse(input, labels);
   const parsed = parseZoneName(labels.slice(0, split), input.datacenter);
-  const address = (data: string): Finding => ({ ...EMPTY, records: [{ name, type: "A", ttl: 0, data }] });
+  const address = (data: string): Finding => ({
+    ...EMPTY,
+    records: [{ name, type: data.includes(":") ? "AAAA" : "A", ttl: 0, data }],
+  });
   switch (parsed.kind) {
     case "apex":
       return { ...EMPTY, records: apexRecords(name, input.domain) };
@@ -78,6 +81,9 @@ function find(input: ExplainInput, name: string): Finding {
       return address(parsed.address);
     case "service":
       return findService(input, name, parsed.candidates);
+    // The server has no virtual addresses and no prepared queries in hand here.
+    case "virtual":
+    case "query":
     case "unknown":
       return MISSING;
   }
@@ -110,9 +116,9 @@ function findService(input: ExplainInput, name: string, candidates: readonly Ser
     const excluded = candidates.flatMap((candidate) => excludedOf(input, candidate, null));
     return { ...MISSING, excluded: unique(excluded) };
   }
-  const addresses = [...new Set(chosen.passing.map((each) => each.address))];
+  const addresses = [...new Set(chosen.answered.map((each) => each.address))];
   const { domain, datacenter } = input;
-  const pairs = new Map(chosen.passing.map((each) => [`${each.address}:${each.port}`, each]));
+  const pairs = new Map(chosen.answered.map((each) => [`${each.address}:${each.port}`, each]));
   const targets = [...pairs.values()].map(({ address, port }) => {
     const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
     return `1 1 ${port} ${hex}.addr.${datacenter}.${domain}.`;
@@ -133,7 +139,7 @@ function excludedOf(
   chosen: ChosenService | null,
 ): NameExplanation["excluded"] {
   const visible = input.endpoints.filter((each) => each.service === candidate.service);
-  const answered = new Set(chosen?.passing.map((each) => each.id));
+  const answered = new Set(chosen?.answered.map((each) => each.id));
   const left = visible.filter((each) => !answered.has(each.id));
   const withheld = input.withheld.filter(({ endpoint }) => endpoint.service === candidate.service);
   return [

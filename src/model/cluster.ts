@@ -1,3 +1,4 @@
+import type { DnsSettings } from "./dns-settings.ts";
 import type { Ipv4 } from "./ip.ts";
 
 /** Settings that every host and server share; stored, changed only by compare-and-swap. */
@@ -15,6 +16,8 @@ export interface ClusterSettings {
   readonly dnsUpstreams: readonly Ipv4[];
   /** `required`: what containers say to each other leaves no host in the clear. Missing means `auto`. */
   readonly encryption?: "auto" | "required" | "off";
+  /** What differs from `DEFAULT_DNS`. */
+  readonly dns?: Partial<DnsSettings>;
 }
 
 export const DEFAULT_SETTINGS: ClusterSettings = {

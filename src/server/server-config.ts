@@ -2,6 +2,7 @@ import { z } from "zod";
 import { type ClusterSettings, DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { parseCidr, parseIpv4 } from "../model/ip.ts";
+import { chosenDns, dnsTable } from "./dns-table.ts";
 
 /** Everything a server has to know to start; made once, from defaults, file, environment and flags. */
 export interface ServerConfig {
@@ -35,6 +36,7 @@ export interface ServerSettingsInput {
   readonly dnsDomain?: string | undefined;
   readonly ingressDomain?: string | undefined;
   readonly dnsUpstreams?: readonly string[] | undefined;
+  readonly dns?: z.infer<typeof dnsTable> | undefined;
   readonly anonymous?: boolean | undefined;
   readonly resetAdminToken?: boolean | undefined;
 }
@@ -51,6 +53,7 @@ const fileSchema = z
     dnsDomain: text,
     ingressDomain: text,
     dnsUpstreams: z.array(text).max(8),
+    dns: dnsTable,
     anonymous: z.boolean(),
   })
   .partial();
@@ -99,6 +102,7 @@ export function makeServerConfig(
     Object.fromEntries(Object.entries(source).filter(([, value]) => value !== undefined)),
   );
   const merged: ServerSettingsInput = Object.assign({}, ...defined);
+  const dns = chosenDns(merged.dns);
   const { bind, port } = parseListen(merged.listen ?? `0.0.0.0:${DEFAULT_PORT}`);
   const advertise = merged.advertise?.split(",").map((each) => each.trim()) ?? [machine.ownAddress];
   return {
@@ -116,6 +120,7 @@ export function makeServerConfig(
       datacenter: domain("datacenter", merged.datacenter ?? DEFAULT_SETTINGS.datacenter),
       ingressDomain: domain("ingressDomain", merged.ingressDomain ?? DEFAULT_SETTINGS.ingressDomain),
       dnsUpstreams: (merged.dnsUpstreams ?? DEFAULT_SETTINGS.dnsUpstreams).map(parseIpv4),
+      ...(dns === null ? {} : { dns }),
     },
   };
 }

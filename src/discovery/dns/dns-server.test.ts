@@ -119,7 +119,7 @@ function ask(name: string, type: string, options: AskOptions = {}): Asked {
   const decoded = packet.decode(Buffer.from(answer));
   expect(decoded.id).toBe(4711);
   expect(decoded.flag_rd).toBe(true);
-  expect(decoded.flag_ra).toBe(true);
+  expect(decoded.flag_ra).toBe(false);
   expect(decoded.additionals?.some((each) => each.type === "OPT")).toBe(edns !== undefined);
   const show = (records: readonly packet.Answer[] | undefined): readonly string[] =>
     (records ?? []).flatMap((record) => {
@@ -278,7 +278,8 @@ test("DnsServer cuts to the client's size, says so, and gives all over TCP", () 
   expect([plain.tc, plain.bytes <= 512, plain.answers.length]).toEqual([true, true, 29]);
   const small = ask("many.service.consul", "SRV", { zone, edns: 1232 });
   expect([small.tc, small.bytes <= 1232]).toEqual([true, true]);
-  expect(small.additionals.length).toBe(small.answers.length);
+  const targets = small.answers.map((each) => each.split(" ")[3]);
+  expect(small.additionals.every((each) => targets.includes(each.split(" ")[0]))).toBe(true);
   const large = ask("many.service.consul", "A", { zone, edns: 4096 });
   expect([large.tc, large.answers.length]).toEqual([false, 100]);
   const huge = ask("many.service.consul", "SRV", { zone, edns: 65_535 });
