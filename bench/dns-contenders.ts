@@ -8,6 +8,8 @@ export interface Contender {
   readonly program: string;
   /** The text of its configuration file, "" for none. */
   readonly config: (port: number, directory: string) => string;
+  /** The text of `NAME.hosts` beside it. */
+  readonly hosts?: () => string;
   readonly argv: (port: number, config: string) => readonly string[];
 }
 
@@ -22,6 +24,7 @@ export const CONTENDERS: readonly Contender[] = [
     name: "dnsmasq",
     program: "dnsmasq",
     config: dnsmasqConfig,
+    hosts: dnsmasqHosts,
     argv: (_, config) => ["dnsmasq", "--keep-in-foreground", `--conf-file=${config}`],
   },
   {
@@ -36,17 +39,22 @@ function targetOf(address: string): string {
   return `${addressHex(addressBytes(address) ?? new Uint8Array(4))}.addr.dc1.consul`;
 }
 
+/** Hosts files are what dnsmasq looks up by hash; its records for SRV are a list that it searches from the start. */
+function dnsmasqHosts(): string {
+  const lines = BENCH_SERVICES.flatMap(({ service, addresses }) =>
+    addresses.map((address) => `${address} ${service}.service.consul ${targetOf(address)}\n`),
+  );
+  return lines.join("");
+}
+
 function dnsmasqConfig(port: number, directory: string): string {
   const records = BENCH_SERVICES.flatMap(({ service, addresses }) =>
-    addresses.flatMap((address) => [
-      `host-record=${service}.service.consul,${address}`,
-      `host-record=${targetOf(address)},${address}`,
-      `srv-host=_${service}._tcp.service.consul,${targetOf(address)},${BENCH_PORT},1,1`,
-    ]),
+    addresses.map((address) => `srv-host=_${service}._tcp.service.consul,${targetOf(address)},${BENCH_PORT},1,1`),
   );
   return [
     "no-resolv",
     "no-hosts",
+    `addn-hosts=${join(directory, "dnsmasq.hosts")}`,
     "bind-interfaces",
     "listen-address=127.0.0.1",
     `port=${port}`,

@@ -7,6 +7,7 @@ import { DEFAULT_SETTINGS } from "../src/model/cluster.ts";
 import type { Endpoint } from "../src/model/endpoint.ts";
 import type { HostId, ServiceName } from "../src/model/ids.ts";
 import { formatIpv4 } from "../src/model/ip.ts";
+import { WIRE_VERSION } from "../src/model/wire.ts";
 import { systemClock } from "../src/platform/clock/system-clock.ts";
 import { systemRandom } from "../src/platform/clock/system-random.ts";
 import type { DatagramHandler, Listener } from "../src/platform/ports/listener.ts";
@@ -28,7 +29,7 @@ export async function measureLarge(): Promise<Readonly<Record<string, number>>> 
   const before = heapMiB();
   const state = new AgentState();
   const identity = { hostId: "x" as HostId, hostName: "own", settings: DEFAULT_SETTINGS, blocks: [], epoch: "e" };
-  state.receive({ type: "welcome", ...identity } as Parameters<AgentState["receive"]>[0]);
+  state.receive({ type: "welcome", wire: WIRE_VERSION, ...identity });
   state.receive({ type: "catalog", reset: true, revision: 1, upsert: endpoints(), remove: [], hosts: [] });
   const endpointsMiB = heapMiB() - before;
   const sockets: DatagramHandler[] = [];
@@ -46,7 +47,9 @@ export async function measureLarge(): Promise<Readonly<Record<string, number>>> 
   const running = part.run(stop.signal);
   while (sockets.length === 0) await systemClock.sleep(1);
   const zoneMiB = heapMiB() - before - endpointsMiB;
-  const ask = (index: number): void => sockets[0]?.(question(index), { address: "", port: 0 }, () => undefined);
+  const questions = Array.from({ length: ENDPOINTS / PER_SERVICE }, (_, index) => question(index));
+  const peer = { address: "", port: 0 };
+  const ask = (index: number): void => sockets[0]?.(questions[index] ?? new Uint8Array(), peer, () => undefined);
   const changes = Array.from({ length: CHANGES }, (_, index) => {
     const upsert = [endpoint(index * 7, index % 2 === 0 ? "critical" : "passing")];
     const startedAtMs = performance.now();
@@ -55,7 +58,7 @@ export async function measureLarge(): Promise<Readonly<Record<string, number>>> 
     return (performance.now() - startedAtMs) * 1000;
   });
   const startedAtMs = performance.now();
-  for (let index = 0; index < ENDPOINTS; index++) ask(index % (ENDPOINTS / PER_SERVICE));
+  for (let index = 0; index < ENDPOINTS; index++) ask(index % questions.length);
   const elapsedMs = performance.now() - startedAtMs;
   const askedMiB = heapMiB() - before - endpointsMiB - zoneMiB;
   stop.abort();

@@ -120,10 +120,11 @@ function cpuPerAnswer({ name, process }: Running, rates: Rates): number {
 }
 
 async function start(contender: (typeof CONTENDERS)[number], directory: string): Promise<Running> {
-  const { name, config, argv } = contender;
+  const { name, config, hosts, argv } = contender;
   const port = freePort();
   const path = join(directory, `${name}.conf`);
   await writeFile(path, config(port, directory));
+  if (hosts !== undefined) await writeFile(join(directory, `${name}.hosts`), hosts());
   const child = Bun.spawn([...argv(port, path)], { stdout: "ignore", stderr: "ignore" });
   await untilAnswers(name, port);
   return { name, port, process: child };

@@ -68,7 +68,7 @@ test.each<[string, string, readonly string[]]>([
   [`${V6_HEX}.addr.dc1.consul`, "AAAA", ["AAAA 2001:db8::7"]],
   ["ns.consul", "A", ["A 10.2.1.1"]],
   ["consul", "NS", ["NS ns.consul"]],
-  [`${[...V6_HEX].toReversed().join(".")}.ip6.arpa`, "PTR", ["PTR dual.service.dc1.consul"]],
+  [`${V6_HEX.split("").toReversed().join(".")}.ip6.arpa`, "PTR", ["PTR dual.service.dc1.consul"]],
   ["1.0.168.192.in-addr.arpa", "PTR", ["PTR h1.node.dc1.consul", "PTR onnode.service.dc1.consul"]],
 ])("%s %s", async (name, type, data) => {
   const { code, answers } = await asker.ask(name, type);

@@ -84,6 +84,6 @@ function dataOf(record: packet.Answer): string {
       return `${mname} ${rname} ${serial} ${refresh} ${retry} ${expire} ${minimum}`;
     }
     default:
-      return "data" in record ? String(record.data) : "";
+      return "data" in record && typeof record.data === "string" ? record.data : "";
   }
 }
