@@ -21,10 +21,10 @@ import { writeExtras } from "./write-extras.ts";
 /** Without EDNS a client takes no more (RFC 1035 §4.2.1). */
 export const PLAIN_UDP_BYTES_MAX = 512;
 /**
- * The most we send in a datagram, however much the client takes. Our clients sit on the bridge of the same host or on
- * its loopback, where a datagram above the MTU does arrive.
+ * The most we send in a datagram, however much the client takes: what HAProxy can take. Our clients sit on the bridge of
+ * the same host or on its loopback, where a datagram above the MTU does arrive.
  */
-export const UDP_BYTES_MAX = 4096;
+export const UDP_BYTES_MAX = 8192;
 export const TCP_BYTES_MAX = 65_535;
 /** What we tell clients they may send: a query is never longer. */
 const RECEIVE_BYTES_MAX = 1232;

@@ -262,6 +262,15 @@ test("what a server remembers of a question never outlives a change", async () =
   expect(await ask("h1.node.consul")).toBe("NXDOMAIN");
 });
 
+test("another zone is answered from at once", async () => {
+  let zone = zoneOf();
+  const here = new Asker(() => zone);
+  const ask = async (): Promise<readonly string[]> => (await here.ask("v1.web.service.consul", "A")).answers;
+  expect([(await ask()).length, (await ask()).length]).toEqual([1, 1]);
+  zone = zoneOf({}, []);
+  expect(await ask()).toEqual([]);
+});
+
 test("addressBytes() reads what addresses look like and nothing else", () => {
   const shown = ["::", "::1", "1::", "::ffff:10.0.0.1", "1:2:3:4:5:6:7:8", "FE80::A"].map((text) => {
     const bytes = addressBytes(text);

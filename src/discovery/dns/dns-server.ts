@@ -41,7 +41,7 @@ interface Client {
 export class DnsServer {
   readonly #options: DnsServerOptions;
   readonly #writer: AnswerWriter;
-  readonly #known = new QuestionTable();
+  #known: QuestionTable | null = null;
 
   constructor(options: DnsServerOptions) {
     this.#options = options;
@@ -58,8 +58,9 @@ export class DnsServer {
     }
     const bytesMax = transport === "tcp" ? TCP_BYTES_MAX : udpBytesMax(query.edns);
     const zone = this.#options.zone();
-    const known = this.#known.find(message, query.nameEnd, query.type);
-    if (known !== null && known.zone === zone) {
+    if (this.#known?.zone !== (zone ?? undefined)) this.#known = zone === null ? null : new QuestionTable(zone);
+    const known = this.#known?.find(message, query.nameEnd, query.type) ?? null;
+    if (known !== null) {
       const { set, soa } = known;
       if (set !== null) reply(this.#writer.records(message, query, set, bytesMax));
       else if (soa !== null) reply(this.#negative(message, query, { missing: known.entry === "missing", soa }));
@@ -84,7 +85,7 @@ export class DnsServer {
       return;
     }
     const soa = set === null ? zone.soaFor(key) : null;
-    this.#known.put(message, query.nameEnd, { zone, revision: zone.revision, type, entry, set, soa });
+    this.#known?.put(message, query.nameEnd, { revision: zone.revision, type, entry, set, soa });
     if (set !== null) reply(this.#writer.records(message, query, set, bytesMax));
     else if (soa !== null) reply(this.#negative(message, query, { missing: entry === "missing", soa }));
   }

@@ -95,7 +95,7 @@ function spoil(message: Uint8Array, draw: Draw): void {
 /** Walks an answer to its last byte; throws where it cannot be read. */
 function check(query: Uint8Array, answer: Uint8Array, transport: Transport): void {
   const fault = (what: string): Error => new Error(`${what}: ${Buffer.from(query.subarray(0, 700)).toString("hex")}`);
-  if (answer.length > (transport === "tcp" ? 65_535 : 4096)) throw fault("too long");
+  if (answer.length > (transport === "tcp" ? 65_535 : 8192)) throw fault("too long");
   if (readUint16(answer, 0) !== readUint16(query, 0)) throw fault("another id");
   if ((readUint16(answer, 2) & 0x8000) === 0) throw fault("no answer");
   let at = HEADER_BYTES;

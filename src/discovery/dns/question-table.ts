@@ -8,9 +8,8 @@ import { HEADER_BYTES } from "./wire-format.ts";
 import type { RecordSet } from "./record-set.ts";
 import type { Zone, ZoneEntry } from "./zone.ts";
 
-/** What a zone said at a revision. */
+/** What the zone said at a revision. */
 export interface KnownAnswer {
-  readonly zone: Zone;
   readonly revision: number;
   readonly type: number;
   readonly entry: ZoneEntry | "missing";
@@ -33,10 +32,16 @@ const WAYS = 4;
 const HASH_START = 0x811c9dc5;
 const HASH_FACTOR = 0x01000193;
 
+/** Belongs to one zone; another zone needs another table. */
 export class QuestionTable {
+  readonly zone: Zone;
   readonly #slots: (Slot | undefined)[] = Array.from({ length: SLOTS });
   /** Which of its places a new name takes: each in turn. */
   #turn = 0;
+
+  constructor(zone: Zone) {
+    this.zone = zone;
+  }
 
   /** What is known and still so; the name ends at `nameEnd`. */
   find(message: Uint8Array, nameEnd: number, type: number): KnownAnswer | null {
@@ -45,7 +50,7 @@ export class QuestionTable {
     for (let way = 0; way < WAYS; way++) {
       const slot = this.#slots[first + way];
       if (slot === undefined || slot.hash !== hash || slot.answer.type !== type) continue;
-      if (sameName(slot.name, message, nameEnd)) return isCurrent(slot.answer) ? slot.answer : null;
+      if (sameName(slot.name, message, nameEnd)) return this.#isCurrent(slot.answer) ? slot.answer : null;
     }
     return null;
   }
@@ -64,17 +69,17 @@ export class QuestionTable {
     for (let at = first; at < first + WAYS; at++) {
       const slot = this.#slots[at];
       if (slot?.hash === hash) return at;
-      if (free < 0 && (slot === undefined || !isCurrent(slot.answer))) free = at;
+      if (free < 0 && (slot === undefined || !this.#isCurrent(slot.answer))) free = at;
     }
     this.#turn = (this.#turn + 1) % WAYS;
     return free < 0 ? first + this.#turn : free;
   }
-}
 
-function isCurrent({ zone, revision, entry, set }: KnownAnswer): boolean {
-  if (zone.revision === revision) return true;
-  // The SOA of a negative answer has the number of the zone, so any change makes it another.
-  return set !== null && entry !== "missing" && entry.current;
+  #isCurrent({ revision, entry, set }: KnownAnswer): boolean {
+    if (this.zone.revision === revision) return true;
+    // The SOA of a negative answer has the number of the zone, so any change makes it another.
+    return set !== null && entry !== "missing" && entry.current;
+  }
 }
 
 function placeOf(hash: number): number {

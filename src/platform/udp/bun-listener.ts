@@ -146,10 +146,13 @@ class ReplyBatch {
 
   add(bytes: Uint8Array, port: number, address: string): void {
     if (this.#queue.length >= QUEUED_ANSWERS_MAX * 3) return;
+    if (!this.#scheduled) {
+      this.#scheduled = true;
+      setImmediate(() => this.flush());
+      // The first of a turn does not wait for the others: when there are none, that is a tenth of its time.
+      if (this.#queue.length === 0 && this.#sendOne(bytes, port, address)) return;
+    }
     this.#queue.push(bytes, port, address);
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    setImmediate(() => this.flush());
   }
 
   flush(): void {
@@ -178,11 +181,17 @@ class ReplyBatch {
     for (let index = 0; index + 2 < queue.length; index += 3) {
       const [bytes, port, address] = queue.slice(index, index + 3);
       if (!(bytes instanceof Uint8Array) || typeof port !== "number" || typeof address !== "string") continue;
-      try {
-        this.#socket?.send(bytes, port, address);
-      } catch {
-        // Lost like any datagram: the client asks again.
-      }
+      this.#sendOne(bytes, port, address);
+    }
+  }
+
+  /** False when the socket has no room now. */
+  #sendOne(bytes: Uint8Array, port: number, address: string): boolean {
+    try {
+      return this.#socket?.send(bytes, port, address) ?? true;
+    } catch {
+      // An unreachable peer. Lost like any datagram: the client asks again.
+      return true;
     }
   }
 }
