@@ -23,9 +23,11 @@ export function chooseEndpoints<Instance extends ZoneInstance>(
   settings: Pick<DnsSettings, "onlyPassing" | "serveCritical"> = DEFAULT_DNS,
 ): ChosenService<Instance> | null {
   for (const candidate of candidates) {
-    const all = [...endpointsOf(candidate.service)].toSorted((a, b) => (a.id < b.id ? -1 : 1));
+    const unsorted = [...endpointsOf(candidate.service)];
+    // Sorting only what is there to answer keeps questions for made-up tags of large services cheap.
+    if (!unsorted.some((endpoint) => fits(endpoint, candidate))) continue;
+    const all = unsorted.toSorted((a, b) => (a.id < b.id ? -1 : 1));
     const matching = all.filter((endpoint) => fits(endpoint, candidate));
-    if (matching.length === 0) continue;
     return { candidate, all, matching, answered: answering(matching, settings) };
   }
   return null;

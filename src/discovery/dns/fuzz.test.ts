@@ -142,21 +142,27 @@ test(
   { timeout: 3_600_000 },
 );
 
-test("DnsServer holds no more after many names that nobody has than after few", () => {
-  const server = new DnsServer({ random: seeded(1), zone: () => zone, forwarder: null });
-  const ask = (from: number, to: number): void => {
-    for (let index = from; index < to; index++) {
-      const questions = [{ name: `n${index}.v${index}.web.service.consul`, type: "A", class: "IN" } as const];
-      server.answer(packet.encode({ type: "query", id: 1, flags: 0, questions }), "udp", () => undefined);
-    }
-  };
-  const heap = (): number => {
-    Bun.gc(true);
-    return process.memoryUsage().heapUsed;
-  };
-  // Fills every place of the table first.
-  ask(0, 40_000);
-  const before = heap();
-  ask(40_000, 80_000);
-  expect((heap() - before) / 2 ** 20).toBeLessThan(4);
-});
+test(
+  "DnsServer holds no more after many names that nobody has than after few",
+  () => {
+    const server = new DnsServer({ random: seeded(1), zone: () => zone, forwarder: null });
+    const questions = [{ name: "00000.no.web.service.consul", type: "A", class: "IN" } as const];
+    const message = new Uint8Array(packet.encode({ type: "query", id: 1, flags: 0, questions }));
+    const ask = (from: number, to: number): void => {
+      for (let index = from; index < to; index++) {
+        message.set(new TextEncoder().encode(String(index).padStart(5, "0")), HEADER_BYTES + 1);
+        server.answer(message, "udp", () => undefined);
+      }
+    };
+    const heap = (): number => {
+      Bun.gc(true);
+      return process.memoryUsage().heapUsed;
+    };
+    // Fills every place of the table first.
+    ask(0, 40_000);
+    const before = heap();
+    ask(40_000, 80_000);
+    expect((heap() - before) / 2 ** 20).toBeLessThan(4);
+  },
+  { timeout: 60_000 },
+);
