@@ -1,8 +1,10 @@
+import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../model/dns-settings.ts";
 import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
 import { ipv4ToNumber } from "../model/ip.ts";
 import type { WithheldReason } from "./catalog.ts";
 import { type ChosenService, chooseEndpoints, fits } from "./dns/choose-endpoints.ts";
 import { labelsOf, nameKey } from "./dns/domain-name.ts";
+import { weightOf } from "./dns/zone-instance.ts";
 import { type ServiceCandidate, parseReverseName, parseZoneName } from "./dns/parse-zone-name.ts";
 
 export interface ExplainInput {
@@ -12,6 +14,8 @@ export interface ExplainInput {
   readonly hosts: readonly CatalogHost[];
   readonly domain: string;
   readonly datacenter: string;
+  /** What differs from `DEFAULT_DNS`. */
+  readonly settings?: Partial<DnsSettings>;
 }
 
 export interface ExplainedRecord {
@@ -110,27 +114,34 @@ function findReverse({ hosts, endpoints, domain, datacenter }: ExplainInput, lab
 }
 
 function findService(input: ExplainInput, name: string, candidates: readonly ServiceCandidate[]): Finding {
-  const chosen = chooseEndpoints(candidates, (service) => input.endpoints.filter((each) => each.service === service));
+  const settings = { ...DEFAULT_DNS, ...input.settings };
+  const ofService = (service: string): readonly Endpoint[] =>
+    input.endpoints.filter((each) => each.service === service);
+  const chosen = chooseEndpoints(candidates, ofService, settings);
   if (chosen === null) {
     // Nothing visible: the withheld ones, or those without the tag, are the explanation.
     const excluded = candidates.flatMap((candidate) => excludedOf(input, candidate, null));
     return { ...MISSING, excluded: unique(excluded) };
   }
+  const ttl = chooseServiceTtl(settings.serviceTtlSeconds, chosen.candidate.service);
   const addresses = [...new Set(chosen.answered.map((each) => each.address))];
-  const { domain, datacenter } = input;
   const pairs = new Map(chosen.answered.map((each) => [`${each.address}:${each.port}`, each]));
-  const targets = [...pairs.values()].map(({ address, port }) => {
-    const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
-    return `1 1 ${port} ${hex}.addr.${datacenter}.${domain}.`;
-  });
+  const targets = [...pairs.values()].map((each) => `1 ${weightOf(each)} ${each.port} ${targetOf(input, each)}.`);
   return {
-    code: "NOERROR",
+    code: addresses.length === 0 && settings.criticalIsMissing ? "NXDOMAIN" : "NOERROR",
     records: [
-      ...addresses.map((data) => ({ name, type: "A", ttl: 0, data })),
-      ...targets.map((data) => ({ name, type: "SRV", ttl: 0, data })),
+      ...addresses.map((data) => ({ name, type: "A", ttl, data })),
+      ...targets.map((data) => ({ name, type: "SRV", ttl, data })),
     ],
     excluded: excludedOf(input, chosen.candidate, chosen),
   };
+}
+
+/** An endpoint on its host's own address is named after the host, any other after its address. */
+function targetOf({ hosts, domain, datacenter }: ExplainInput, { host, address }: Endpoint): string {
+  const known = hosts.some((each) => each.name === host && each.address === address);
+  const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
+  return `${known ? `${host}.node` : `${hex}.addr`}.${datacenter}.${domain}`;
 }
 
 function excludedOf(

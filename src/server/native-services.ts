@@ -52,9 +52,9 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
         });
       }
       const { catalog, state } = server;
-      const { dnsDomain: domain, datacenter } = state.settings;
+      const { dnsDomain: domain, datacenter, dns: settings = {} } = state.settings;
       const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
-      return explainName({ endpoints, withheld, hosts, domain, datacenter }, name, type);
+      return explainName({ endpoints, withheld, hosts, domain, datacenter, settings }, name, type);
     },
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),
