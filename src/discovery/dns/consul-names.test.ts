@@ -192,6 +192,9 @@ test("a service's address for life is answered for as long as it has one", async
   const here = new Asker(() => zone);
   zone.setVirtuals(new Map([["web", parseIpv4("10.3.0.7")]]));
   expect(dataOf((await here.ask("WEB.virtual.dc1.consul", "A")).answers)).toEqual(["A 10.3.0.7"]);
+  const { revision } = zone;
+  zone.setVirtuals(new Map([["web", parseIpv4("10.3.0.7")]]));
+  expect(zone.revision).toBe(revision);
   zone.setVirtuals(new Map());
   expect((await here.ask("web.virtual.consul", "A")).code).toBe("NXDOMAIN");
 });

@@ -125,8 +125,10 @@ export class Zone {
     this.#forgetAll();
   }
 
-  /** The services' own addresses, by name. */
+  /** The services' own addresses, by name. The same ones again change nothing. */
   setVirtuals(virtuals: ReadonlyMap<string, Ipv4>): void {
+    const known = this.#virtuals;
+    if (known.size === virtuals.size && [...virtuals].every(([name, address]) => known.get(name) === address)) return;
     this.#virtuals = virtuals;
     this.#touch();
   }
