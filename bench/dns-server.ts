@@ -5,14 +5,22 @@ import type { Endpoint } from "../src/model/endpoint.ts";
 import type { ServiceName } from "../src/model/ids.ts";
 import { systemRandom } from "../src/platform/clock/system-random.ts";
 import { BunListener } from "../src/platform/udp/bun-listener.ts";
-import { BENCH_SERVICES } from "./dns-services.ts";
+import { BENCH_PORT, BENCH_SERVICES } from "./dns-services.ts";
 
 const endpoints = BENCH_SERVICES.flatMap(({ service, addresses }) =>
   addresses.map((address, index): Endpoint => {
     const id = `h1:${service}-${index}:8080`;
     const name = service as ServiceName;
     const fixed = { tags: [], meta: {}, host: "h1", instanceId: null, appId: null, health: "passing" } as const;
-    return { ...fixed, id, service: name, address, port: 8080, protocol: "tcp", container: `${service}-${index}` };
+    return {
+      ...fixed,
+      id,
+      service: name,
+      address,
+      port: BENCH_PORT,
+      protocol: "tcp",
+      container: `${service}-${index}`,
+    };
   }),
 );
 const zone = buildZone(endpoints, [], { domain: "consul", datacenter: "dc1", ttlSeconds: 0 });

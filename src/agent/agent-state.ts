@@ -16,6 +16,7 @@ import type { LinkRow } from "../network/plan-host.ts";
 import type { AddressUse, LeaseProblem } from "../model/lease.ts";
 import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
 import type { DesiredPeer } from "../network/plan-network.ts";
+import { CatalogTracker } from "./catalog-tracker.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -177,6 +178,7 @@ export class AgentState {
   readonly #rules = new Map<string, RulesetPart>();
   readonly #expectedRules = new Set<string>();
   readonly #listeners = new Map<Topic, Set<() => void>>();
+  readonly #trackers = new Set<CatalogTracker>();
 
   on(topic: Topic, listener: () => void): () => void {
     const set = this.#listeners.get(topic) ?? new Set();
@@ -209,11 +211,28 @@ export class AgentState {
     if (this.isRemoved()) return;
     const own = this.identity?.hostName;
     for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
-    for (const endpoint of this.#local.values()) {
-      const assignment = endpoint.instanceId === null ? undefined : this.assignments.get(endpoint.instanceId);
-      // An instance that is to go is out the moment its assignment says so, before any part has looked at it.
-      if ((assignment?.instance.goal ?? "running") === "running") yield endpoint;
-    }
+    for (const endpoint of this.#local.values()) if (!this.#isLeaving(endpoint)) yield endpoint;
+  }
+
+  /** The one of `eachEndpoint` with that id, or null. */
+  endpointOf(id: string): Endpoint | null {
+    const local = this.#local.get(id);
+    if (local !== undefined) return this.#isLeaving(local) ? null : local;
+    const endpoint = this.#catalog.get(id);
+    return endpoint === undefined || endpoint.host === this.identity?.hostName ? null : endpoint;
+  }
+
+  /** Tells a reader which endpoints of other hosts changed; those of this host are few, see `localEndpoints`. */
+  trackCatalog(): CatalogTracker {
+    const tracker = new CatalogTracker();
+    this.#trackers.add(tracker);
+    return tracker;
+  }
+
+  /** An instance that is to go is out the moment its assignment says so, before any part has looked at it. */
+  #isLeaving({ instanceId }: Endpoint): boolean {
+    const assignment = instanceId === null ? undefined : this.assignments.get(instanceId);
+    return (assignment?.instance.goal ?? "running") !== "running";
   }
 
   isRemoved(): boolean {
@@ -464,6 +483,8 @@ export class AgentState {
       case "welcome": {
         const { hostId, hostName, settings, blocks, epoch } = message;
         if (this.identity?.epoch !== epoch) this.#forgetRevisions();
+        // Endpoints of the own name are not answered with.
+        if (this.identity?.hostName !== hostName) for (const tracker of this.#trackers) tracker.noteAll();
         const probeKey = message.probeKey ?? this.identity?.probeKey;
         this.identity = { hostId, hostName, settings, blocks, epoch, ...(probeKey === undefined ? {} : { probeKey }) };
         this.leaseProblem = message.leaseProblem === undefined ? NO_SERVER : message.leaseProblem;
@@ -490,6 +511,11 @@ export class AgentState {
         if (message.reset) this.#catalog.clear();
         for (const endpoint of message.upsert) this.#catalog.set(endpoint.id, endpoint);
         for (const id of message.remove) this.#catalog.delete(id);
+        for (const tracker of this.#trackers) {
+          if (message.reset) tracker.noteAll();
+          tracker.note(message.upsert.map(({ id }) => id));
+          tracker.note(message.remove);
+        }
         if (message.hosts !== null) this.hosts = message.hosts;
         this.catalogRevision = message.revision;
         this.emit("catalog");
@@ -547,6 +573,7 @@ export class AgentState {
     this.networkConfig = known.networkConfig ?? EMPTY_NETWORK_CONFIG;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;
+    for (const tracker of this.#trackers) tracker.noteAll();
     for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
       this.emit(topic);
   }

@@ -1,9 +1,11 @@
 import { expect, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import packet from "dns-packet";
+import fc from "fast-check";
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
-import type { HostId } from "../model/ids.ts";
+import type { Endpoint } from "../model/endpoint.ts";
+import type { HostId, ServiceName } from "../model/ids.ts";
 import { type Ipv4, parseIpv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -194,6 +196,89 @@ test("createDnsPart() lives next to a program that holds Consul's port, and hold
   expect(bench.codes()).toEqual([]);
   await bench.stop();
 });
+
+test("createDnsPart() serves IPv6 loopback, too, where a host has it", async () => {
+  const bench = new Bench();
+  bench.join();
+  bench.listener.addresses.add("::1");
+  await bench.start();
+  expect([...bench.listener.open.keys()]).toContain("udp ::1:8600");
+  expect(bench.codes()).toEqual(["info dns-no-bridge"]);
+  await bench.stop();
+});
+
+test("property: createDnsPart() follows changes alone and answers as if it had looked at everything", async () => {
+  const service = fc.constantFrom("a", "b", "c");
+  const place = fc.record({
+    host: fc.constantFrom("h1", "h2", "h3"),
+    box: fc.nat({ max: 3 }),
+    service,
+    last: fc.nat({ max: 3 }),
+  });
+  const change = fc.record({
+    kind: fc.constantFrom("delta", "delta", "delta", "reset", "local"),
+    upsert: fc.array(place, { maxLength: 4 }),
+    remove: fc.array(place, { maxLength: 3 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { maxLength: 12 }), async (changes) => {
+      const bench = new Bench();
+      bench.join();
+      await bench.start();
+      for (const [index, { kind, upsert, remove }] of changes.entries()) {
+        const endpoints = [...new Map(upsert.map(endpointAt).map((each) => [each.id, each])).values()];
+        const gone = remove.map((each) => endpointAt(each).id);
+        if (kind === "local") bench.state.setLocalEndpoints(endpoints.filter(({ host }) => host === "h1"));
+        else {
+          const reset = kind === "reset";
+          bench.state.receive({
+            type: "catalog",
+            reset,
+            revision: index,
+            upsert: endpoints,
+            remove: gone,
+            hosts: null,
+          });
+        }
+        for (const name of ["a", "b", "c"]) {
+          const wanted = new Set(
+            [...bench.state.eachEndpoint()].filter((each) => each.service === name).map(({ address }) => address),
+          );
+          const answer = await bench.ask(`${name}.service.consul`);
+          expect(wanted.size === 0 ? answer : [...wanted]).toEqual(
+            wanted.size === 0 ? "NXDOMAIN" : expect.arrayContaining([answer]),
+          );
+        }
+      }
+      await bench.stop();
+    }),
+    { numRuns: 60 },
+  );
+});
+
+function endpointAt({
+  host,
+  box,
+  service,
+  last,
+}: {
+  host: string;
+  box: number;
+  service: string;
+  last: number;
+}): Endpoint {
+  const fixed = {
+    port: 80,
+    protocol: "tcp",
+    tags: [],
+    meta: {},
+    instanceId: null,
+    appId: null,
+    health: "passing",
+  } as const;
+  const address = parseIpv4(`10.2.${box}.${last}`);
+  return { ...fixed, id: `${host}:${box}:80`, service: service as ServiceName, address, host, container: `${box}` };
+}
 
 test("createDnsPart() reports the revision it serves and knows nothing of a cluster before it joined", async () => {
   const bench = new Bench();

@@ -3,14 +3,17 @@ import { DnsServer } from "../discovery/dns/dns-server.ts";
 import { Forwarder } from "../discovery/dns/forwarder.ts";
 import { type Zone, buildZone } from "../discovery/dns/zone.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
+import { DEFAULT_DNS, type DnsSettings } from "../model/dns-settings.ts";
+import type { CatalogHost } from "../model/endpoint.ts";
 import { AppError } from "../model/error.ts";
-import { type Ipv4, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { type Ipv4, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Binding, DatagramClient, Listener } from "../platform/ports/listener.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { AgentIdentity, AgentPart, AgentState } from "./agent-state.ts";
+import type { CatalogTracker } from "./catalog-tracker.ts";
 import type { HostResolver } from "./resolver-file.ts";
 
 export interface DnsPartOptions {
@@ -30,6 +33,7 @@ export interface DnsPartOptions {
 }
 
 const LOOPBACK = parseIpv4("127.0.0.1");
+const LOOPBACK6 = "::1";
 const DNS_PORT = 53;
 /** Where Consul's agent answers, for clients that know it there. */
 const CONSUL_DNS_PORT = 8600;
@@ -47,20 +51,26 @@ class DnsPart {
   readonly #options: DnsPartOptions;
   readonly #server: DnsServer;
   readonly #bindings = new Map<string, readonly Binding[]>();
+  readonly #tracker: CatalogTracker;
   #zone: Zone | null = null;
   /** The identity that the zone was made for. */
   #zoneKey = "";
+  /** What the zone holds of this host's own. */
+  #localIds: readonly string[] = [];
+  #hosts: readonly CatalogHost[] = [];
   #conditions = "";
 
   constructor(options: DnsPartOptions) {
     this.#options = options;
-    const { clock, random, datagrams } = options;
+    const { clock, random, datagrams, state } = options;
+    this.#tracker = state.trackCatalog();
     const forwarder = new Forwarder({
       clock,
       random,
       datagrams,
       upstreams: () => this.#upstreams(),
-      own: () => this.#addresses(),
+      own: () => this.#addresses().flatMap(({ address, port }) => (isIpv4(address) ? [{ address, port }] : [])),
+      settings: () => dnsSettings(state.identity),
     });
     this.#server = new DnsServer({ random, zone: () => this.#zone, forwarder });
   }
@@ -82,18 +92,30 @@ class DnsPart {
   }
 
   #follow(): void {
-    const { state, gateway } = this.#options;
+    const { state, gateway, clock } = this.#options;
     const { identity } = state;
     if (identity === null) return;
     const nameserver = gateway();
     const zoneKey = JSON.stringify([identity.settings, nameserver]);
+    const changed = this.#tracker.take();
+    const localIds = [...state.localEndpoints().keys()];
     if (this.#zone === null || zoneKey !== this.#zoneKey) {
-      this.#zone = buildZone(state.eachEndpoint(), state.hosts, zoneOptions(identity, nameserver));
+      const serial = Math.floor(clock.nowMs() / 1000);
+      this.#zone = buildZone(state.eachEndpoint(), state.hosts, { ...zoneOptions(identity, nameserver), serial });
       this.#zoneKey = zoneKey;
-    } else {
+    } else if (changed === null) {
       this.#zone.follow(state.eachEndpoint());
-      this.#zone.setHosts(state.hosts);
+    } else {
+      // The catalog can be large and its changes are small; this host's own endpoints are few and looked at each time.
+      for (const id of [...changed, ...this.#localIds, ...localIds]) {
+        const endpoint = state.endpointOf(id);
+        if (endpoint === null) this.#zone.remove(id);
+        else this.#zone.put(endpoint);
+      }
     }
+    if (this.#hosts !== state.hosts) this.#zone.setHosts(state.hosts);
+    this.#hosts = state.hosts;
+    this.#localIds = localIds;
     const { virtuals } = state.networkConfig;
     this.#zone.setVirtuals(
       new Map(virtuals.flatMap(({ name, address }) => (address === undefined ? [] : [[name, address] as const]))),
@@ -106,7 +128,8 @@ class DnsPart {
     const { clock, gateway } = this.#options;
     while (!signal.aborted) {
       this.#report(await this.#pass());
-      const complete = gateway() !== null && this.#bindings.size === this.#addresses().length;
+      const required = this.#addresses().filter(({ address }) => address !== LOOPBACK6);
+      const complete = gateway() !== null && required.every((each) => this.#bindings.has(keyOf(each)));
       await clock.sleep(complete ? RESYNC_MS : BIND_RETRY_MS, signal);
     }
   }
@@ -132,7 +155,7 @@ class DnsPart {
     return fault === null ? faults : [...faults, fault];
   }
 
-  async #bind(address: Upstream): Promise<Condition | null> {
+  async #bind(address: ServedAddress): Promise<Condition | null> {
     if (this.#bindings.has(keyOf(address))) return null;
     const { listener, log } = this.#options;
     const bound: Binding[] = [];
@@ -153,7 +176,10 @@ class DnsPart {
       for (const binding of bound) binding.close();
       if (!(error instanceof AppError)) throw error;
       // Loopback is a convenience, and a real Consul agent may hold its port; containers have no other server.
-      const severity = address.address === LOOPBACK ? "warning" : "error";
+      const isLoopback = address.address === LOOPBACK || address.address === LOOPBACK6;
+      // A host without IPv6 has no ::1, and then nobody asks there.
+      if (address.address === LOOPBACK6 && error.code === "unavailable") return null;
+      const severity = isLoopback ? "warning" : "error";
       return { code: "dns-not-bound", severity, text: error.message, hint: error.hint ?? "" };
     }
   }
@@ -176,10 +202,11 @@ class DnsPart {
     return address === null ? null : { address, port: this.#options.ports?.gateway ?? DNS_PORT };
   }
 
-  #addresses(): readonly Upstream[] {
+  #addresses(): readonly ServedAddress[] {
     const gateway = this.#gatewayAddress();
-    const loopback = { address: LOOPBACK, port: this.#options.ports?.loopback ?? CONSUL_DNS_PORT };
-    return gateway === null ? [loopback] : [gateway, loopback];
+    const port = this.#options.ports?.loopback ?? CONSUL_DNS_PORT;
+    const loopbacks = [LOOPBACK, LOOPBACK6].map((address) => ({ address, port }));
+    return gateway === null ? loopbacks : [gateway, ...loopbacks];
   }
 
   /** The cluster's setting wins over the host's own configuration. */
@@ -191,6 +218,12 @@ class DnsPart {
   }
 }
 
+/** IPv4 or IPv6. */
+interface ServedAddress {
+  readonly address: string;
+  readonly port: number;
+}
+
 const NO_BRIDGE: Condition = {
   code: "dns-no-bridge",
   severity: "info",
@@ -198,14 +231,20 @@ const NO_BRIDGE: Condition = {
   hint: "It comes with the host's block; see the conditions of the network",
 };
 
-function keyOf({ address, port }: Upstream): string {
-  return `${address}:${port}`;
+function keyOf({ address, port }: ServedAddress): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
-function zoneOptions({ settings }: AgentIdentity, nameserver: Ipv4 | null): Parameters<typeof buildZone>[2] {
+function dnsSettings(identity: AgentIdentity | null): DnsSettings {
+  return { ...DEFAULT_DNS, ...identity?.settings.dns };
+}
+
+function zoneOptions(identity: AgentIdentity, nameserver: Ipv4 | null): Parameters<typeof buildZone>[2] {
+  const { settings } = identity;
   return {
     domain: settings.dnsDomain,
     containerDomain: settings.containerDomain ?? DEFAULT_CONTAINER_DOMAIN,
+    settings: dnsSettings(identity),
     datacenter: settings.datacenter,
     ttlSeconds: 0,
     range: parseCidr(settings.range),

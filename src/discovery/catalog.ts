@@ -87,7 +87,8 @@ export class Catalog {
   /** Adds a host or changes its address or whether it is up; a host that goes down takes its endpoints out at once. */
   putHost(host: CatalogHost): void {
     const before = this.#hosts.get(host.name);
-    if (before !== undefined && before.address === host.address && before.up === host.up) return;
+    const sameMeta = JSON.stringify(before?.meta) === JSON.stringify(host.meta);
+    if (before !== undefined && before.address === host.address && before.up === host.up && sameMeta) return;
     this.#hosts.set(host.name, host);
     this.#touched.add(HOSTS_CHANGED);
     if (before?.up !== host.up) this.#refreshAll(this.#reported.get(host.name));

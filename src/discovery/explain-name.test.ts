@@ -85,3 +85,23 @@ test("explainName() explains names of containers, with services or without", () 
   expect([ask("weave.local"), ask("none"), ask("example.org")]).toEqual(["NOERROR", "FORWARDED", "FORWARDED"]);
   expect(ask("20.1.2.10.in-addr.arpa", "PTR")).toBe("NOERROR db.weave.local.");
 });
+
+test("explainName() gives TTL, weight and target as the hosts do", () => {
+  const [host] = INPUT.hosts;
+  if (host === undefined) throw new Error("Unexpected input without hosts");
+  const base = {
+    service: "heavy" as ServiceName,
+    port: 1,
+    protocol: "tcp",
+    tags: [],
+    meta: {},
+    container: "c",
+  } as const;
+  const place = { id: "heavy", host: host.name, address: host.address, instanceId: null, appId: null } as const;
+  const heavy: Endpoint = { ...base, ...place, health: "warning", weights: { passing: 7, warning: 2 } };
+  const input = { ...INPUT, endpoints: [heavy], settings: { serviceTtlSeconds: { "h*": 5 } } };
+  const [srv] = explainName(input, "heavy.service.consul", "SRV").answers;
+  expect([srv?.ttl, srv?.data]).toEqual([5, `1 2 1 ${host.name}.node.dc1.consul.`]);
+  const strict = { ...input, settings: { onlyPassing: true, criticalIsMissing: true } };
+  expect(explainName(strict, "heavy.service.consul", "A").code).toBe("NXDOMAIN");
+});

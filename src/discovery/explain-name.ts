@@ -1,8 +1,10 @@
+import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../model/dns-settings.ts";
 import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
 import { ipv4ToNumber } from "../model/ip.ts";
 import type { WithheldReason } from "./catalog.ts";
 import { type ChosenService, chooseEndpoints, fits } from "./dns/choose-endpoints.ts";
 import { labelsOf, nameKey } from "./dns/domain-name.ts";
+import { weightOf } from "./dns/zone-instance.ts";
 import { type ServiceCandidate, parseReverseName, parseZoneName } from "./dns/parse-zone-name.ts";
 
 export interface ExplainInput {
@@ -17,6 +19,8 @@ export interface ExplainInput {
   /** Endpoints that only name a container, and the domain of such names. */
   readonly named?: readonly Endpoint[];
   readonly containerDomain?: string;
+  /** What differs from `DEFAULT_DNS`. */
+  readonly settings?: Partial<DnsSettings>;
 }
 
 export interface ExplainedRecord {
@@ -69,7 +73,10 @@ function find(input: ExplainInput, name: string): Finding {
     return findContainer(input, name, labels) ?? findReverse(input, labels);
   }
   const parsed = parseZoneName(labels.slice(0, split), input.datacenter);
-  const address = (data: string): Finding => ({ ...EMPTY, records: [{ name, type: "A", ttl: 0, data }] });
+  const address = (data: string): Finding => ({
+    ...EMPTY,
+    records: [{ name, type: data.includes(":") ? "AAAA" : "A", ttl: 0, data }],
+  });
   switch (parsed.kind) {
     case "apex":
       return { ...EMPTY, records: apexRecords(name, input.domain) };
@@ -89,6 +96,9 @@ function find(input: ExplainInput, name: string): Finding {
     }
     case "service":
       return findService(input, name, parsed.candidates);
+    // The server has no virtual addresses and no prepared queries in hand here.
+    case "virtual":
+    case "query":
     case "unknown":
       return MISSING;
   }
@@ -138,27 +148,34 @@ function servicesAt(endpoints: readonly Endpoint[], address: string): readonly s
 }
 
 function findService(input: ExplainInput, name: string, candidates: readonly ServiceCandidate[]): Finding {
-  const chosen = chooseEndpoints(candidates, (service) => input.endpoints.filter((each) => each.service === service));
+  const settings = { ...DEFAULT_DNS, ...input.settings };
+  const ofService = (service: string): readonly Endpoint[] =>
+    input.endpoints.filter((each) => each.service === service);
+  const chosen = chooseEndpoints(candidates, ofService, settings);
   if (chosen === null) {
     // Nothing visible: the withheld ones, or those without the tag, are the explanation.
     const excluded = candidates.flatMap((candidate) => excludedOf(input, candidate, null));
     return { ...MISSING, excluded: unique(excluded) };
   }
-  const addresses = [...new Set(chosen.passing.map((each) => each.address))];
-  const { domain, datacenter } = input;
-  const pairs = new Map(chosen.passing.map((each) => [`${each.address}:${each.port}`, each]));
-  const targets = [...pairs.values()].map(({ address, port }) => {
-    const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
-    return `1 1 ${port} ${hex}.addr.${datacenter}.${domain}.`;
-  });
+  const ttl = chooseServiceTtl(settings.serviceTtlSeconds, chosen.candidate.service);
+  const addresses = [...new Set(chosen.answered.map((each) => each.address))];
+  const pairs = new Map(chosen.answered.map((each) => [`${each.address}:${each.port}`, each]));
+  const targets = [...pairs.values()].map((each) => `1 ${weightOf(each)} ${each.port} ${targetOf(input, each)}.`);
   return {
-    code: "NOERROR",
+    code: addresses.length === 0 && settings.criticalIsMissing ? "NXDOMAIN" : "NOERROR",
     records: [
-      ...addresses.map((data) => ({ name, type: "A", ttl: 0, data })),
-      ...targets.map((data) => ({ name, type: "SRV", ttl: 0, data })),
+      ...addresses.map((data) => ({ name, type: "A", ttl, data })),
+      ...targets.map((data) => ({ name, type: "SRV", ttl, data })),
     ],
     excluded: excludedOf(input, chosen.candidate, chosen),
   };
+}
+
+/** An endpoint on its host's own address is named after the host, any other after its address. */
+function targetOf({ hosts, domain, datacenter }: ExplainInput, { host, address }: Endpoint): string {
+  const known = hosts.some((each) => each.name === host && each.address === address);
+  const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
+  return `${known ? `${host}.node` : `${hex}.addr`}.${datacenter}.${domain}`;
 }
 
 function excludedOf(
@@ -167,7 +184,7 @@ function excludedOf(
   chosen: ChosenService | null,
 ): NameExplanation["excluded"] {
   const visible = input.endpoints.filter((each) => each.service === candidate.service);
-  const answered = new Set(chosen?.passing.map((each) => each.id));
+  const answered = new Set(chosen?.answered.map((each) => each.id));
   const left = visible.filter((each) => !answered.has(each.id));
   const withheld = input.withheld.filter(({ endpoint }) => endpoint.service === candidate.service);
   return [

@@ -1,3 +1,4 @@
+import type { DnsSettings } from "./dns-settings.ts";
 import type { Ipv4 } from "./ip.ts";
 
 /** Settings that every host and server share; stored, changed only by compare-and-swap. */
@@ -24,6 +25,8 @@ export interface ClusterSettings {
   readonly encryption: Encryption;
   /** CIDR texts of the networks that nobody else listens on. */
   readonly trustedRanges: readonly string[];
+  /** What differs from `DEFAULT_DNS`. */
+  readonly dns?: Partial<DnsSettings>;
 }
 
 export const ENCRYPTIONS = ["auto", "required", "off"] as const;

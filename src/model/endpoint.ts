@@ -3,7 +3,7 @@ import type { Ipv4 } from "./ip.ts";
 
 export type EndpointHealth = "passing" | "warning" | "critical";
 
-/** One address and port of a service, as the catalog holds it. Only `passing` ones are in DNS answers and ingress. */
+/** One address and port of a service, as the catalog holds it. No `critical` one is in DNS answers or ingress. */
 export interface Endpoint {
   /** Unique in the cluster and stable over restarts of anything but the container: `<host>:<container name>:<port>`. */
   readonly id: string;
@@ -19,6 +19,8 @@ export interface Endpoint {
   readonly instanceId: InstanceId | null;
   readonly appId: AppId | null;
   readonly health: EndpointHealth;
+  /** How much of the load it takes, by health; 1 and 1 when missing. */
+  readonly weights?: { readonly passing: number; readonly warning: number };
 }
 
 /** In `meta` of an endpoint that is no service: it only gives a container, or an attachment, a name. Its port is 0. */
@@ -34,4 +36,6 @@ export interface CatalogHost {
   readonly name: string;
   readonly address: Ipv4;
   readonly up: boolean;
+  /** Its labels, which DNS gives as TXT. */
+  readonly meta?: Readonly<Record<string, string>>;
 }

@@ -203,6 +203,7 @@ const status = z.discriminatedUnion("phase", [
   z.object({ phase: z.literal("failed"), reason: text, exitCode: z.number().nullable(), atMs: z.number() }),
   z.object({ phase: z.literal("gone") }),
 ]);
+const weight = z.number().int().min(0).max(65_535);
 const endpoint = z.object({
   id: text,
   service: text,
@@ -216,6 +217,7 @@ const endpoint = z.object({
   instanceId: text.nullable(),
   appId: text.nullable(),
   health: z.enum(["passing", "warning", "critical"]),
+  weights: z.object({ passing: weight, warning: weight }).optional(),
 });
 /** 32 bytes in base64: the last digit carries four bits only. */
 const wireguardKey = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);

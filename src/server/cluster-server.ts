@@ -1,6 +1,8 @@
 import { LIVENESS_TICK_MS, Liveness, type PresenceChange } from "../cluster/liveness.ts";
 import { Catalog } from "../discovery/catalog.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
+import type { CatalogHost } from "../model/endpoint.ts";
+import type { Host } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -150,7 +152,7 @@ export class ClusterServer {
     const host = this.state.hosts.get(id);
     if (host === undefined) return;
     const up = this.liveness.presenceOf(id).phase !== "down";
-    this.catalog.putHost({ name: host.name, address: host.address, up });
+    this.catalog.putHost({ name: host.name, address: host.address, up, ...metaOf(host) });
   }
 
   #changed(): void {
@@ -172,4 +174,9 @@ function catalogOf({ instances }: ClusterState): Catalog {
   const catalog = new Catalog(Math.max(0, ...leaving.map(({ drainRevision = 0 }) => drainRevision)) + 1);
   catalog.setDraining(leaving.map(({ id }) => id));
   return catalog;
+}
+
+/** Labels are what DNS tells of a host as TXT. */
+function metaOf({ labels }: Host): Pick<CatalogHost, "meta"> {
+  return Object.keys(labels).length === 0 ? {} : { meta: labels };
 }

@@ -53,12 +53,12 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
         });
       }
       const { catalog, state } = server;
-      const { dnsDomain: domain, datacenter } = state.settings;
+      const { dnsDomain: domain, datacenter, dns: settings = {} } = state.settings;
       const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
       const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
       const { containerDomain = DEFAULT_CONTAINER_DOMAIN } = state.settings;
       const known = { endpoints, withheld, hosts, virtuals, named: catalog.named() };
-      return explainName({ ...known, domain, datacenter, containerDomain }, name, type);
+      return explainName({ ...known, domain, datacenter, containerDomain, settings }, name, type);
     },
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),

@@ -49,6 +49,20 @@ test("trusted ranges come as a list from the file, with commas from elsewhere, a
   );
 });
 
+test("makeServerConfig() keeps of [dns] what was chosen; parseServerFile() refuses what cannot be", () => {
+  const file = parseServerFile(
+    { dns: { onlyPassing: true, staleSeconds: 3600, serviceTtlSeconds: { "web*": 5 } } },
+    "f",
+  );
+  expect(makeServerConfig([file], machine).initial.dns).toEqual({
+    onlyPassing: true,
+    serviceTtlSeconds: { "web*": 5 },
+  });
+  for (const dns of [{ altDomains: ["No Domain"] }, { serviceTtlSeconds: { web: -1 } }, { onlypassing: true }]) {
+    expect(() => parseServerFile({ dns }, "f")).toThrow("dns");
+  }
+});
+
 test("parseServerFile() refuses an unknown key and names those that there are", () => {
   try {
     parseServerFile({ rnage: "10.2.0.0/16" }, "server.toml");

@@ -9,6 +9,7 @@ import {
 import { AppError } from "../model/error.ts";
 import { formatCidr, parseCidr, parseIpv4 } from "../model/ip.ts";
 import { checkRangeClash } from "../network/blocks.ts";
+import { chosenDns, dnsTable } from "./dns-table.ts";
 
 /** Everything a server has to know to start; made once, from defaults, file, environment and flags. */
 export interface ServerConfig {
@@ -61,6 +62,7 @@ export interface ServerSettingsInput {
   readonly encryption?: string | undefined;
   /** CIDR texts; from flags and environment one text with commas. */
   readonly trustedRanges?: readonly string[] | string | undefined;
+  readonly dns?: z.infer<typeof dnsTable> | undefined;
   readonly anonymous?: boolean | undefined;
   /** ADDRESS:PORT of Consul's API in plain HTTP, or "off". */
   readonly consulListen?: string | undefined;
@@ -85,6 +87,7 @@ const fileSchema = z
     dnsUpstreams: z.array(text).max(8),
     encryption: text,
     trustedRanges: z.array(text).max(64),
+    dns: dnsTable,
     anonymous: z.boolean(),
     consulListen: text,
     consulAcl: text,
@@ -141,6 +144,7 @@ export function makeServerConfig(
     Object.fromEntries(Object.entries(source).filter(([, value]) => value !== undefined)),
   );
   const merged: ServerSettingsInput = Object.assign({}, ...defined);
+  const dns = chosenDns(merged.dns);
   const { bind, port } = parseListen(merged.listen ?? `0.0.0.0:${DEFAULT_PORT}`);
   const advertise = merged.advertise?.split(",").map((each) => each.trim()) ?? [machine.ownAddress];
   return {
@@ -163,6 +167,7 @@ export function makeServerConfig(
       dnsUpstreams: (merged.dnsUpstreams ?? DEFAULT_SETTINGS.dnsUpstreams).map(parseIpv4),
       encryption: parseEncryption(merged.encryption ?? DEFAULT_SETTINGS.encryption),
       trustedRanges: parseRanges(merged.trustedRanges ?? DEFAULT_SETTINGS.trustedRanges),
+      ...(dns === null ? {} : { dns }),
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Random } from "../../platform/ports/random.ts";
 import type { Edns, ParsedQuery, Query } from "./parse-query.ts";
-import { GLUE_BYTES, type RecordSet, SRV_TARGET_OFFSET } from "./record-set.ts";
+import { ALIAS_TARGET_OFFSET, type RecordSet } from "./record-set.ts";
+import { arrangeByWeight } from "./weighted-order.ts";
 import {
   FLAG_AUTHORITATIVE,
   FLAG_CHECKING_DISABLED,
@@ -15,19 +16,18 @@ import {
   copyBytes,
   writeUint16,
 } from "./wire-format.ts";
+import { writeExtras } from "./write-extras.ts";
 
 /** Without EDNS a client takes no more (RFC 1035 §4.2.1). */
 export const PLAIN_UDP_BYTES_MAX = 512;
 /**
- * The most we send in a datagram, however much the client takes. Our clients sit on the bridge of the same host or on
- * its loopback, where a datagram above the MTU does arrive.
+ * The most we send in a datagram, however much the client takes: what HAProxy can take. Our clients sit on the bridge of
+ * the same host or on its loopback, where a datagram above the MTU does arrive.
  */
-export const UDP_BYTES_MAX = 4096;
+export const UDP_BYTES_MAX = 8192;
 export const TCP_BYTES_MAX = 65_535;
 /** What we tell clients they may send: a query is never longer. */
 const RECEIVE_BYTES_MAX = 1232;
-/** A compression pointer has 14 bits. */
-const POINTER_OFFSET_MAX = 0x3fff;
 const POINTER = 0xc000;
 
 /** The longest answer that this client takes over UDP. */
@@ -36,41 +36,84 @@ export function udpBytesMax(edns: Edns | null): number {
   return Math.max(PLAIN_UDP_BYTES_MAX, Math.min(UDP_BYTES_MAX, edns.udpBytesMax));
 }
 
+export interface AliasAnswer {
+  readonly alias: RecordSet;
+  /** Records of what it stands for, without owners. */
+  readonly addresses: readonly Uint8Array[];
+  readonly bytesMax: number;
+}
+
 /** Writes answers; holds a buffer that is used again for each, and chance for their order. */
 export class AnswerWriter {
   readonly #random: Random;
+  readonly #fixedFlags: number;
   readonly #buffer = new Uint8Array(TCP_BYTES_MAX);
 
-  constructor(random: Random) {
+  /** `recursive`: outside names are answered, too. */
+  constructor(random: Random, recursive: boolean) {
     this.#random = random;
+    this.#fixedFlags = FLAG_RESPONSE | (recursive ? FLAG_RECURSION_AVAILABLE : 0);
   }
 
   /**
-   * Records in a new random order each time. What does not fit into `bytesMax` is left out, a record with the address
-   * that belongs to it, and the truncation flag says so: the client asks again over TCP.
+   * Records in a new random order each time, those of more weight sooner. Where not all fit into `bytesMax`, the
+   * truncation flag says so and the client asks again over TCP. Addresses of targets come along as far as there is room:
+   * leaving those out is no truncation (RFC 2181 §9).
    */
   records(message: Uint8Array, query: Query, set: RecordSet, bytesMax: number): Uint8Array {
     const buffer = this.#buffer;
-    let at = this.#question(message, query.nameEnd + 4);
-    let free = bytesMax - at - (query.edns === null ? 0 : OPT_BYTES);
+    const end = bytesMax - (query.edns === null ? 0 : OPT_BYTES);
+    const wanted = set.answersMax === 0 ? set.count : Math.min(set.count, set.answersMax);
+    const answersAt = this.#question(message, query.nameEnd + 4);
+    if (set.weights !== null) arrangeByWeight(set.order, set.weights, this.#random);
+    let at = answersAt;
     let count = 0;
-    for (; count < set.count; count++) {
-      const index = this.#draw(set, count);
+    for (; count < wanted; count++) {
+      const index = set.weights === null ? this.#draw(set, count) : (set.order[count] ?? 0);
       const start = set.starts[index] ?? 0;
       const length = (set.starts[index + 1] ?? 0) - start;
-      const glueBytes = set.glue === null ? 0 : GLUE_BYTES + ownerBytes(at, length);
-      if (length + glueBytes > free) break;
+      if (at + length > end) break;
       copyBytes(buffer, at, set.bytes, start, length);
       at += length;
-      free -= length + glueBytes;
     }
-    const answersEnd = at;
-    if (set.glue !== null) at = this.#glue(set, set.glue, { count, at });
-    const truncated = count < set.count ? FLAG_TRUNCATED : 0;
-    this.#header(query, FLAG_AUTHORITATIVE | truncated | RCODE_OK);
+    this.#header(query, FLAG_AUTHORITATIVE | (count < wanted ? FLAG_TRUNCATED : 0));
+    writeUint16(buffer, 6, count);
+    let additionals = query.edns === null ? 0 : 1;
+    if (set.extras !== null) {
+      const extras = writeExtras(buffer, set, { answersAt, count, at, end });
+      at = extras.at;
+      additionals += extras.written;
+    }
+    writeUint16(buffer, 8, 0);
+    writeUint16(buffer, 10, additionals);
+    return buffer.slice(0, this.#opt(at, query.edns, RCODE_OK));
+  }
+
+  /** The alias with addresses of what it stands for, as far as they fit. */
+  alias(message: Uint8Array, query: Query, answer: AliasAnswer): Uint8Array {
+    const { alias, addresses, bytesMax } = answer;
+    const buffer = this.#buffer;
+    const end = bytesMax - (query.edns === null ? 0 : OPT_BYTES);
+    const aliasAt = this.#question(message, query.nameEnd + 4);
+    let at = aliasAt;
+    let count = 0;
+    // Two long names may be more than a plain datagram holds.
+    if (at + alias.bytes.length <= end) {
+      copyBytes(buffer, at, alias.bytes, 0, alias.bytes.length);
+      at += alias.bytes.length;
+      count = 1;
+    }
+    for (const address of count === 0 ? [] : addresses) {
+      if (at + 2 + address.length > end) break;
+      writeUint16(buffer, at, POINTER | (aliasAt + ALIAS_TARGET_OFFSET));
+      copyBytes(buffer, at + 2, address, 0, address.length);
+      at += 2 + address.length;
+      count += 1;
+    }
+    this.#header(query, FLAG_AUTHORITATIVE | (count < 1 + addresses.length ? FLAG_TRUNCATED : 0));
     writeUint16(buffer, 6, count);
     writeUint16(buffer, 8, 0);
-    writeUint16(buffer, 10, (at > answersEnd ? count : 0) + (query.edns === null ? 0 : 1));
+    writeUint16(buffer, 10, query.edns === null ? 0 : 1);
     return buffer.slice(0, this.#opt(at, query.edns, RCODE_OK));
   }
 
@@ -128,32 +171,6 @@ export class AnswerWriter {
     return drawn;
   }
 
-  #glue(set: RecordSet, glue: Uint8Array, part: { readonly count: number; readonly at: number }): number {
-    const buffer = this.#buffer;
-    let at = part.at;
-    let answerAt = part.at;
-    for (let position = 0; position < part.count; position++) {
-      const index = set.order[position] ?? 0;
-      answerAt -= (set.starts[index + 1] ?? 0) - (set.starts[index] ?? 0);
-    }
-    for (let position = 0; position < part.count; position++) {
-      const index = set.order[position] ?? 0;
-      const length = (set.starts[index + 1] ?? 0) - (set.starts[index] ?? 0);
-      const target = answerAt + SRV_TARGET_OFFSET;
-      if (target <= POINTER_OFFSET_MAX) {
-        writeUint16(buffer, at, POINTER | target);
-        at += 2;
-      } else {
-        copyBytes(buffer, at, buffer, target, length - SRV_TARGET_OFFSET);
-        at += length - SRV_TARGET_OFFSET;
-      }
-      copyBytes(buffer, at, glue, index * GLUE_BYTES, GLUE_BYTES);
-      at += GLUE_BYTES;
-      answerAt += length;
-    }
-    return at;
-  }
-
   /** Copies the question as it came, with the client's case. */
   #question(message: Uint8Array, end: number): number {
     copyBytes(this.#buffer, HEADER_BYTES, message, HEADER_BYTES, end - HEADER_BYTES);
@@ -163,7 +180,7 @@ export class AnswerWriter {
   #header(query: { readonly id: number; readonly flags: number }, flags: number): void {
     const kept = query.flags & (FLAG_RECURSION_DESIRED | FLAG_CHECKING_DISABLED);
     writeUint16(this.#buffer, 0, query.id);
-    writeUint16(this.#buffer, 2, FLAG_RESPONSE | FLAG_RECURSION_AVAILABLE | kept | flags);
+    writeUint16(this.#buffer, 2, this.#fixedFlags | kept | flags);
     writeUint16(this.#buffer, 4, 1);
   }
 
@@ -179,9 +196,4 @@ export class AnswerWriter {
     writeUint16(buffer, at + 9, 0);
     return at + OPT_BYTES;
   }
-}
-
-/** Bytes that name the target again: a pointer, or all of it where a pointer does not reach. */
-function ownerBytes(recordAt: number, recordBytes: number): number {
-  return recordAt + SRV_TARGET_OFFSET <= POINTER_OFFSET_MAX ? 2 : recordBytes - SRV_TARGET_OFFSET;
 }

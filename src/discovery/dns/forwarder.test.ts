@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Buffer } from "node:buffer";
 import packet from "dns-packet";
 import fc from "fast-check";
+import { DEFAULT_DNS, type DnsSettings } from "../../model/dns-settings.ts";
 import { type Ipv4, parseIpv4 } from "../../model/ip.ts";
 import type { Clock } from "../../platform/ports/clock.ts";
 import type { DatagramClient } from "../../platform/ports/listener.ts";
@@ -63,7 +64,11 @@ interface Asked {
   readonly opt: boolean;
 }
 
-function setUp(list: readonly Upstream[] = [upstream(A), upstream(B)], own: readonly Upstream[] = []): Setup {
+function setUp(
+  list: readonly Upstream[] = [upstream(A), upstream(B)],
+  own: readonly Upstream[] = [],
+  settings: Partial<DnsSettings> = {},
+): Setup {
   const upstreams = new FakeUpstreams();
   const clock = new StillClock();
   const forwarder = new Forwarder({
@@ -72,6 +77,7 @@ function setUp(list: readonly Upstream[] = [upstream(A), upstream(B)], own: read
     random: RANDOM,
     upstreams: () => list,
     own: () => own,
+    settings: () => ({ ...DEFAULT_DNS, ...settings }),
   });
   const server = new DnsServer({ random: RANDOM, zone: () => null, forwarder });
   let id = 0;
@@ -257,4 +263,36 @@ test("parseResponse() takes any bytes", () => {
     { numRuns: 2000 },
   );
   expect(parseResponse(base)).toMatchObject({ rcode: 0, ttlSeconds: 60, truncated: false });
+});
+
+test("Forwarder gives no stale answer where none is wanted, and stops asking when its askers are gone", async () => {
+  const { upstreams, clock, ask } = setUp(undefined, undefined, { staleSeconds: 0 });
+  upstreams.replies.set(A, found("198.51.100.1", 10));
+  expect((await ask("a.example")).answers).toEqual(["10 198.51.100.1"]);
+  upstreams.replies.clear();
+  clock.now = 11_000;
+  expect((await ask("a.example")).rcode).toBe("SERVFAIL");
+  // Each of these takes three seconds to say nothing: after two of them nobody listens any more.
+  const many = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map((address) => upstream(parseIpv4(address)));
+  const slow = setUp(many);
+  for (const { address } of many) {
+    slow.upstreams.replies.set(address, () => {
+      slow.clock.now += 3000;
+      return null;
+    });
+  }
+  expect((await slow.ask("b.example")).rcode).toBe("SERVFAIL");
+  expect(slow.upstreams.asked.length).toBe(2);
+});
+
+test("chooseUpstreams() with chance orders anew", () => {
+  const draws = [0.9, 0.1, 0.1, 0.9];
+  const random = { ...RANDOM, next: () => draws.shift() ?? 0 };
+  const chosen = [1, 2].map(() =>
+    chooseUpstreams([upstream(A), upstream(B)], [], random).map(({ address }) => address),
+  );
+  expect(chosen).toEqual([
+    [B, A],
+    [A, B],
+  ]);
 });

@@ -1,4 +1,5 @@
 /** Asks the outside for names that are not ours, for containers and the host alike. */
+import { DEFAULT_DNS, type DnsSettings } from "../../model/dns-settings.ts";
 import type { Clock } from "../../platform/ports/clock.ts";
 import type { DatagramClient } from "../../platform/ports/listener.ts";
 import type { Random } from "../../platform/ports/random.ts";
@@ -28,10 +29,12 @@ export interface ForwarderOptions {
   readonly upstreams: () => readonly Upstream[];
   /** Where we answer ourselves. */
   readonly own: () => readonly Upstream[];
+  /** Those of the cluster now; the defaults when missing. */
+  readonly settings?: () => Pick<DnsSettings, "upstreamOrder" | "upstreamTimeoutMs" | "staleSeconds">;
 }
 
-/** Three upstreams fit into the five seconds after which resolvers give up on us. */
-const UPSTREAM_TIMEOUT_MS = 1500;
+/** After this resolvers have given up on us: an answer would reach nobody, and the next question has a better chance. */
+const ASK_MS_MAX = 5000;
 /** Questions under way; more would only pile up behind a dead outside until their askers are gone. */
 const PENDING_MAX = 512;
 /** Fits a datagram on any path without fragments. */
@@ -79,15 +82,23 @@ export class Forwarder {
   }
 
   async #askAll(key: string, question: Uint8Array, query: Query): Promise<Uint8Array | null> {
-    const { upstreams, own, clock } = this.#options;
-    for (const upstream of chooseUpstreams(upstreams(), own(), this.#lastGood)) {
+    const { upstreams, own, clock, random } = this.#options;
+    const { upstreamOrder, staleSeconds } = this.#settings();
+    const startedAtMs = clock.monotonicMs();
+    const order = upstreamOrder === "random" ? random : this.#lastGood;
+    for (const upstream of chooseUpstreams(upstreams(), own(), order)) {
+      if (clock.monotonicMs() - startedAtMs >= ASK_MS_MAX) break;
       const found = await this.#askOne(upstream, question, query);
       if (found === null) continue;
       this.#lastGood = upstream;
       this.#cache.put(key, found.bytes, found.response, clock.monotonicMs());
       return found.bytes;
     }
-    return this.#cache.stale(key, clock.monotonicMs());
+    return this.#cache.stale(key, clock.monotonicMs(), staleSeconds * 1000);
+  }
+
+  #settings(): Pick<DnsSettings, "upstreamOrder" | "upstreamTimeoutMs" | "staleSeconds"> {
+    return this.#options.settings?.() ?? DEFAULT_DNS;
   }
 
   /** Null for anything but an answer that settles the question: the next upstream may know better. */
@@ -96,9 +107,10 @@ export class Forwarder {
     const id = Math.floor(random.next() * 65_536);
     const bytes = renderUpstreamQuery(question, query, id);
     const { address, port } = upstream;
-    const first = checked(await datagrams.ask(bytes, address, port, UPSTREAM_TIMEOUT_MS), bytes);
+    const timeoutMs = this.#settings().upstreamTimeoutMs;
+    const first = checked(await datagrams.ask(bytes, address, port, timeoutMs), bytes);
     if (first?.response.truncated !== true) return first;
-    return checked(await datagrams.askStream(bytes, address, port, UPSTREAM_TIMEOUT_MS), bytes);
+    return checked(await datagrams.askStream(bytes, address, port, timeoutMs), bytes);
   }
 }
 

@@ -51,6 +51,7 @@ export type ParsedQuery =
       readonly edns: Edns | null;
     };
 
+const PLAIN_EDNS: Edns = { udpBytesMax: 512, dnssecOk: false };
 const DROP = { kind: "drop" } as const;
 /** A query carries OPT, TSIG or SIG(0), a cookie is within OPT: more records are an attempt to make us work. */
 const ADDITIONAL_MAX = 8;
@@ -61,32 +62,33 @@ export function parseQuery(bytes: Uint8Array): ParsedQuery {
   const flags = readUint16(bytes, 2);
   // Never answer an answer: two servers would throw it back and forth.
   if ((flags & 0x8000) !== 0) return DROP;
-  const refuse = (rcode: number, questionEnd: number | null = null, edns: Edns | null = null): ParsedQuery => ({
-    kind: "refuse",
-    id,
-    flags,
-    rcode,
-    questionEnd,
-    edns,
-  });
-  if (((flags >> 11) & 15) !== 0) return refuse(RCODE_NOTIMP);
+  if (((flags >> 11) & 15) !== 0) return refuse(bytes, RCODE_NOTIMP);
   const additional = readUint16(bytes, 10);
   if (readUint16(bytes, 4) !== 1 || readUint16(bytes, 6) !== 0 || additional > ADDITIONAL_MAX) {
-    return refuse(RCODE_FORMERR);
+    return refuse(bytes, RCODE_FORMERR);
   }
   const nameEnd = endOfPlainName(bytes, HEADER_BYTES);
-  if (nameEnd === null || nameEnd + 4 > bytes.length) return refuse(RCODE_FORMERR);
+  if (nameEnd === null || nameEnd + 4 > bytes.length) return refuse(bytes, RCODE_FORMERR);
   const questionEnd = nameEnd + 4;
   const type = readUint16(bytes, nameEnd);
   const queryClass = readUint16(bytes, nameEnd + 2);
   // IXFR alone carries something in its authority section.
-  if (type === TYPE_AXFR || type === TYPE_IXFR) return refuse(RCODE_NOTIMP, questionEnd);
-  if (readUint16(bytes, 8) !== 0) return refuse(RCODE_FORMERR);
+  if (type === TYPE_AXFR || type === TYPE_IXFR) return refuse(bytes, RCODE_NOTIMP, questionEnd);
+  if (readUint16(bytes, 8) !== 0) return refuse(bytes, RCODE_FORMERR);
   const edns = additional === 0 ? null : findEdns(bytes, questionEnd, additional);
-  if (edns === "malformed") return refuse(RCODE_FORMERR);
-  if (edns === "version") return refuse(RCODE_BADVERS, questionEnd, { udpBytesMax: 512, dnssecOk: false });
-  if (queryClass !== CLASS_IN && queryClass !== CLASS_ANY) return refuse(RCODE_REFUSED, questionEnd, edns);
+  if (edns === "malformed") return refuse(bytes, RCODE_FORMERR);
+  if (edns === "version") return refuse(bytes, RCODE_BADVERS, questionEnd, PLAIN_EDNS);
+  if (queryClass !== CLASS_IN && queryClass !== CLASS_ANY) return refuse(bytes, RCODE_REFUSED, questionEnd, edns);
   return { kind: "query", id, flags, type, nameEnd, edns };
+}
+
+function refuse(
+  bytes: Uint8Array,
+  rcode: number,
+  questionEnd: number | null = null,
+  edns: Edns | null = null,
+): ParsedQuery {
+  return { kind: "refuse", id: readUint16(bytes, 0), flags: readUint16(bytes, 2), rcode, questionEnd, edns };
 }
 
 /** End of a name that holds no pointers, or null: in a question there is nothing before it to point at. */

@@ -6,8 +6,10 @@ import {
   OPT_BYTES,
   RCODE_NXDOMAIN,
   RCODE_OK,
+  TYPE_A,
   TYPE_OPT,
   TYPE_SOA,
+  copyOf,
   readUint16,
   readUint32,
 } from "./wire-format.ts";
@@ -52,6 +54,18 @@ export function parseResponse(bytes: Uint8Array): ParsedResponse | null {
     ttlSeconds: rcode === RCODE_OK || rcode === RCODE_NXDOMAIN ? cacheSeconds(bytes, records, answers) : 0,
     opt: lastOpt(records, bytes.length),
   };
+}
+
+/**
+ * The address records of that type among the answers, without their owners: all belong to the name asked for, by whatever
+ * chain of aliases. [] for anything malformed.
+ */
+export function readAddressRecords(bytes: Uint8Array, type: number): readonly Uint8Array[] {
+  const response = parseResponse(bytes);
+  const records = response === null ? null : readRecords(bytes, response.questionEnd, readUint16(bytes, 6));
+  return (records ?? [])
+    .filter((record) => record.type === type && record.end - record.ttlAt === 6 + (type === TYPE_A ? 4 : 16))
+    .map((record) => copyOf(bytes, record.ttlAt - 4, record.end));
 }
 
 interface RecordPlace {

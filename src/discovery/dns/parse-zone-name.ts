@@ -1,13 +1,14 @@
 /**
  * What a name under our domain asks for. The forms are Consul's:
  *
- *   [tag.]service.service[.dc]        host.node[.dc]        <hex address>.addr[.dc]
- *   _service._tcp[.service][.dc]      ns                    (and the domain itself)
- *   service.virtual[.dc]
+ *   [tag.]service.service        host.node        <hex address>.addr        service.virtual
+ *   _service._tcp[.service]      query.query      _query._tcp.query         ns    (and the domain itself)
  *
- * Labels are read from the right to the first keyword, so that a service or a tag may be called "node".
+ * each followed by nothing or by where it is: `<dc>`, `<dc>.dc`, `default.ns`, `default.ap`, in any order. Labels are read
+ * from the right to the first keyword, so that a service or a tag may be called "node".
  */
-import { type Ipv4, formatIpv4 } from "../../model/ip.ts";
+import { type Ipv4, isIpv4 } from "../../model/ip.ts";
+import { formatAddress, parseHexAddress, parseReverseAddress } from "./address-bytes.ts";
 
 export interface ServiceCandidate {
   readonly service: string;
@@ -23,12 +24,18 @@ export type ZoneName =
   /** In order of preference: a service's name may hold dots, so "a.b.service" can be service a.b or tag a of service b. */
   | { readonly kind: "service"; readonly candidates: readonly ServiceCandidate[] }
   | { readonly kind: "node"; readonly host: string }
-  | { readonly kind: "address"; readonly address: Ipv4 }
+  /** IPv4 or IPv6. */
+  | { readonly kind: "address"; readonly address: string }
   /** The address that a service has for life. */
   | { readonly kind: "virtual"; readonly name: string }
+  /** A prepared query, by name or id. */
+  | { readonly kind: "query"; readonly name: string }
   | { readonly kind: "unknown" };
 
-const KEYWORDS: ReadonlySet<string> = new Set(["service", "node", "addr", "virtual"]);
+/** Consul's mesh has no counterpart here: its two keywords are known so that they are never read as tags. */
+const MESH_KEYWORDS: ReadonlySet<string> = new Set(["connect", "ingress"]);
+const KEYWORDS: ReadonlySet<string> = new Set(["service", "node", "addr", "virtual", "query", ...MESH_KEYWORDS]);
+const PLACES: ReadonlySet<string> = new Set(["dc", "ns", "ap"]);
 const UNKNOWN: ZoneName = { kind: "unknown" };
 const EMPTY: ZoneName = { kind: "empty" };
 /** More dots than any service or tag has: a long name of single letters must not cost a lookup for each. */
@@ -38,33 +45,44 @@ const CANDIDATES_MAX = 16;
 export function parseZoneName(labels: readonly string[], datacenter: string): ZoneName {
   if (labels.length === 0) return { kind: "apex" };
   if (labels.length === 1 && labels[0] === "ns") return { kind: "nameserver" };
-  const rest = withoutDatacenter(labels, datacenter);
+  const rest = withoutPlace(labels, datacenter.toLowerCase());
   if (rest.length === 0) return EMPTY;
   const at = rest.findLastIndex((label) => KEYWORDS.has(label));
   // "_web._tcp" and "_web._tcp.<domain>" may leave the keyword out.
   if (at === -1) return parseUnderscored(rest);
-  // Right of the keyword there may be the datacenter alone, which is gone already.
-  if (at !== rest.length - 1) return UNKNOWN;
+  // Right of the keyword there may only be where it is, which is gone already.
+  const keyword = rest[at] ?? "";
+  if (at !== rest.length - 1 || MESH_KEYWORDS.has(keyword)) return UNKNOWN;
   const left = rest.slice(0, at);
   if (left.length === 0) return EMPTY;
-  switch (rest[at]) {
+  switch (keyword) {
     case "node":
       return { kind: "node", host: left.join(".") };
     case "addr":
-      return parseHexAddress(left);
+      return parseAddressName(left);
     case "virtual":
       return { kind: "virtual", name: left.join(".") };
+    case "query":
+      return parseQueryName(left);
     default:
       return parseService(left);
   }
 }
 
-function withoutDatacenter(labels: readonly string[], datacenter: string): readonly string[] {
-  const wanted = datacenter.toLowerCase();
-  if (labels.at(-1) === wanted) return labels.slice(0, -1);
-  // Consul's long form, "<dc>.dc".
-  if (labels.at(-1) === "dc" && labels.at(-2) === wanted) return labels.slice(0, -2);
-  return labels.length === 1 && labels[0] === "dc" ? [] : labels;
+/** Takes off what says where, as far as it means here: what means elsewhere stays, and then no keyword is last. */
+function withoutPlace(labels: readonly string[], datacenter: string): readonly string[] {
+  let rest = labels;
+  const seen = new Set<string>();
+  for (;;) {
+    const last = rest.at(-1) ?? "";
+    const [kind, length] = last === datacenter ? ["dc", 1] : [last, 2];
+    if (!PLACES.has(kind) || seen.has(kind)) return rest;
+    // A resolver that reveals names label by label asks for "dc" before "dc1.dc".
+    if (length === 2 && rest.length === 1) return [];
+    if (length === 2 && rest.at(-2) !== (kind === "dc" ? datacenter : "default")) return rest;
+    seen.add(kind);
+    rest = rest.slice(0, -length);
+  }
 }
 
 function parseService(left: readonly string[]): ZoneName {
@@ -102,15 +120,22 @@ function parseUnderscored(labels: readonly string[]): ZoneName {
   };
 }
 
-function parseHexAddress(left: readonly string[]): ZoneName {
-  const hex = left.length === 1 ? (left[0] ?? "") : "";
-  return /^[0-9a-f]{8}$/.test(hex) ? { kind: "address", address: formatIpv4(Number.parseInt(hex, 16)) } : UNKNOWN;
+function parseQueryName(left: readonly string[]): ZoneName {
+  const last = left.at(-1) ?? "";
+  if (last !== "_tcp" && last !== "_udp") return { kind: "query", name: left.join(".") };
+  const name = left.slice(0, -1).join(".");
+  if (name === "") return EMPTY;
+  return name.startsWith("_") ? { kind: "query", name: name.slice(1) } : UNKNOWN;
 }
 
-/** The address that a name under in-addr.arpa asks about; null for another or an incomplete name. */
+function parseAddressName(left: readonly string[]): ZoneName {
+  const bytes = left.length === 1 ? parseHexAddress(left[0] ?? "") : null;
+  return bytes === null ? UNKNOWN : { kind: "address", address: formatAddress(bytes) };
+}
+
+/** The IPv4 address that a name under in-addr.arpa asks about; null for another or an incomplete name. */
 export function parseReverseName(labels: readonly string[]): Ipv4 | null {
-  if (labels.length !== 6 || labels[4] !== "in-addr" || labels[5] !== "arpa") return null;
-  const parts = labels.slice(0, 4).toReversed();
-  const valid = parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
-  return valid ? (parts.join(".") as Ipv4) : null;
+  const bytes = parseReverseAddress(labels);
+  const address = bytes === null ? "" : formatAddress(bytes);
+  return isIpv4(address) ? address : null;
 }

@@ -6,8 +6,7 @@ const ENTRIES_MAX = 2000;
 const ENTRY_BYTES_MAX = 4096;
 /** Longer than this nothing is believed, so that a changed outside name gets through to containers. */
 const TTL_SECONDS_MAX = 300;
-/** How long an answer may still be used when no upstream answers (RFC 8767), and the TTL it is then given out with. */
-const STALE_MS_MAX = 3_600_000;
+/** The TTL that an answer past its time is given out with (RFC 8767 §5). */
 const STALE_TTL_SECONDS = 30;
 
 interface Entry {
@@ -46,10 +45,10 @@ export class ResponseCache {
     return withTtls(entry, (ttl) => Math.max(0, Math.min(ttl, TTL_SECONDS_MAX) - age));
   }
 
-  /** As `fresh`, also past its time: for when nobody can be asked. */
-  stale(key: string, nowMs: number): Uint8Array | null {
+  /** As `fresh`, also up to `staleMsMax` past its time: for when nobody can be asked. */
+  stale(key: string, nowMs: number, staleMsMax: number): Uint8Array | null {
     const entry = this.#entries.get(key);
-    if (entry === undefined || nowMs - entry.storedAtMs >= entry.freshMs + STALE_MS_MAX) return null;
+    if (entry === undefined || nowMs - entry.storedAtMs >= entry.freshMs + staleMsMax) return null;
     return withTtls(entry, () => STALE_TTL_SECONDS);
   }
 }

@@ -1,8 +1,10 @@
 /** Numbers of RFC 1035, 2782, 3596 and 6891 that the server computes with. */
 export const TYPE_A = 1;
 export const TYPE_NS = 2;
+export const TYPE_CNAME = 5;
 export const TYPE_SOA = 6;
 export const TYPE_PTR = 12;
+export const TYPE_TXT = 16;
 export const TYPE_AAAA = 28;
 export const TYPE_SRV = 33;
 export const TYPE_OPT = 41;

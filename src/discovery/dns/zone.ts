@@ -3,159 +3,155 @@
  * when they are next asked for. So a change costs the same in a zone of a hundred endpoints and of a hundred thousand,
  * and a name that nobody asks for is never encoded.
  */
-import { type CatalogHost, type Endpoint, isNameOnly } from "../../model/endpoint.ts";
-import { type Cidr, type Ipv4, cidrContains, ipv4ToNumber } from "../../model/ip.ts";
-import { chooseEndpoints } from "./choose-endpoints.ts";
+import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../../model/dns-settings.ts";
+import { META_NAME_ONLY } from "../../model/endpoint.ts";
+import type { Cidr, Ipv4 } from "../../model/ip.ts";
+import { addressBytes, addressKey } from "./address-bytes.ts";
+import { chooseEndpoints, matchLookup } from "./choose-endpoints.ts";
 import { type NameKey, labelsOf, nameKey } from "./domain-name.ts";
-import { type ZoneName, parseReverseName, parseZoneName } from "./parse-zone-name.ts";
-import {
-  type RecordSet,
-  addressRecords,
-  nameserverRecords,
-  pointerRecords,
-  soaRecord,
-  soaRecords,
-  srvRecords,
-} from "./record-set.ts";
-import { TYPE_A, TYPE_ANY, TYPE_NS, TYPE_PTR, TYPE_SOA, TYPE_SRV } from "./wire-format.ts";
+import { type ZoneName, parseZoneName } from "./parse-zone-name.ts";
+import { nameserverRecords, soaRecord, soaRecords, textRecords, addressRecord } from "./record-set.ts";
+import { REVERSE_SUFFIXES, findReverse, reverseZoneOf } from "./reverse-names.ts";
+import { type NamedRecords, type RecordContext, addressSets, nodeTexts, serviceRecords } from "./service-records.ts";
+import { TYPE_ANY, TYPE_NS, TYPE_SOA, TYPE_TXT } from "./wire-format.ts";
+import { type PreparedLookup, type ZoneInstance, type ZoneNode, answering } from "./zone-instance.ts";
+import { Instances } from "./zone-instances.ts";
 
 export interface ZoneOptions {
-  /** Without dots at the ends: "consul". */
+  /** Without dots at the ends: "consul". `settings.altDomains` are answered alike. */
   readonly domain: string;
   /** Names of containers are below it; null for none: "weave.local". */
   readonly containerDomain: string | null;
   readonly datacenter: string;
+  /** Of names that no setting speaks of: virtual and container names, addresses, our own records. */
   readonly ttlSeconds: number;
   /** Container range: its reverse names are ours, known or not, and are never asked for outside. */
   readonly range: Cidr | null;
   /** Address given for `ns.<domain>`. */
   readonly nameserver: Ipv4 | null;
+  readonly settings: DnsSettings;
+  /** The first number of the zone; it grows with every change. Seconds since 1970 let it grow over restarts, too. */
+  readonly serial: number;
 }
 
 /** What is known of one name; a type that is missing in `records` is answered with no data. */
-export interface ZoneEntry {
-  readonly records: ReadonlyMap<number, RecordSet>;
+export interface ZoneEntry extends NamedRecords {
+  /** The zone tells when what it found is no longer so. Entries that never were true for long are false at once. */
+  current: boolean;
 }
 
 export type ZoneLookup = ZoneEntry | "missing" | "outside";
 
-interface Held {
-  readonly endpoint: Endpoint;
-  round: number;
+interface Domain {
+  readonly text: string;
+  readonly key: NameKey;
+  readonly labels: readonly string[];
 }
 
-const REVERSE_SUFFIX = "\u0007in-addr\u0004arpa\u0000";
-const NO_RECORDS: ZoneEntry = { records: new Map() };
-const NO_ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map();
+const NO_RECORDS: ZoneEntry = { records: new Map(), alias: null, current: false };
+const NO_META: Readonly<Record<string, string>> = {};
 
 export class Zone {
   readonly options: ZoneOptions;
-  readonly #domainLabels: readonly string[];
-  readonly #domainKey: NameKey;
-  readonly #containerKey: NameKey | null;
-  readonly #endpoints = new Map<string, Held>();
-  /** Number of the last `follow`; what it did not see carries an older one. */
-  #round = 0;
-  readonly #services = new Map<string, Map<string, Endpoint>>();
-  /** By the name of a container, or of what is named only. */
-  readonly #names = new Map<string, Map<string, Endpoint>>();
-  readonly #byAddress = new Map<Ipv4, Map<string, Endpoint>>();
-  #hosts: ReadonlyMap<string, Ipv4> = new Map();
-  #hostByAddress: ReadonlyMap<Ipv4, string> = new Map();
+  /** The main one first. */
+  readonly #domains: readonly Domain[];
+  readonly #container: Domain | null;
+  readonly #instances = new Instances();
+  #nodes: ReadonlyMap<string, ZoneNode> = new Map();
+  #nodeByAddress: ReadonlyMap<string, ZoneNode> = new Map();
   #virtuals: ReadonlyMap<string, Ipv4> = new Map();
+  #query: (name: string) => PreparedLookup | null = () => null;
   /** Names asked since their service last changed. Only names that exist are kept, so no client can fill it. */
   readonly #entries = new Map<NameKey, ZoneEntry>();
   readonly #keysOfService = new Map<string, Set<NameKey>>();
-  #serial = 1;
+  #revision = 0;
   readonly #soas = new Map<NameKey, Uint8Array>();
 
   constructor(options: ZoneOptions) {
     this.options = options;
-    this.#domainKey = requireKey(options.domain);
-    this.#domainLabels = labelsOf(this.#domainKey);
-    this.#containerKey = options.containerDomain === null ? null : requireKey(options.containerDomain);
-  }
-
-  /**
-   * The SOA record for a negative answer to a name of ours. Its owner is our domain, or the reverse zone that the name is
-   * in: resolvers that check throw away an answer whose SOA is not above the name.
-   */
-  soaFor(key: NameKey): Uint8Array {
-    const owner = this.#zoneOf(key);
-    const known = this.#soas.get(owner);
-    if (known !== undefined) return known;
-    const soa = soaRecord(owner, this.#domainKey, this.#serial);
-    this.#soas.set(owner, soa);
-    return soa;
-  }
-
-  #zoneOf(key: NameKey): NameKey {
-    if (key.endsWith(REVERSE_SUFFIX)) return this.#reverseZone(key);
-    return this.#containerName(key) === null ? this.#domainKey : (this.#containerKey ?? this.#domainKey);
+    this.#domains = [options.domain, ...options.settings.altDomains].map(domainOf);
+    this.#container = options.containerDomain === null ? null : domainOf(options.containerDomain);
   }
 
   get size(): number {
-    return this.#endpoints.size;
+    return this.#instances.size;
   }
 
-  put(endpoint: Endpoint): void {
-    this.remove(endpoint.id);
-    this.#endpoints.set(endpoint.id, { endpoint, round: this.#round });
-    if (!isNameOnly(endpoint)) addTo(this.#services, endpoint.service as string, endpoint);
-    addTo(this.#names, containerNameOf(endpoint), endpoint);
-    addTo(this.#byAddress, endpoint.address, endpoint);
-    this.#forget(endpoint.service);
+  /** Grows with every change: what was found before may not be so after. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** The object that is held already costs nothing. */
+  put(instance: ZoneInstance): void {
+    if (this.#instances.get(instance.id) === instance) return;
+    this.remove(instance.id);
+    this.#instances.put(instance);
+    this.#forget(instance.service);
   }
 
   /** An id that is not there is fine. */
   remove(id: string): void {
-    const endpoint = this.#endpoints.get(id)?.endpoint;
-    if (endpoint === undefined) return;
-    this.#endpoints.delete(id);
-    if (!isNameOnly(endpoint)) dropFrom(this.#services, endpoint.service as string, id);
-    dropFrom(this.#names, containerNameOf(endpoint), id);
-    dropFrom(this.#byAddress, endpoint.address, id);
-    this.#forget(endpoint.service);
+    const instance = this.#instances.remove(id);
+    if (instance !== null) this.#forget(instance.service);
   }
 
   /**
    * Puts what is new or other, removes what is gone, and returns how many that were. Endpoints are compared as objects:
    * whoever holds them keeps the object of one that did not change.
    */
-  follow(endpoints: Iterable<Endpoint>): number {
-    this.#round += 1;
+  follow(endpoints: Iterable<ZoneInstance>): number {
+    const seen = new Set<string>();
     let changes = 0;
-    let seen = 0;
     for (const endpoint of endpoints) {
-      seen += 1;
-      const held = this.#endpoints.get(endpoint.id);
-      if (held?.endpoint === endpoint) {
-        held.round = this.#round;
-        continue;
-      }
+      seen.add(endpoint.id);
+      if (this.#instances.get(endpoint.id) === endpoint) continue;
       this.put(endpoint);
       changes += 1;
     }
-    if (seen === this.#endpoints.size) return changes;
-    for (const [id, { round }] of this.#endpoints) {
-      if (round === this.#round) continue;
+    if (seen.size === this.size) return changes;
+    for (const id of this.#instances.ids()) {
+      if (seen.has(id)) continue;
       this.remove(id);
       changes += 1;
     }
     return changes;
   }
 
-  setHosts(hosts: readonly CatalogHost[]): void {
+  setHosts(hosts: readonly ZoneNode[]): void {
     const sorted = hosts.toSorted((a, b) => (a.name < b.name ? -1 : 1));
-    this.#hosts = new Map(sorted.map((host) => [host.name.toLowerCase(), host.address]));
-    this.#hostByAddress = new Map(sorted.map((host) => [host.address, host.name.toLowerCase()]));
+    this.#nodes = new Map(sorted.map((host) => [host.name.toLowerCase(), host]));
+    this.#nodeByAddress = new Map(sorted.map((host) => [addressKey(host.address), host]));
+    this.#forgetAll();
+  }
+
+  /** The services' own addresses, by name. The same ones again change nothing. */
+  setVirtuals(virtuals: ReadonlyMap<string, Ipv4>): void {
+    const known = this.#virtuals;
+    if (known.size === virtuals.size && [...virtuals].every(([name, address]) => known.get(name) === address)) return;
+    this.#virtuals = virtuals;
     this.#touch();
   }
 
-  /** The services' own addresses, by name. */
-  setVirtuals(virtuals: ReadonlyMap<string, Ipv4>): void {
-    this.#virtuals = virtuals;
-    this.#touch();
+  /** How prepared queries are found, by name or id in lower case. To be called again when any of them changed. */
+  setQueries(query: (name: string) => PreparedLookup | null): void {
+    this.#query = query;
+    this.#forgetAll();
+  }
+
+  /**
+   * The SOA record for a negative answer to a name of ours. Its owner is the domain, or the reverse zone that the name is
+   * in: resolvers that check throw away an answer whose SOA is not above the name.
+   */
+  soaFor(key: NameKey): Uint8Array {
+    const { key: domain } = this.#mainDomain();
+    const [owner, primary] = this.#ownerOf(key);
+    const known = this.#soas.get(owner);
+    if (known !== undefined) return known;
+    const serial = (this.options.serial + this.#revision) >>> 0;
+    const soa = soaRecord(owner, primary ?? domain, serial, this.options.settings.soa);
+    this.#soas.set(owner, soa);
+    return soa;
   }
 
   /** What a question for this name finds, whatever type it asks for. */
@@ -163,29 +159,26 @@ export class Zone {
     const known = this.#entries.get(key);
     if (known !== undefined) return known;
     const labels = labelsOf(key);
-    const split = labels.length - this.#domainLabels.length;
-    if (split < 0 || !this.#domainLabels.every((label, index) => labels[split + index] === label)) {
-      const name = this.#containerName(key);
+    const domain = this.#domains.find((each) => isBelow(labels, each));
+    if (domain === undefined) {
+      const name = this.#containerName(labels);
       return name === null ? this.#findReverse(labels) : this.#findContainer(name, labels.length);
     }
-    return this.#findName(key, parseZoneName(labels.slice(0, split), this.options.datacenter));
+    const left = labels.slice(0, labels.length - domain.labels.length);
+    return this.#findName(key, domain, parseZoneName(left, this.options.datacenter));
   }
 
-  #findName(key: NameKey, name: ZoneName): ZoneLookup {
-    const { ttlSeconds, nameserver } = this.options;
+  #findName(key: NameKey, domain: Domain, name: ZoneName): ZoneLookup {
     switch (name.kind) {
-      case "apex": {
-        const ns = nameserverRecords(requireKey(`ns.${this.options.domain}`), ttlSeconds);
-        const soa = soaRecords(this.soaFor(this.#domainKey));
-        return entry([TYPE_SOA, soa], [TYPE_NS, ns], [TYPE_ANY, soa]);
-      }
+      case "apex":
+        return this.#apex(domain);
       case "nameserver":
-        return nameserver === null ? NO_RECORDS : this.#addresses([nameserver]);
+        return this.options.nameserver === null ? NO_RECORDS : this.#addresses([this.options.nameserver]);
       case "empty":
         return NO_RECORDS;
       case "node": {
-        const address = this.#hosts.get(name.host);
-        return address === undefined ? "missing" : this.#addresses([address]);
+        const node = this.#nodes.get(name.host);
+        return node === undefined ? "missing" : this.#node(node, domain);
       }
       case "address":
         return this.#addresses([name.address]);
@@ -193,103 +186,121 @@ export class Zone {
         const address = this.#virtuals.get(name.name);
         return address === undefined ? "missing" : this.#addresses([address]);
       }
+      case "query":
+        return this.#findQuery(name.name, domain);
       case "service":
-        return this.#findService(key, name);
+        return this.#findService(key, domain, name);
       case "unknown":
         return "missing";
     }
   }
 
-  #findService(key: NameKey, name: Extract<ZoneName, { kind: "service" }>): ZoneLookup {
-    const chosen = chooseEndpoints(name.candidates, (service) => this.#endpointsOf(service).values());
+  #apex(domain: Domain): ZoneEntry {
+    const { nameserver, ttlSeconds } = this.options;
+    const glue = nameserver === null ? null : addressBytes(nameserver);
+    const extras = glue === null ? [] : [addressRecord(glue, ttlSeconds)];
+    const soa = soaRecords(this.soaFor(domain.key));
+    const ns = nameserverRecords(requireKey(`ns.${domain.text}`), ttlSeconds, extras);
+    return entry(new Map([[TYPE_SOA, soa], [TYPE_NS, ns], [TYPE_ANY, soa]])); // prettier-ignore
+  }
+
+  #findService(key: NameKey, domain: Domain, name: Extract<ZoneName, { kind: "service" }>): ZoneLookup {
+    const { settings } = this.options;
+    const chosen = chooseEndpoints(name.candidates, (service) => this.#instances.ofService(service), settings);
     if (chosen === null) return "missing";
-    const { ttlSeconds } = this.options;
-    const passing = chosen.passing;
-    const addresses = addressRecords([...new Set(passing.map((each) => each.address))], ttlSeconds);
-    const pairs = new Map(passing.map((each) => [`${each.address}:${each.port}`, each]));
-    const targets = [...pairs.values()].map(({ address, port }) => ({
-      target: this.#targetOf(address),
-      port,
-      address,
-    }));
-    const found =
-      passing.length === 0
-        ? NO_RECORDS
-        : entry([TYPE_A, addresses], [TYPE_ANY, addresses], [TYPE_SRV, srvRecords(targets, ttlSeconds)]);
+    const ttlSeconds = chooseServiceTtl(settings.serviceTtlSeconds, chosen.candidate.service);
+    const found = this.#answer(chosen.answered, this.#context(domain, ttlSeconds));
+    if (found === "missing") return found;
+    found.current = true;
     // Which service a dotted name means depends on all candidates before the chosen one, too.
     for (const { service } of name.candidates) this.#remember(service, key);
     this.#entries.set(key, found);
     return found;
   }
 
+  #findQuery(name: string, domain: Domain): ZoneLookup {
+    const lookup = this.#query(name);
+    if (lookup === null) return "missing";
+    const { settings } = this.options;
+    const service = lookup.service.toLowerCase();
+    const matching = matchLookup(this.#instances.ofService(service), lookup, (node) => this.#metaOf(node));
+    const answered = answering(matching, { ...settings, onlyPassing: lookup.onlyPassing || settings.onlyPassing });
+    const ttlSeconds = lookup.ttlSeconds ?? chooseServiceTtl(settings.serviceTtlSeconds, service);
+    return matching.length === 0 ? "missing" : this.#answer(answered, this.#context(domain, ttlSeconds));
+  }
+
+  #answer(answered: readonly ZoneInstance[], context: RecordContext): ZoneEntry | "missing" {
+    if (answered.length === 0 && this.options.settings.criticalIsMissing) return "missing";
+    return { ...serviceRecords(answered, context), current: false };
+  }
+
+  #node(node: ZoneNode, domain: Domain): ZoneLookup {
+    const { settings } = this.options;
+    const texts = nodeTexts(node, settings.nodeTtlSeconds);
+    const context = this.#context(domain, settings.nodeTtlSeconds);
+    const bytes = addressBytes(node.address);
+    // The alias of a node whose address is a host name is that of a service there.
+    if (bytes === null) return { ...serviceRecords([nodeAlone(node)], context), current: false };
+    const records = addressSets([{ bytes, weight: 1 }], context, settings.nodeMetaTxt ? texts : []);
+    if (texts.length > 0) records.set(TYPE_TXT, textRecords(texts));
+    return entry(records);
+  }
+
   /**
    * The name left of the container domain, "" for the domain itself; null for a name elsewhere. A single label counts, too:
    * programs that complete no names ask for a container as `db`, and so did Weave's users.
    */
-  #containerName(key: NameKey): string | null {
-    if (this.#containerKey === null) return null;
-    const labels = labelsOf(key);
+  #containerName(labels: readonly string[]): string | null {
+    if (this.#container === null) return null;
     if (labels.length === 1) return labels[0] ?? null;
-    const domain = labelsOf(this.#containerKey);
-    const split = labels.length - domain.length;
-    if (split < 0 || !domain.every((label, index) => labels[split + index] === label)) return null;
-    return labels.slice(0, split).join(".");
+    if (!isBelow(labels, this.#container)) return null;
+    return labels.slice(0, labels.length - this.#container.labels.length).join(".");
   }
 
   /** All that have the name, whatever their health: it names a container and promises nothing. */
   #findContainer(name: string, labels: number): ZoneLookup {
     if (name === "") return NO_RECORDS;
-    const found = [...(this.#names.get(name) ?? NO_ENDPOINTS).values()];
+    const found = [...this.#instances.named(name)].map(({ address }) => address);
     // A single label may well be a name of the host's own resolver.
     if (found.length === 0) return labels === 1 ? "outside" : "missing";
-    return this.#addresses([...new Set(found.map((each) => each.address))]);
+    return this.#addresses([...new Set(found)]);
   }
 
-  /** Several services on one address give several names, and a host's own name comes first. */
   #findReverse(labels: readonly string[]): ZoneLookup {
-    const address = parseReverseName(labels);
-    if (address === null) return "outside";
-    const { domain, datacenter, range, ttlSeconds } = this.options;
-    const host = this.#hostByAddress.get(address);
-    const here = [...(this.#byAddress.get(address) ?? NO_ENDPOINTS).values()];
-    const services = here.filter((each) => !isNameOnly(each)).map((each) => each.service);
-    const containers = here.filter((each) => isNameOnly(each)).map((each) => each.service);
-    const names = [
-      ...(host === undefined ? [] : [`${host}.node.${datacenter}.${domain}`]),
-      ...[...new Set(services)].toSorted().map((service) => `${service}.service.${datacenter}.${domain}`),
-      ...[...new Set(containers)].toSorted().map((name) => `${name}.${this.options.containerDomain ?? domain}`),
-    ];
-    if (names.length === 0) return range !== null && cidrContains(range, address) ? "missing" : "outside";
-    // A long service name may not fit under a long domain; then it has no full name either.
-    const records = pointerRecords(
-      names.flatMap((name) => nameKey(name) ?? []),
-      ttlSeconds,
-    );
-    return records.count === 0 ? NO_RECORDS : entry([TYPE_PTR, records], [TYPE_ANY, records]);
+    const found = findReverse(labels, this.options, {
+      node: (address) => this.#nodeByAddress.get(address),
+      instances: (address) => this.#instances.at(address),
+    });
+    return found === "missing" || found === "outside" ? found : entry(found);
   }
 
-  /** "2.10.in-addr.arpa" for a range of 16 bits or more; a host outside the range is under the same rule. */
-  #reverseZone(key: NameKey): NameKey {
-    const octets = Math.max(1, Math.min(3, Math.floor((this.options.range?.prefix ?? 24) / 8)));
-    return requireKey(
-      labelsOf(key)
-        .slice(-2 - octets)
-        .join("."),
-    );
+  #addresses(addresses: readonly string[]): ZoneEntry {
+    const { ttlSeconds, settings } = this.options;
+    const all = addresses.flatMap((address) => addressBytes(address) ?? []).map((bytes) => ({ bytes, weight: 1 }));
+    return entry(addressSets(all, { ttlSeconds, settings }));
   }
 
-  #addresses(addresses: readonly Ipv4[]): ZoneEntry {
-    const records = addressRecords(addresses, this.options.ttlSeconds);
-    return entry([TYPE_A, records], [TYPE_ANY, records]);
+  #context({ text }: Domain, ttlSeconds: number): RecordContext {
+    const { datacenter, settings } = this.options;
+    return { domain: text, datacenter, ttlSeconds, settings, nodeOf: (name) => this.#nodes.get(name.toLowerCase()) };
   }
 
-  #targetOf(address: Ipv4): NameKey {
-    const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
-    return requireKey(`${hex}.addr.${this.options.datacenter}.${this.options.domain}`);
+  #metaOf(node: string): Readonly<Record<string, string>> {
+    return this.#nodes.get(node.toLowerCase())?.meta ?? NO_META;
   }
 
-  #endpointsOf(service: string): ReadonlyMap<string, Endpoint> {
-    return this.#services.get(service) ?? NO_ENDPOINTS;
+  #mainDomain(): Domain {
+    return this.#domains[0] ?? domainOf(this.options.domain);
+  }
+
+  /** The zone that a name is in, and the domain whose name server is responsible; null for the main one. */
+  #ownerOf(key: NameKey): readonly [NameKey, NameKey | null] {
+    const labels = labelsOf(key);
+    if (REVERSE_SUFFIXES.some((suffix) => key.endsWith(suffix)))
+      return [reverseZoneOf(labels, this.options.range), null];
+    const domain = this.#domains.find((each) => isBelow(labels, each));
+    if (domain !== undefined) return [domain.key, domain.key];
+    return [this.#container?.key ?? this.#mainDomain().key, null];
   }
 
   #remember(service: string, key: NameKey): void {
@@ -298,51 +309,64 @@ export class Zone {
   }
 
   #forget(service: string): void {
-    for (const key of this.#keysOfService.get(service) ?? []) this.#entries.delete(key);
-    this.#keysOfService.delete(service);
+    const name = service.toLowerCase();
+    for (const key of this.#keysOfService.get(name) ?? []) {
+      const known = this.#entries.get(key);
+      if (known !== undefined) known.current = false;
+      this.#entries.delete(key);
+    }
+    this.#keysOfService.delete(name);
+    this.#touch();
+  }
+
+  #forgetAll(): void {
+    for (const known of this.#entries.values()) known.current = false;
+    this.#entries.clear();
+    this.#keysOfService.clear();
     this.#touch();
   }
 
   #touch(): void {
-    this.#serial = (this.#serial + 1) >>> 0;
+    this.#revision += 1;
     this.#soas.clear();
   }
 }
 
-/** A zone with all of `endpoints`; later changes go through `put` and `remove`, or `follow`, and `setHosts`. */
+/** A zone with all of `endpoints`; later changes go through `put` and `remove`, or `follow`, and the setters. */
 export function buildZone(
-  endpoints: Iterable<Endpoint>,
-  hosts: readonly CatalogHost[],
+  endpoints: Iterable<ZoneInstance>,
+  hosts: readonly ZoneNode[],
   options: Pick<ZoneOptions, "domain" | "datacenter" | "ttlSeconds"> & Partial<ZoneOptions>,
 ): Zone {
-  const zone = new Zone({ range: null, nameserver: null, containerDomain: null, ...options });
+  const defaults = { range: null, nameserver: null, containerDomain: null, settings: DEFAULT_DNS, serial: 1 };
+  const zone = new Zone({ ...defaults, ...options });
   zone.setHosts(hosts);
   zone.follow(endpoints);
   return zone;
 }
 
-function entry(...records: readonly (readonly [number, RecordSet])[]): ZoneEntry {
-  return { records: new Map(records) };
+function entry(records: NamedRecords["records"]): ZoneEntry {
+  return { records, alias: null, current: false };
 }
 
-function containerNameOf(endpoint: Endpoint): string {
-  return (isNameOnly(endpoint) ? endpoint.service : endpoint.container).toLowerCase();
+function nodeAlone({ name, address }: ZoneNode): ZoneInstance {
+  const fixed = { service: "", port: 0, protocol: "tcp", tags: [], container: "", health: "passing" } as const;
+  return { ...fixed, id: name, host: name, address, meta: { [META_NAME_ONLY]: "yes" } };
 }
 
-/** For names made of our own settings, service and host names, which were checked where they came in. */
+function domainOf(text: string): Domain {
+  const key = requireKey(text);
+  return { text, key, labels: labelsOf(key) };
+}
+
+function isBelow(labels: readonly string[], domain: Domain): boolean {
+  const split = labels.length - domain.labels.length;
+  return split >= 0 && domain.labels.every((label, index) => labels[split + index] === label);
+}
+
+/** For names made of our own settings, which were checked where they came in. */
 function requireKey(name: string): NameKey {
   const key = nameKey(name);
   if (key === null) throw new Error(`Unexpected domain name "${name}"`);
   return key;
-}
-
-function addTo<Key>(index: Map<Key, Map<string, Endpoint>>, key: Key, endpoint: Endpoint): void {
-  const group = index.get(key) ?? new Map<string, Endpoint>();
-  index.set(key, group.set(endpoint.id, endpoint));
-}
-
-function dropFrom<Key>(index: Map<Key, Map<string, Endpoint>>, key: Key, id: string): void {
-  const group = index.get(key);
-  group?.delete(id);
-  if (group?.size === 0) index.delete(key);
 }

@@ -120,3 +120,66 @@ test("BunListener cuts off a client that asks and does not read", async () => {
   await promise;
   binding.close();
 });
+
+test("BunListener closes a connection that sends a part of a message and stalls", async () => {
+  const binding = await new BunListener({ idleSeconds: 1 }).bindTcp("127.0.0.1", 0, (message, reply) => reply(message));
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: binding.port,
+    socket: { data: () => undefined, close: () => resolve(), error: () => resolve() },
+  });
+  // A byte now and then, as those send who want to hold connections open.
+  socket.write(new Uint8Array([0, 40]));
+  const drip = setInterval(() => socket.write(new Uint8Array([7])), 300);
+  await promise;
+  clearInterval(drip);
+  binding.close();
+});
+
+test("BunListener gives one client 128 connections and takes others after it has closed them", async () => {
+  const binding = await new BunListener().bindTcp("127.0.0.1", 0, (message, reply) => reply(message));
+  let refused = 0;
+  let answered = 0;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const settle = (): void => {
+    if (refused + answered === 140) resolve();
+  };
+  const open = (): Promise<Bun.Socket> => {
+    let seen = false;
+    const once = (count: () => void): void => {
+      if (!seen) count();
+      seen = true;
+      settle();
+    };
+    return Bun.connect({
+      hostname: "127.0.0.1",
+      port: binding.port,
+      socket: {
+        open: (socket) => void socket.write(frame(new Uint8Array([9]))),
+        data: () => once(() => (answered += 1)),
+        close: () => once(() => (refused += 1)),
+        error: () => undefined,
+      },
+    });
+  };
+  const sockets = await Promise.all(Array.from({ length: 140 }, open));
+  await promise;
+  expect([answered, refused]).toEqual([128, 12]);
+  for (const socket of sockets) socket.terminate();
+  binding.close();
+});
+
+test("BunListener serves IPv6", async () => {
+  const binding = await new BunListener().bindUdp("::1", 0, (message, _, reply) => reply(new Uint8Array(message)));
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const socket = await Bun.udpSocket({
+    hostname: "::1",
+    connect: { hostname: "::1", port: binding.port },
+    socket: { data: (_, bytes) => resolve(bytes[0] ?? 0) },
+  });
+  socket.send(new Uint8Array([42]));
+  expect(await promise).toBe(42);
+  socket.close();
+  binding.close();
+});
