@@ -10,6 +10,7 @@ import { readFastPathObject } from "../platform/linux/fast-path/fast-path-object
 import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxNetInspector } from "../platform/linux/linux-net-inspector.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
@@ -19,6 +20,7 @@ import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
+import { connectProbe } from "../platform/probe/connect-probe.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
@@ -34,10 +36,12 @@ import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createLocalSocketPart } from "./local-socket-part.ts";
 import { createNetworkPart } from "./network-part.ts";
+import { ownArgv } from "./own-argv.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
 import { createOutsidePart } from "./outside-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
+import { registerTraceQueries } from "./trace-queries.ts";
 import { ResolverFile } from "./resolver-file.ts";
 
 export interface HostPartsOptions {
@@ -88,6 +92,12 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
       pluginSocket: PLUGIN_SOCKET,
     });
     state.on("wired", () => state.setPorts("wired", attach.wiredPorts()));
+    registerTraceQueries({
+      state,
+      engine,
+      gateway: () => network.gateway(),
+      inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"], connect: connectProbe }),
+    });
     return {
       network,
       others: [

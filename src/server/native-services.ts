@@ -2,13 +2,14 @@ import { renderAppJson, renderDeploymentJson, renderInstanceJson } from "../api/
 import type { NativeServices, NativeSockets } from "../api/native/services.ts";
 import type { FeedState } from "../api/native/shapes.ts";
 import type { AccessControl } from "../cluster/access.ts";
-import { explainName } from "../discovery/explain-name.ts";
+import { type ExplainInput, explainName } from "../discovery/explain-name.ts";
 import type { AppSpec } from "../model/app.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { defaultServiceName, type HostId, type InstanceId } from "../model/ids.ts";
 import type { ChannelRequest } from "../model/wire.ts";
 import type { HttpUpgrade } from "../platform/ports/http.ts";
+import { runTrace } from "../network/trace/run-trace.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { agentSocket } from "./agent-socket.ts";
 import type { ClusterServer } from "./cluster-server.ts";
@@ -18,6 +19,7 @@ import { askHost } from "./ask-host.ts";
 import { networkObjects } from "./network-objects.ts";
 import type { HostMembers } from "./host-members.ts";
 import type { ServerViews } from "./server-views.ts";
+import { traceWorld } from "./trace-world.ts";
 
 export interface NativeServicesDeps {
   readonly server: ClusterServer;
@@ -52,14 +54,14 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
           hint: `Types are ${[...DNS_TYPES].join(", ")}`,
         });
       }
-      const { catalog, state } = server;
-      const { dnsDomain: domain, datacenter } = state.settings;
-      const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
-      const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
-      const { containerDomain = DEFAULT_CONTAINER_DOMAIN } = state.settings;
-      const known = { endpoints, withheld, hosts, virtuals, named: catalog.named() };
-      return explainName({ ...known, domain, datacenter, containerDomain }, name, type);
+      return explainName(knownNames(server), name, type);
     },
+    trace: ({ here, ...question }) =>
+      runTrace(
+        traceWorld(server, () => knownNames(server)),
+        question,
+        here,
+      ),
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),
     links: () => views.links(),
@@ -77,6 +79,13 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
     openSession: (token) => access.openSession(token),
     sockets: nativeSockets(deps),
   };
+}
+
+function knownNames({ catalog, state }: ClusterServer): ExplainInput {
+  const { dnsDomain: domain, datacenter, containerDomain = DEFAULT_CONTAINER_DOMAIN } = state.settings;
+  const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
+  const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
+  return { endpoints, withheld, hosts, virtuals, named: catalog.named(), domain, datacenter, containerDomain };
 }
 
 /** The console's state: the same objects as the native API's lists. */
