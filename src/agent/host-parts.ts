@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
+import { hostRanges } from "../network/plan-network.ts";
 import { PROBE_PORT } from "../network/links/probe-datagram.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
@@ -12,6 +13,7 @@ import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { LinuxNetInspector } from "../platform/linux/linux-net-inspector.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
+import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
 import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
@@ -24,10 +26,12 @@ import { connectProbe } from "../platform/probe/connect-probe.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
+import { UdpPortExchange } from "../platform/udp/udp-port-exchange.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
 import { defaultBridge } from "./local-network.ts";
 import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
+import { registerDoctorQueries } from "./doctor-queries.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createFastPathPart } from "./fast-path-part.ts";
 import { createImportsPart } from "./imports-part.ts";
@@ -92,6 +96,12 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
       pluginSocket: PLUGIN_SOCKET,
     });
     state.on("wired", () => state.setPorts("wired", attach.wiredPorts()));
+    registerDoctorQueries({
+      state,
+      examiner: new LinuxHostExaminer({ runner, engine, dataDir, ownRanges: hostRanges }),
+      exchange: new UdpPortExchange(clock),
+      clock,
+    });
     registerTraceQueries({
       state,
       engine,

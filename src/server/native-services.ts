@@ -9,8 +9,10 @@ import { AppError } from "../model/error.ts";
 import { defaultServiceName, type HostId, type InstanceId } from "../model/ids.ts";
 import type { ChannelRequest } from "../model/wire.ts";
 import type { HttpUpgrade } from "../platform/ports/http.ts";
+import { runDoctor } from "../network/doctor/run-doctor.ts";
 import { runTrace } from "../network/trace/run-trace.ts";
 import type { Log } from "../platform/ports/log.ts";
+import type { Random } from "../platform/ports/random.ts";
 import { agentSocket } from "./agent-socket.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 import type { ConsoleFeed } from "./console-feed.ts";
@@ -30,6 +32,7 @@ export interface NativeServicesDeps {
   readonly version: string;
   readonly ca: string;
   readonly joinToken: string;
+  readonly random: Random;
   readonly log: Log;
 }
 
@@ -55,6 +58,14 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
         });
       }
       return explainName(knownNames(server), name, type);
+    },
+    doctor: (host) => {
+      const hosts = views.hosts();
+      if (host !== null && !hosts.some(({ name }) => name === host)) {
+        throw new AppError("not-found", `Cannot find host "${host}"`, { hint: "apollo host list" });
+      }
+      const world = traceWorld(server, () => knownNames(server));
+      return runDoctor(world, { hosts, only: host, token: deps.random.uuid().replaceAll("-", "") });
     },
     trace: ({ here, ...question }) =>
       runTrace(

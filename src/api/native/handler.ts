@@ -133,6 +133,10 @@ async function routeSingle(context: Context, area: string, principal: Principal)
     if (request.method !== "POST") return methodNotAllowed(["POST"]);
     return json(200, await services.trace(parseTrace(parseJsonBody(await request.body()))));
   }
+  if (area === "doctor") {
+    if (request.method !== "POST") return methodNotAllowed(["POST"]);
+    return json(200, await services.doctor(request.query.get("host")));
+  }
   if (!["status", "join-token", "services", "dns", "links", "metrics", "feed", "agent"].includes(area)) {
     throw notFound(`Cannot find "${request.path}"`);
   }

@@ -36,8 +36,14 @@ export function addNetTrace(net: Command, context: CliContext): void {
   const command = clientOptions(
     net
       .command("trace")
-      .argument("<app|service|instance>", "FROM, who connects: also a container, host:NAME or an address; TO when it stands alone")
-      .argument("[app|service|instance]", "TO, with :PORT and /udp if it matters: also a container, DNS name, host:NAME or address")
+      .argument(
+        "<app|service|instance>",
+        "FROM, who connects: also a container, host:NAME or an address; TO when it stands alone",
+      )
+      .argument(
+        "[app|service|instance]",
+        "TO, with :PORT and /udp if it matters: also a container, DNS name, host:NAME or address",
+      )
       .usage("[options] [FROM] TO[:PORT]")
       .summary("walk a connection from end to end and say where it breaks")
       .description(
@@ -84,8 +90,8 @@ async function traceByServer(context: CliContext, command: Command, question: Tr
   return client.request<TraceReport>("POST", "/api/trace", { body: { ...question, here } });
 }
 
-/** Null on a machine that is no host. */
-async function findHere(context: CliContext): Promise<string | null> {
+/** Name of the host that this machine is; null when it is none. */
+export async function findHere(context: CliContext): Promise<string | null> {
   try {
     return (await askLocalAgent<{ readonly host: string }>(context, { kind: "trace-here" }, HERE_MS)).host;
   } catch (error) {

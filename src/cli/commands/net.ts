@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { CliContext } from "../cli-context.ts";
 import { addAttachCommands } from "./net-attach.ts";
+import { addNetDoctor } from "./net-doctor.ts";
 import { addNetLinks } from "./net-links.ts";
 import { addRotateKeys } from "./net-rotate-keys.ts";
 import { addNetProbe } from "./net-probe.ts";
@@ -13,6 +14,7 @@ export function addNetCommands(program: Command, context: CliContext): void {
   addNetLinks(net, context);
   addNetWhy(net, context);
   addNetTrace(net, context);
+  addNetDoctor(net, context);
   addAttachCommands(net, context);
   addRotateKeys(net, context);
   addNetProbe(net, context);

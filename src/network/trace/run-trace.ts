@@ -99,9 +99,9 @@ async function findAside(world: TraceWorld, name: string, known: string): Promis
   return first?.ok === true ? first.facts : null;
 }
 
-/** Never rejects for what a host does not do: that is what is looked for. */
-async function tell<Shape extends z.ZodType>(
-  { ask, clock }: TraceWorld,
+/** Asks a host, in the shape and time given. Never rejects for what a host does not do: that is what is looked for. */
+export async function tell<Shape extends z.ZodType>(
+  { ask, clock }: Pick<TraceWorld, "ask" | "clock">,
   host: string,
   question: { readonly kind: string; readonly [field: string]: unknown },
   { shape, limitMs }: { readonly shape: Shape; readonly limitMs: number },
