@@ -1,5 +1,6 @@
 /** `apollo net trace` against real faults on two hosts: each is made, named by the trace, and undone. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { z } from "zod";
 import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { endDaemonOf, startDaemonOf } from "../../src/lab/lab-control.ts";
@@ -153,6 +154,52 @@ test("a virtual address without an endpoint", async () => {
     async () => (await fault("front", "nothing.virtual.consul:80"))?.startsWith("endpoint: ") ?? false,
   );
   expect(await fault("front", "nothing.virtual.consul:80")).toContain("has no healthy endpoint");
+});
+
+const doctorShape = z.object({
+  ok: z.boolean(),
+  hosts: z.number(),
+  pairs: z.object({ checked: z.number(), total: z.number() }),
+  findings: z.array(
+    z.object({
+      host: z.string().nullable(),
+      peer: z.string().nullable(),
+      check: z.string(),
+      state: z.string(),
+      text: z.string(),
+      hint: z.string().nullable(),
+    }),
+  ),
+});
+
+async function doctor(): Promise<z.infer<typeof doctorShape>> {
+  const { status, body } = await world.client.request("POST", "/api/doctor");
+  expect(status).toBe(200);
+  return doctorShape.parse(body);
+}
+
+test("the doctor sees that both hosts and the ways between them are well, and which port a firewall closes", async () => {
+  const well = await doctor();
+  expect(well).toMatchObject({ hosts: 2, pairs: { checked: 2, total: 2 } });
+  expect(well.findings.filter(({ state }) => state === "error")).toEqual([]);
+  const udp = well.findings.filter(({ check }) => check === "udp");
+  expect(udp.map(({ host, state, text }) => [host, state, text])).toEqual([
+    ["h1", "ok", "UDP 6784 and 6785 arrive at 1 of 1"],
+    ["h2", "ok", "UDP 6784 and 6785 arrive at 1 of 1"],
+  ]);
+  await nft("h2", "table inet foreign { chain i { type filter hook input priority 0; udp dport 6785 drop; }; }");
+  const ill = await doctor();
+  await nft("h2", "delete table inet foreign");
+  expect(ill.ok).toBe(false);
+  const found = ill.findings.filter(({ check, state }) => state !== "ok" && (check === "udp" || check === "firewall"));
+  expect(found.map(({ host, peer, check, state }) => [host, peer, check, state])).toEqual([
+    ["h2", null, "firewall", "error"],
+    ["h1", "h2", "udp", "warning"],
+  ]);
+  expect(found[0]?.text).toMatch(/^UDP 6785 \(WireGuard\) does not come in: rule \d+ of chain inet foreign i/);
+  // People see the same, folded, with the cure below.
+  const { said, code } = await world.client.cliFailure(["net", "doctor", "--host", "nosuch"]);
+  expect([code, said]).toEqual([3, expect.stringContaining('Cannot find host "nosuch"')]);
 });
 
 test("the far agent is away: the connection works, and the trace says what it could not look at", async () => {

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { AppError } from "../../model/error.ts";
 import { isIpv4 } from "../../model/ip.ts";
 import { connectProbe } from "../../platform/probe/connect-probe.ts";
-import type { CliContext } from "../cli-context.ts";
+import { type CliContext, examples } from "../cli-context.ts";
 import { readCount } from "../read-count.ts";
 
 const TIMEOUT_MS_MAX = 60_000;
@@ -12,8 +12,11 @@ const TIMEOUT_MS_MAX = 60_000;
  * there need not be any program; people have `net trace`.
  */
 export function addNetProbe(net: Command, context: CliContext): void {
-  net
+  const command = net
     .command("probe", { hidden: true })
+    .description(
+      "try one connection from here, and print how it went as JSON; agents run this in containers' namespaces",
+    )
     .argument("<address>")
     .argument("<port>")
     .argument("<protocol>", "tcp or udp")
@@ -29,4 +32,7 @@ export function addNetProbe(net: Command, context: CliContext): void {
       const result = await connectProbe({ address, port: readCount(port, "port"), protocol, timeoutMs });
       context.stdout.write(`${JSON.stringify(result)}\n`);
     });
+  examples(command, [
+    ["From a container's network", "nsenter --net=/proc/4711/ns/net apollo net probe 10.2.1.5 80 tcp 2000"],
+  ]);
 }
