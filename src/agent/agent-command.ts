@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync } from "node:fs";
 import { AppError, describeError } from "../model/error.ts";
 import { claimLock } from "../platform/files/process-lock.ts";
 import type { AgentFlags } from "./agent-config.ts";
+import { examineMachine } from "./examine-machine.ts";
 import { hostParts } from "./host-parts.ts";
 import { observeSurroundings } from "./host-surroundings.ts";
 import { runAgent } from "./main.ts";
@@ -22,6 +23,7 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
       {
         ...surroundings,
         agentVersion: version,
+        examine: examineMachine,
         makeParts: ({ dataDir, keyRotationDays, fastPath }, engine, log) =>
           hostParts({ engine, log, dataDir, keyRotationDays, runDir: RUN_DIR, fastPath }),
       },

@@ -34,6 +34,8 @@ export interface AgentFlags {
   readonly label?: readonly string[];
   /** False with `--no-fast-path`. */
   readonly fastPath?: boolean;
+  /** Joins though the machine would be refused for what it found out about itself. */
+  readonly force?: boolean;
 }
 
 /** What this machine says of itself, where nothing else does. */

@@ -1,3 +1,4 @@
+import type { JoinExamination } from "../cluster/check-join.ts";
 import type { HostResources } from "../model/host.ts";
 import { AppError } from "../model/error.ts";
 import type { JoinClient } from "../platform/ports/join-client.ts";
@@ -12,6 +13,8 @@ export interface FindMembershipWorld {
   readonly resources: () => Promise<HostResources>;
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
+  /** Looks at the machine; only before a join. */
+  readonly examine?: () => Promise<JoinExamination>;
 }
 
 /**
@@ -31,7 +34,8 @@ export async function findMembership(config: AgentConfig, world: FindMembershipW
     });
   }
   const wish = { serverUrl, token, name, address, labels, resources: await world.resources(), hostRanges };
-  return joinCluster(wish, client, file);
+  const examination = await world.examine?.();
+  return joinCluster(examination === undefined ? wish : { ...wish, examination }, client, file);
 }
 
 /** Notes that the cluster has ended the membership: the next start with a token joins anew. */

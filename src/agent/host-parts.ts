@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
+import { hostRanges } from "../network/plan-network.ts";
 import { PROBE_PORT } from "../network/links/probe-datagram.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
@@ -10,7 +11,9 @@ import { readFastPathObject } from "../platform/linux/fast-path/fast-path-object
 import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxNetInspector } from "../platform/linux/linux-net-inspector.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
+import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
 import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
@@ -19,13 +22,16 @@ import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
+import { connectProbe } from "../platform/probe/connect-probe.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
+import { UdpPortExchange } from "../platform/udp/udp-port-exchange.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
 import { defaultBridge } from "./local-network.ts";
 import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
+import { registerDoctorQueries } from "./doctor-queries.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createFastPathPart } from "./fast-path-part.ts";
 import { createImportsPart } from "./imports-part.ts";
@@ -34,10 +40,12 @@ import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createLocalSocketPart } from "./local-socket-part.ts";
 import { createNetworkPart } from "./network-part.ts";
+import { ownArgv } from "./own-argv.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
 import { createOutsidePart } from "./outside-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
+import { registerTraceQueries } from "./trace-queries.ts";
 import { ResolverFile } from "./resolver-file.ts";
 
 export interface HostPartsOptions {
@@ -91,6 +99,18 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
     state.on("wired", () => {
       const ports = attach.wiredPorts();
       if (ports !== null) state.setPorts("wired", ports);
+    });
+    registerDoctorQueries({
+      state,
+      examiner: new LinuxHostExaminer({ runner, engine, dataDir, ownRanges: hostRanges }),
+      exchange: new UdpPortExchange(clock),
+      clock,
+    });
+    registerTraceQueries({
+      state,
+      engine,
+      gateway: () => network.gateway(),
+      inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"], connect: connectProbe }),
     });
     return {
       network,

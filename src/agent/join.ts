@@ -1,3 +1,4 @@
+import type { JoinExamination } from "../cluster/check-join.ts";
 import { parseJoinToken } from "../cluster/tokens.ts";
 import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
@@ -25,6 +26,8 @@ export interface JoinWish {
   readonly resources: HostResources;
   /** Ranges of the machine's own routes, so that the server can refuse a clash. */
   readonly hostRanges: readonly string[];
+  /** What the machine found out about itself. */
+  readonly examination?: JoinExamination;
 }
 
 /** The membership of this machine, or null before it joined. @throws AppError `invalid` for a file that is not ours. */
@@ -59,7 +62,7 @@ export async function joinCluster(wish: JoinWish, client: JoinClient, file: Stat
       },
     );
   }
-  const { name, address, labels, resources, hostRanges } = wish;
+  const { name, address, labels, resources, hostRanges, examination } = wish;
   // A machine that joins again proves by its old credential that the name is its own.
   const credential = (await readMembership(file).catch(() => null))?.credential ?? null;
   const answer = await client.post({
@@ -67,7 +70,7 @@ export async function joinCluster(wish: JoinWish, client: JoinClient, file: Stat
     path: "/api/join",
     bearer: token.secret,
     caPem: ca.pem,
-    body: { name, address, labels, resources, hostRanges, credential },
+    body: { name, address, labels, resources, hostRanges, credential, ...(examination && { examination }) },
   });
   if (!isGrant(answer))
     throw new AppError("unavailable", `Cannot join over ${wish.serverUrl}: the server's answer is not a grant`);

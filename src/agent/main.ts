@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
+import type { JoinExamination } from "../cluster/check-join.ts";
 import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
@@ -31,6 +32,8 @@ export interface AgentSurroundings {
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
   makeParts(config: AgentConfig, engine: Engine, log: Log): MakeParts;
+  /** What is not well with this machine; asked before a join. */
+  examine(config: AgentConfig, engine: Engine): Promise<JoinExamination["findings"]>;
 }
 
 /** Runs the agent of this host until the signal aborts; the first time it joins. @throws AppError when it cannot. */
@@ -42,7 +45,17 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
   const { dataDir, address, labels } = config;
   const file = diskFile(join(dataDir, "agent.json"));
   const client = httpsJoinClient(SERVER_TLS_NAME);
-  const membership = await findMembership(config, { file, client, resources, hostRanges: around.hostRanges });
+  const membership = await findMembership(config, {
+    file,
+    client,
+    resources,
+    hostRanges: around.hostRanges,
+    examine: async () => ({
+      clockMs: systemClock.nowMs(),
+      findings: await around.examine(config, engine),
+      force: flags.force === true,
+    }),
+  });
   const { serverUrls, hostId } = membership;
   // An address that an operator chose is the host's, whatever the routes say.
   const chosen = flags.address !== undefined || Boolean(process.env["APOLLO_ADDRESS"]);

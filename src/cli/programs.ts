@@ -41,6 +41,8 @@ export interface AgentFlags {
   readonly address?: string;
   /** `key=value` each. */
   readonly label?: readonly string[];
+  /** Joins in spite of a wrong clock, a doubled address, or what the machine found to be wrong with itself. */
+  readonly force?: boolean;
 }
 
 export interface LeaveFlags {

@@ -11,6 +11,7 @@ import { cidrContains, parseCidr } from "../model/ip.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Store, StoreCondition, StoreEntry, StoreWrite } from "../platform/ports/store.ts";
+import { type JoinExamination, checkJoin } from "./check-join.ts";
 import { leaseCommit, readLeases } from "./leases.ts";
 import type { KnownLeases } from "./leases.ts";
 import { matchesHash, newSecret } from "./tokens.ts";
@@ -26,6 +27,8 @@ export interface JoinRequest {
   readonly credential: string | null;
   /** The request came from the server's own machine, as that of `apollo up` does. */
   readonly local: boolean;
+  /** Missing from agents of before. */
+  readonly examination?: JoinExamination;
 }
 
 export interface JoinGrant {
@@ -90,6 +93,11 @@ export async function joinHost(context: JoinContext, request: JoinRequest): Prom
       context.store.get(HOST_NAME_PREFIX + request.name),
     ]);
     assertUnderlayFree(context, request, hosts);
+    checkJoin(
+      context,
+      request,
+      hosts.map(({ value }) => value as Host),
+    );
     const plan = planJoin(context, request, { hosts, name, leases });
     if ((await context.store.commit(plan.writes, plan.conditions)) !== null) return plan.grant;
   }

@@ -349,7 +349,7 @@ function samePeer(a: TunnelPeer, b: TunnelPeer): boolean {
 }
 
 /** The host's own ranges: what it routes without us. The range of the bridge is the container range itself. */
-export function hostRanges(observed: NetworkState): readonly string[] {
+export function hostRanges(observed: Pick<NetworkState, "links" | "routes">): readonly string[] {
   return observed.routes
     .filter((route) => !route.marked && ![BRIDGE, TUNNEL, WIREGUARD].includes(route.device))
     .map((route) => route.destination);

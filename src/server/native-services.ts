@@ -2,14 +2,17 @@ import { renderAppJson, renderDeploymentJson, renderInstanceJson } from "../api/
 import type { NativeServices, NativeSockets } from "../api/native/services.ts";
 import type { FeedState } from "../api/native/shapes.ts";
 import type { AccessControl } from "../cluster/access.ts";
-import { explainName } from "../discovery/explain-name.ts";
+import { type ExplainInput, explainName } from "../discovery/explain-name.ts";
 import type { AppSpec } from "../model/app.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { defaultServiceName, type HostId, type InstanceId } from "../model/ids.ts";
 import type { ChannelRequest } from "../model/wire.ts";
 import type { HttpUpgrade } from "../platform/ports/http.ts";
+import { runDoctor } from "../network/doctor/run-doctor.ts";
+import { runTrace } from "../network/trace/run-trace.ts";
 import type { Log } from "../platform/ports/log.ts";
+import type { Random } from "../platform/ports/random.ts";
 import { agentSocket } from "./agent-socket.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 import type { ConsoleFeed } from "./console-feed.ts";
@@ -18,6 +21,7 @@ import { askHost } from "./ask-host.ts";
 import { networkObjects } from "./network-objects.ts";
 import type { HostMembers } from "./host-members.ts";
 import type { ServerViews } from "./server-views.ts";
+import { traceWorld } from "./trace-world.ts";
 
 export interface NativeServicesDeps {
   readonly server: ClusterServer;
@@ -28,6 +32,7 @@ export interface NativeServicesDeps {
   readonly version: string;
   readonly ca: string;
   readonly joinToken: string;
+  readonly random: Random;
   readonly log: Log;
 }
 
@@ -52,14 +57,22 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
           hint: `Types are ${[...DNS_TYPES].join(", ")}`,
         });
       }
-      const { catalog, state } = server;
-      const { dnsDomain: domain, datacenter, dns: settings = {} } = state.settings;
-      const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
-      const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
-      const { containerDomain = DEFAULT_CONTAINER_DOMAIN } = state.settings;
-      const known = { endpoints, withheld, hosts, virtuals, named: catalog.named() };
-      return explainName({ ...known, domain, datacenter, containerDomain, settings }, name, type);
+      return explainName(knownNames(server), name, type);
     },
+    doctor: (host) => {
+      const hosts = views.hosts();
+      if (host !== null && !hosts.some(({ name }) => name === host)) {
+        throw new AppError("not-found", `Cannot find host "${host}"`, { hint: "apollo host list" });
+      }
+      const world = traceWorld(server, () => knownNames(server));
+      return runDoctor(world, { hosts, only: host, token: deps.random.uuid().replaceAll("-", "") });
+    },
+    trace: ({ here, ...question }) =>
+      runTrace(
+        traceWorld(server, () => knownNames(server)),
+        question,
+        here,
+      ),
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),
     links: () => views.links(),
@@ -76,6 +89,28 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
     },
     openSession: (token) => access.openSession(token),
     sockets: nativeSockets(deps),
+  };
+}
+
+function knownNames({ catalog, state }: ClusterServer): ExplainInput {
+  const {
+    dnsDomain: domain,
+    datacenter,
+    containerDomain = DEFAULT_CONTAINER_DOMAIN,
+    dns: settings = {},
+  } = state.settings;
+  const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
+  const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
+  return {
+    endpoints,
+    withheld,
+    hosts,
+    virtuals,
+    named: catalog.named(),
+    domain,
+    datacenter,
+    containerDomain,
+    settings,
   };
 }
 

@@ -76,6 +76,7 @@ export async function startServer(
     version,
     ca,
     joinToken: secrets.joinToken,
+    random,
     log,
   });
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });

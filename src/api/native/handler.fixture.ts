@@ -71,6 +71,14 @@ class FakeServices implements NativeServices {
     answers: [],
     excluded: [],
   });
+  readonly doctor: NativeServices["doctor"] = async (host) => {
+    this.calls.push(`doctor ${host}`);
+    return { ok: true, hosts: 1, pairs: { checked: 0, total: 0 }, findings: [] };
+  };
+  readonly trace: NativeServices["trace"] = async ({ from, to, protocol, port, here }) => {
+    this.calls.push(`trace ${from} ${to} ${port}/${protocol} ${here}`);
+    return { from: from ?? `host:${here}`, to, protocol, port, ok: true, broken: null, steps: [] };
+  };
   readonly join = async (request: { name: string }) => ({
     hostId: "host-9",
     credential: "c",

@@ -8,6 +8,7 @@ import type { AppService, InstanceView } from "../../scheduling/app-service.ts";
 import { expectObject, Issues, JsonObject, parseJsonBody } from "../read-json.ts";
 import { renderRef, routeApps } from "./app-routes.ts";
 import { parseJoin } from "./parse-join.ts";
+import { parseTrace } from "./parse-trace.ts";
 import { renderDeploymentJson, renderInstanceJson } from "./render-app.ts";
 import { renderLinkMetrics } from "./render-link-metrics.ts";
 import { empty, json, methodNotAllowed, metricsText, notFound, pem, renderError } from "./respond.ts";
@@ -127,6 +128,14 @@ async function routeSingle(context: Context, area: string, principal: Principal)
     if (request.method !== "POST") return methodNotAllowed(["POST"]);
     if (principal.kind !== "host") throw notFound(`Cannot find "${request.path}"`);
     return json(200, { left: await services.leave(principal.hostId) });
+  }
+  if (area === "trace") {
+    if (request.method !== "POST") return methodNotAllowed(["POST"]);
+    return json(200, await services.trace(parseTrace(parseJsonBody(await request.body()))));
+  }
+  if (area === "doctor") {
+    if (request.method !== "POST") return methodNotAllowed(["POST"]);
+    return json(200, await services.doctor(request.query.get("host")));
   }
   if (!["status", "join-token", "services", "dns", "links", "metrics", "feed", "agent"].includes(area)) {
     throw notFound(`Cannot find "${request.path}"`);

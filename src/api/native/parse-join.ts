@@ -1,3 +1,4 @@
+import type { JoinExamination } from "../../cluster/check-join.ts";
 import type { JoinRequest } from "../../cluster/join.ts";
 import { AppError } from "../../model/error.ts";
 import { parseHostName } from "../../model/ids.ts";
@@ -6,6 +7,8 @@ import { expectObject, Issues, JsonObject } from "../read-json.ts";
 
 /** A machine with more routes than this is a router of the internet, not a host. */
 const RANGES_MAX = 10_000;
+const FINDINGS_MAX = 100;
+const TEXT_MAX = 2000;
 
 /**
  * Reads what a joining machine says of itself. Fields of newer agents are ignored.
@@ -36,11 +39,26 @@ export function parseJoin(value: unknown): Omit<JoinRequest, "local"> {
       }
     }),
     credential: join.string("credential"),
+    ...readExamination(join),
   };
   issues.throwIfAny("join request");
   const { name, address } = request;
   if (name === null || address === null) throw new Error("a field that is missing was not noted");
   return { ...request, name, address };
+}
+
+/** Agents of before send none. */
+function readExamination(join: JsonObject): { readonly examination?: JoinExamination } {
+  const examination = join.object("examination");
+  if (examination === null) return {};
+  const findings = (examination.objects("findings") ?? []).slice(0, FINDINGS_MAX).map((finding) => ({
+    check: finding.needString("check")?.slice(0, TEXT_MAX) ?? "",
+    state: finding.string("state") === "error" ? ("error" as const) : ("warning" as const),
+    text: finding.needString("text")?.slice(0, TEXT_MAX) ?? "",
+    hint: finding.string("hint")?.slice(0, TEXT_MAX) ?? null,
+  }));
+  const force = examination.boolean("force") ?? false;
+  return { examination: { clockMs: examination.number("clockMs") ?? 0, findings, force } };
 }
 
 function attempt<T>(join: JsonObject, field: string, parse: (text: string) => T): T | null {

@@ -3,6 +3,8 @@ import type { JoinRequest } from "../../cluster/join.ts";
 import type { AppSpec } from "../../model/app.ts";
 import type { HostId, InstanceId } from "../../model/ids.ts";
 import type { NetworkObject, NetworkObjectKind } from "../../model/network-config.ts";
+import type { DoctorReport } from "../../network/doctor/doctor-facts.ts";
+import type { TraceQuestion, TraceReport } from "../../network/trace/trace-facts.ts";
 import type { HttpRequest, HttpUpgrade } from "../../platform/ports/http.ts";
 import type { DnsJson, HostJson, JoinResponse, LinkJson, ServiceJson, StatusJson } from "./shapes.ts";
 
@@ -26,6 +28,10 @@ export interface NativeServices {
   readonly network: NetworkObjects;
   /** What the host's agent answers. @throws AppError of the agent, `not-found`, `unavailable` when it is not connected or too slow. */
   ask(hostName: string, question: unknown): Promise<unknown>;
+  /** Walks a connection; starts at the host `here` when FROM is not given. @throws AppError `not-found`, `invalid`, `unavailable`. */
+  trace(question: TraceQuestion & { readonly here: string | null }): Promise<TraceReport>;
+  /** Asks all hosts, or one and its pairs, about themselves and each other. @throws AppError `not-found`. */
+  doctor(host: string | null): Promise<DoctorReport>;
   /** What hosts that are up last said, sorted by host and peer. */
   links(): readonly LinkJson[];
   joinToken(): string;

@@ -31,6 +31,8 @@
  *   GET    /api/services                      ServiceJson[]
  *   GET    /api/dns?name=N&type=A             DnsJson
  *   GET    /api/links[?host=NAME]             LinkJson[], by host and peer
+ *   POST   /api/trace {from,to,port,protocol,here}      TraceReport: where a connection breaks
+ *   POST   /api/doctor[?host=NAME]             DoctorReport: all hosts and their pairs, or those of one
  *   GET    /api/metrics                       text in Prometheus' exposition format
  *   WS     /api/instances/ID/logs?follow=&tail=         binary frames: 1 stdout, 2 stderr, 3 end (JSON {exitCode,error})
  *   WS     /api/instances/ID/exec?argv=JSON&tty=&stdin=   as above; client sends 0 input, 1 end of input, 2 resize JSON

@@ -68,7 +68,8 @@ function addAgent(program: Command, context: CliContext): void {
     )
     .option("--server <url>", "server to join, as https://ADDRESS:PORT")
     .option("--token <token>", 'join token, from "apollo host token" (APOLLO_TOKEN)')
-    .option("--token-file <file>", "file that holds the token, so that it is in nobody's process list");
+    .option("--token-file <file>", "file that holds the token, so that it is in nobody's process list")
+    .option("--force", "join in spite of a wrong clock, a doubled address, or what is wrong with this machine");
   hostOptions(command)
     .option("--data-dir <dir>", "where the agent keeps what it knows")
     .action(async (flags: AgentFlags) => await programs.runAgent(flags, signal));

@@ -56,12 +56,16 @@ export class DockerEngine implements Engine {
     const [version, info] = (await Promise.all([
       this.#client.call({ method: "GET", path: "/version", attempt }),
       this.#client.call({ method: "GET", path: "/info", attempt }),
-    ])) as [{ Version?: string; ApiVersion?: string }, { NCPU?: number; MemTotal?: number }];
+    ])) as [
+      { Version?: string; ApiVersion?: string },
+      { NCPU?: number; MemTotal?: number; LiveRestoreEnabled?: boolean },
+    ];
     return {
       version: version.Version ?? "unknown",
       apiVersion: version.ApiVersion ?? "unknown",
       cpus: info.NCPU ?? 0,
       memoryBytes: info.MemTotal ?? 0,
+      ...(info.LiveRestoreEnabled === undefined ? {} : { liveRestore: info.LiveRestoreEnabled }),
     };
   }
 

@@ -72,6 +72,8 @@ export interface EngineInfo {
   readonly apiVersion: string;
   readonly cpus: number;
   readonly memoryBytes: number;
+  /** Containers outlive the engine's own restart; missing: not known. */
+  readonly liveRestore?: boolean;
 }
 
 export interface ExecSession {

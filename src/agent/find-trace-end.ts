@@ -1,0 +1,95 @@
+import type { Container } from "../model/container.ts";
+import { AppError } from "../model/error.ts";
+import { type Ipv4, isIpv4 } from "../model/ip.ts";
+import { parseTarget } from "../network/attachment.ts";
+import { gatewayOf } from "../network/blocks.ts";
+import type { Engine } from "../platform/ports/engine.ts";
+import type { AgentState } from "./agent-state.ts";
+
+export interface TraceEndWorld {
+  readonly state: AgentState;
+  readonly engine: Pick<Engine, "listContainers">;
+}
+
+/** Who has an address on this host, and where that can be looked into. */
+export interface TraceEnd {
+  readonly kind: "host" | "container";
+  readonly name: string;
+  /** As the engine has it; null for the host, and for what no engine knows. */
+  readonly state: string | null;
+  /** Path of its network namespace; null for the host's own, undefined for one that has none now. */
+  readonly namespace: string | null | undefined;
+}
+
+/** Null when nobody on this host has it. */
+export async function findTraceEnd(world: TraceEndWorld, address: Ipv4): Promise<TraceEnd | null> {
+  const { state } = world;
+  const own = state.identity?.hostName ?? "";
+  if (ownAddresses(state).includes(address)) return { kind: "host", name: own, state: null, namespace: null };
+  const containers = await listContainers(world);
+  const holder = state.localHolders().find((each) => each.address === address);
+  const container = containers.find(
+    (each) =>
+      Object.values(each.addresses).includes(address) ||
+      each.fixedAddress === address ||
+      each.name === holder?.container,
+  );
+  if (container !== undefined) return endOfContainer(container);
+  return findAttached(state, address);
+}
+
+/** A container by its name or id, on the network or not; null when the engine has none. */
+export async function findContainerNamed(world: TraceEndWorld, name: string): Promise<Container | null> {
+  const all = await listContainers(world);
+  const isId = /^[0-9a-f]{12,64}$/.test(name);
+  return all.find((each) => each.name === name || (isId && each.id.startsWith(name))) ?? null;
+}
+
+export function endOfContainer({ name, state, pid }: Container): TraceEnd {
+  return { kind: "container", name, state, namespace: pid === null || pid === 0 ? undefined : `/proc/${pid}/ns/net` };
+}
+
+/** What this host answers at: as a member, and as the gateway of its containers. */
+export function ownAddresses({ identity, hosts }: AgentState): readonly Ipv4[] {
+  if (identity === null) return [];
+  const mine = hosts.filter(({ name }) => name === identity.hostName).map(({ address }) => address);
+  return identity.blocks.length === 0 ? mine : [...mine, gatewayOf(identity.blocks)];
+}
+
+async function listContainers({ engine }: TraceEndWorld): Promise<readonly Container[]> {
+  try {
+    return await engine.listContainers();
+  } catch (error) {
+    // The engine is away: its containers may run on, and what else is known is still worth telling.
+    if (error instanceof AppError) return [];
+    throw error;
+  }
+}
+
+/** What `apollo net attach` wired by process or namespace, which no engine knows. */
+async function findAttached(state: AgentState, address: Ipv4): Promise<TraceEnd | null> {
+  const rows = await attachedRows(state);
+  const row = rows.find((each) => each.address === address);
+  if (row === undefined) return null;
+  const target = parseTarget(row.what);
+  const namespace =
+    target.kind === "netns" ? target.path : target.kind === "pid" ? `/proc/${target.pid}/ns/net` : undefined;
+  return { kind: "container", name: row.name ?? row.what, state: null, namespace };
+}
+
+interface AttachedRow {
+  readonly what: string;
+  readonly address: Ipv4;
+  readonly name: string | null;
+}
+
+async function attachedRows(state: AgentState): Promise<readonly AttachedRow[]> {
+  try {
+    const answer = await state.queries.ask({ kind: "attachments" }, AbortSignal.timeout(1000));
+    const { attachments } = answer as { readonly attachments: readonly AttachedRow[] };
+    return attachments.filter((row) => isIpv4(row.address));
+  } catch (error) {
+    if (error instanceof AppError) return [];
+    throw error;
+  }
+}
