@@ -517,12 +517,18 @@ export class AgentState {
           tracker.note(message.remove);
         }
         if (message.hosts !== null) this.hosts = message.hosts;
+        if (message.hostChanges !== undefined) this.hosts = changedHosts(this.hosts, message.hostChanges);
         this.catalogRevision = message.revision;
         this.emit("catalog");
         return;
       case "peers":
         this.peers.clear();
         for (const peer of message.peers) this.peers.set(peer.id, peer);
+        this.emit("peers");
+        return;
+      case "peer-changes":
+        for (const id of message.remove) this.peers.delete(id);
+        for (const peer of message.upsert) this.peers.set(peer.id, peer);
         this.emit("peers");
         return;
       case "network-config":
@@ -577,6 +583,17 @@ export class AgentState {
     for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
       this.emit(topic);
   }
+}
+
+/** Sorted by name, as a server sends all of them. */
+function changedHosts(
+  hosts: readonly CatalogHost[],
+  { upsert, remove }: { readonly upsert: readonly CatalogHost[]; readonly remove: readonly string[] },
+): readonly CatalogHost[] {
+  const byName = new Map(hosts.map((host) => [host.name, host]));
+  for (const name of remove) byName.delete(name);
+  for (const host of upsert) byName.set(host.name, host);
+  return [...byName.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** Plain data, made by the same code in the same order. */

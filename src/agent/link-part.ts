@@ -266,6 +266,7 @@ class Session {
         return;
       case "catalog":
       case "peers":
+      case "peer-changes":
       case "network-config":
       case "blocks":
       case "holders":

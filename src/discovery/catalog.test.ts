@@ -59,6 +59,7 @@ test("Catalog takes a host's endpoints out while it is down and back in when it 
     upsert: [],
     remove: ["h1:a:80", "h1:b:80"],
     hosts: [host("h1", false), host("h2")],
+    hostChanges: { upsert: [host("h1", false)], remove: [] },
   });
   expect(catalog.withheld().map(({ endpoint: { id }, reason }) => [id, reason])).toEqual([
     ["h1:a:80", "host-down"],
@@ -173,9 +174,10 @@ function applyStep(catalog: Catalog, each: Step): void {
   }
 }
 
-/** A reader as an agent is one. */
+/** A reader as an agent is one; it takes hosts whole and by their changes. */
 class Reader {
   readonly endpoints = new Map<string, Endpoint>();
+  readonly byName = new Map<string, CatalogHost>();
   hosts: readonly CatalogHost[] = [];
   revision = 1;
 
@@ -183,6 +185,11 @@ class Reader {
     for (const each of delta.upsert) this.endpoints.set(each.id, each);
     for (const id of delta.remove) this.endpoints.delete(id);
     if (delta.hosts !== null) this.hosts = delta.hosts;
+    const { upsert, remove } = delta.hostChanges ?? { upsert: delta.hosts ?? [], remove: [] };
+    if (delta.hosts !== null && delta.hostChanges === null) this.byName.clear();
+    for (const name of remove) this.byName.delete(name);
+    for (const each of upsert) this.byName.set(each.name, each);
+    expect([...this.byName.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))).toEqual([...this.hosts]);
     this.revision = delta.revision;
   }
 

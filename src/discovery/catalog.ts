@@ -14,6 +14,8 @@ export interface CatalogDelta {
   readonly remove: readonly string[];
   /** All hosts when any of them changed, else null. */
   readonly hosts: readonly CatalogHost[] | null;
+  /** The same as a change, for readers that have the hosts of the revision before; null in a snapshot and without a change. */
+  readonly hostChanges: { readonly upsert: readonly CatalogHost[]; readonly remove: readonly string[] } | null;
 }
 
 /** Why an endpoint that a host reported is not visible. */
@@ -36,14 +38,16 @@ export interface EndpointChange {
 
 /** Revisions a reader may be behind and still get a difference; further back it takes the whole, which is then cheaper. */
 const LOG_ENTRIES_MAX = 20_000;
-/** What stands in the log for a change of the hosts; no endpoint id is empty. */
-const HOSTS_CHANGED = "";
+/** With its name after it this stands in the log for a change of a host; no endpoint id begins so. */
+const HOST_CHANGED = "\t";
 /** The same for a revision in which nothing visible changed; no endpoint id begins so. */
 const NOTHING_CHANGED = "\n";
 
 export class Catalog {
   #revision: number;
   readonly #hosts = new Map<string, CatalogHost>();
+  /** Null after a change, until somebody asks. */
+  #sortedHosts: readonly CatalogHost[] | null = null;
   /** As reported, visible or not. */
   readonly #reported = new Map<string, Map<string, Endpoint>>();
   readonly #byInstance = new Map<InstanceId, Map<string, Endpoint>>();
@@ -90,7 +94,7 @@ export class Catalog {
     const sameMeta = JSON.stringify(before?.meta) === JSON.stringify(host.meta);
     if (before !== undefined && before.address === host.address && before.up === host.up && sameMeta) return;
     this.#hosts.set(host.name, host);
-    this.#touched.add(HOSTS_CHANGED);
+    this.#touchHost(host.name);
     if (before?.up !== host.up) this.#refreshAll(this.#reported.get(host.name));
     this.#commit();
   }
@@ -100,7 +104,7 @@ export class Catalog {
     const reported = this.#reported.get(name);
     if (reported !== undefined) for (const id of reported.keys()) this.#drop(reported, id);
     this.#reported.delete(name);
-    if (this.#hosts.delete(name)) this.#touched.add(HOSTS_CHANGED);
+    if (this.#hosts.delete(name)) this.#touchHost(name);
     this.#commit();
   }
 
@@ -142,7 +146,13 @@ export class Catalog {
 
   /** All of it, to be sent with `reset: true`. */
   snapshot(): CatalogDelta {
-    return { revision: this.#revision, upsert: sortedById(this.#visible.values()), remove: [], hosts: this.hosts() };
+    return {
+      revision: this.#revision,
+      upsert: sortedById(this.#visible.values()),
+      remove: [],
+      hosts: this.hosts(),
+      hostChanges: null,
+    };
   }
 
   /** Visible endpoints of services, sorted by id; those that only name a container are in the deltas alone. */
@@ -157,7 +167,8 @@ export class Catalog {
 
   /** Sorted by name. */
   hosts(): readonly CatalogHost[] {
-    return [...this.#hosts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    this.#sortedHosts ??= [...this.#hosts.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+    return this.#sortedHosts;
   }
 
   /** Services with at least one visible endpoint, sorted by name. */
@@ -249,10 +260,23 @@ export class Catalog {
   }
 
   #delta(ids: ReadonlySet<string>): CatalogDelta {
-    const endpointIds = [...ids].filter((id) => id !== HOSTS_CHANGED && id !== NOTHING_CHANGED);
+    const names = [...ids]
+      .flatMap((id) => (id.startsWith(HOST_CHANGED) ? [id.slice(HOST_CHANGED.length)] : []))
+      .toSorted();
+    const endpointIds = [...ids].filter((id) => !id.startsWith(HOST_CHANGED) && id !== NOTHING_CHANGED);
     const upsert = sortedById(endpointIds.flatMap((id) => this.#visible.get(id) ?? []));
     const remove = endpointIds.filter((id) => !this.#visible.has(id)).toSorted();
-    return { revision: this.#revision, upsert, remove, hosts: ids.has(HOSTS_CHANGED) ? this.hosts() : null };
+    const hostChanges = {
+      upsert: names.flatMap((name) => this.#hosts.get(name) ?? []),
+      remove: names.filter((name) => !this.#hosts.has(name)),
+    };
+    const changed = names.length > 0 ? { hosts: this.hosts(), hostChanges } : { hosts: null, hostChanges: null };
+    return { revision: this.#revision, upsert, remove, ...changed };
+  }
+
+  #touchHost(name: string): void {
+    this.#sortedHosts = null;
+    this.#touched.add(HOST_CHANGED + name);
   }
 }
 

@@ -59,8 +59,36 @@ export function renderFabricRules(nodes: readonly LabNode[]): string {
     type filter hook postrouting priority 0; policy accept;
     meta mark . oifname @cuts drop
   }
+  chain narrow {
+    type filter hook postrouting priority 1; policy accept;
+  }
 }
 `;
+}
+
+/** Drops frames of more than so many bytes of IP packet and says nothing of it, as a broken router does; null lets all pass. */
+export async function narrowFabric(lab: string, bytesMax: number | null): Promise<void> {
+  const rule = bytesMax === null ? "" : `add rule bridge ${TABLE} narrow meta length > ${bytesMax} drop\n`;
+  await mustRun(["ip", "netns", "exec", namespaceOf(lab, "fabric"), "nft", "-f", "-"], {
+    stdin: `flush chain bridge ${TABLE} narrow\n${rule}`,
+  });
+}
+
+/** Frames of a node that came later are marked as those of the first ones are. */
+export async function markNode(lab: string, node: LabNode): Promise<void> {
+  await nft(lab, [
+    "add",
+    "rule",
+    "bridge",
+    TABLE,
+    "enter",
+    "iifname",
+    node.name,
+    "meta",
+    "mark",
+    "set",
+    `${node.mark}`,
+  ]);
 }
 
 /** Drops everything that goes from one node to the other, from now on; already cut is fine. */

@@ -4,11 +4,12 @@ import { readJoinToken, startAgent, startServer } from "./apollo-daemons.ts";
 import { bootNode, endHolder } from "./boot-node.ts";
 import { removeNodeRemains } from "./down-lab.ts";
 import { startEngine } from "./engine.ts";
-import { cutOneWay, healOneWay } from "./fabric.ts";
+import { cutOneWay, healOneWay, markNode, narrowFabric } from "./fabric.ts";
 import { labPaths } from "./lab-paths.ts";
 import { SERVER_NODE, nodeOf, planLab } from "./lab-plan.ts";
 import type { LabNode } from "./lab-plan.ts";
 import { processOf, requireLabState, writeLabState } from "./lab-state.ts";
+import { mustExec } from "./node-command.ts";
 import { listInNamespace, processRef, signalProcess } from "./process-table.ts";
 import { waitFor } from "./wait-for.ts";
 
@@ -38,6 +39,29 @@ export async function startHost(lab: string, host: string, onProgress?: (text: s
   writeLabState({ ...state, processes: { ...state.processes, [host]: holder } });
   if (node.role === "host") await startEngine(lab, host, { config: state.engineConfig, onProgress });
   if (state.parts === "all") await startDaemonOf(lab, host);
+}
+
+/** One more host, which joins the cluster. Returns its name; the other nodes' /etc/hosts and the resolver do not know it. */
+export async function addHost(lab: string, onProgress?: (text: string) => void): Promise<string> {
+  const state = requireLabState(lab);
+  const plan = planLab(lab, state.hosts + 1);
+  const node = nodeOf(plan, `h${state.hosts + 1}`);
+  writeLabState({ ...state, hosts: state.hosts + 1 });
+  await markNode(lab, node);
+  await startHost(lab, node.name, onProgress);
+  return node.name;
+}
+
+/** Large packets vanish on all wires of the lab; null: no more. Hosts cut what they send to wire size themselves meanwhile. */
+export async function narrowLinks(lab: string, bytesMax: number | null): Promise<void> {
+  const state = requireLabState(lab);
+  for (const { name } of planLab(lab, state.hosts).nodes) {
+    if (state.processes[name] === undefined) continue;
+    // The kernel's bundles of packets would be taken for large ones, which no real wire sees.
+    const on = bytesMax === null ? "on" : "off";
+    await mustExec(lab, name, ["ethtool", "-K", "eth0", "tso", on, "gso", on]);
+  }
+  await narrowFabric(lab, bytesMax);
 }
 
 /** Starts the server or agent of a node that is on; the counterpart of `endDaemonOf`. */

@@ -17,7 +17,8 @@ import { AppError, type ErrorCode } from "./error.ts";
 import type { LinkReport } from "./link.ts";
 import type { AddressUse, LeaseProblem } from "./lease.ts";
 
-export const WIRE_VERSION = 1;
+/** 2: peers and the catalog's hosts come as changes. */
+export const WIRE_VERSION = 2;
 export const WIRE_VERSION_MIN = 1;
 
 /** Largest frame either side accepts. */
@@ -53,9 +54,14 @@ export type ServerMessage =
       readonly revision: number;
       readonly upsert: readonly Endpoint[];
       readonly remove: readonly string[];
+      /** All of them, null when they are as before. */
       readonly hosts: readonly CatalogHost[] | null;
+      /** From wire 2 on, instead of all of them. */
+      readonly hostChanges?: { readonly upsert: readonly CatalogHost[]; readonly remove: readonly string[] };
     }
+  /** All of them: at the start, and to agents of wire 1 after each change. */
   | { readonly type: "peers"; readonly peers: readonly Peer[] }
+  | { readonly type: "peer-changes"; readonly upsert: readonly Peer[]; readonly remove: readonly HostId[] }
   /** All that is declared about the network, whole, at the start and after each change. */
   | { readonly type: "network-config"; readonly config: NetworkConfig }
   /** The host's blocks from now on. One that is missing is another's, or soon will be. */
@@ -319,6 +325,7 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "assignments",
   "catalog",
   "peers",
+  "peer-changes",
   "network-config",
   "blocks",
   "refused",

@@ -9,6 +9,7 @@ import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
 import { nodeDigest } from "../platform/digest/node-digest.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
+import { AgentState } from "../agent/agent-state.ts";
 import { appSpec, recordingLog } from "../sim/agent-fixtures.ts";
 import { FakeStore } from "../sim/fake-store.ts";
 import { SeededRandom } from "../sim/seeded-random.ts";
@@ -77,13 +78,13 @@ class Fixture {
   }
 
   /** An agent that has said hello; what it is sent is in `sent`. */
-  async connect(server: ClusterServer, number: number) {
+  async connect(server: ClusterServer, number: number, wireMax = 1) {
     const sent: ServerMessage[] = [];
     const connection = { send: (message: ServerMessage) => void sent.push(message), close: () => undefined };
     const session = server.hub.open(member(number).id, connection);
     const say = (message: AgentMessage) => this.clock.settle(server.hub.receive(session, JSON.stringify(message)));
     const { address, resources } = member(number);
-    await say({ type: "hello", wireMin: 1, wireMax: 1, agentVersion: "1", address, labels: {}, resources });
+    await say({ type: "hello", wireMin: 1, wireMax, agentVersion: "1", address, labels: {}, resources });
     const serve = (appliedRevision: number) =>
       say({ type: "heartbeat", appliedRevision, epoch: epochOf(sent), conditions: [] });
     const report = (...upsert: readonly Endpoint[]) => say({ type: "endpoints", reset: true, upsert, remove: [] });
@@ -291,4 +292,51 @@ test("who holds an address is passed on as it was told, kept for agents that com
   expect(holdersIn(later.sent).at(-1)).toEqual({ host: "h1", reset: false, upsert: [], remove: ["h1:box:apollo"] });
   server.hub.dropHost(member(1).id, "h1");
   expect(holdersIn(later.sent).at(-1)).toEqual({ host: "h1", reset: true, upsert: [], remove: [] });
+});
+
+test("agents of wire 2 are told of a change of the hosts alone, older ones of all hosts; both know the same then", async () => {
+  const world = new Fixture();
+  const server = await world.startServer();
+  const [older, newer] = [await world.connect(server, 1, 1), await world.connect(server, 2, 2)];
+  for (const agent of [older, newer]) await agent.report();
+  const states = [older, newer].map(() => new AgentState());
+  const take = () => {
+    for (const [at, { sent }] of [older, newer].entries()) for (const message of sent) states[at]?.receive(message);
+    const types = [typesOf(older.sent), typesOf(newer.sent)];
+    for (const { sent } of [older, newer]) sent.length = 0;
+    return types;
+  };
+  const names = () => states.map(({ peers, hosts }) => [[...peers.values()].map(({ name }) => name), hosts.length]);
+  take();
+  await world.clock.settle(server.state.commit([{ kind: "put", key: keyOf.host(member(3).id), value: member(3) }]));
+  await newer.hear();
+  expect(take()).toEqual([
+    ["peers", "catalog"],
+    ["peer-changes", "catalog"],
+  ]);
+  expect(names()).toEqual([
+    [["h2", "h3"], 3],
+    [["h1", "h3"], 3],
+  ]);
+  // What is stored of a host beyond that, such as its labels, is told nobody.
+  await world.clock.settle(
+    server.state.update<Host>(keyOf.host(member(3).id), (host) => ({ ...host, cordoned: true })),
+  );
+  await newer.hear();
+  expect(take()).toEqual([[], []]);
+  // Nor is a host told of itself.
+  const blocks = ["10.2.2.0/24", "10.2.9.0/24"];
+  await world.clock.settle(server.state.update<Host>(keyOf.host(member(2).id), (host) => ({ ...host, blocks })));
+  await newer.hear();
+  expect(take()).toEqual([["peers"], ["blocks"]]);
+  await world.clock.settle(server.state.commit([{ kind: "delete", key: keyOf.host(member(3).id) }]));
+  await newer.hear();
+  expect(take()).toEqual([
+    ["peers", "catalog"],
+    ["peer-changes", "catalog"],
+  ]);
+  expect(names()).toEqual([
+    [["h2"], 2],
+    [["h1"], 2],
+  ]);
 });

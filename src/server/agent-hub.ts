@@ -11,6 +11,7 @@ import {
   chooseWireVersion,
   parseAgentMessage,
   type Refusal,
+  type ServerMessage,
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
@@ -56,6 +57,9 @@ export interface AgentHubDeps {
  * agent that was started after it is taken in its place.
  */
 const DOUBT_MS = 2500;
+const HOST_KEY = "host/";
+/** Older agents take peers and the catalog's hosts only whole. */
+const WIRE_OF_CHANGES = 2;
 
 /** Every agent's stream: takes what hosts observe into memory, sends each what is its to know. */
 export class AgentHub {
@@ -68,6 +72,15 @@ export class AgentHub {
   /** Hosts that said what they serve since this server started. */
   readonly #endpointsOf = new Set<HostId>();
   readonly #holders = new HolderTable();
+  /** What others were told of each host, as text. */
+  readonly #toldPeers = new Map<HostId, string>();
+  /** The catalog message that was sent last. */
+  #catalogSent: {
+    readonly since: number;
+    readonly revision: number;
+    readonly changes: boolean;
+    readonly message: ServerMessage;
+  } | null = null;
   #catalogComplete = false;
   #flushing = false;
   /** Tasks under way that must be through before anything is sent. */
@@ -75,13 +88,16 @@ export class AgentHub {
 
   constructor(deps: AgentHubDeps) {
     this.#deps = deps;
+    for (const host of deps.state.hosts.values()) this.#toldPeers.set(host.id, JSON.stringify(peerOf(host)));
     deps.catalog.subscribe(() => this.flush());
     deps.state.onCommit((writes) => {
       if (writes.some((write) => write.key.startsWith("instance/"))) this.flush();
       if (writes.some((write) => write.key.startsWith("net/"))) this.#sendNetworkConfig();
-      if (!writes.some((write) => write.key.startsWith("host/"))) return;
-      this.sendPeers();
-      for (const { key } of writes) if (key.startsWith("host/")) this.sendBlocks(key.slice("host/".length) as HostId);
+      const written = writes.flatMap(({ key }) =>
+        key.startsWith(HOST_KEY) ? [key.slice(HOST_KEY.length) as HostId] : [],
+      );
+      this.#sendPeerChanges(written);
+      for (const id of written) this.sendBlocks(id);
     });
   }
 
@@ -180,6 +196,7 @@ export class AgentHub {
     const host = state.hosts.get(session.hostId);
     if (host === undefined || session.closed) return;
     const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
+    if (wire !== null) session.wire = wire;
     if (wire === null) {
       throw new AppError(
         "invalid",
@@ -319,9 +336,22 @@ export class AgentHub {
   #sendCatalog(session: AgentSession): void {
     const { catalog } = this.#deps;
     if (session.catalogRevision === catalog.revision || !this.#isCatalogComplete()) return;
-    const delta = catalog.changesSince(session.catalogRevision);
-    session.connection.send({ type: "catalog", reset: delta === null, ...(delta ?? catalog.snapshot()) });
+    session.connection.send(this.#catalogMessage(session.catalogRevision, session.wire >= WIRE_OF_CHANGES));
     session.catalogRevision = catalog.revision;
+  }
+
+  /** A thousand agents are at the same revision, and get the same. */
+  #catalogMessage(since: number, changes: boolean): ServerMessage {
+    const { catalog } = this.#deps;
+    const known = this.#catalogSent;
+    if (known?.since === since && known.revision === catalog.revision && known.changes === changes)
+      return known.message;
+    const delta = catalog.changesSince(since);
+    const { hostChanges, ...whole } = delta ?? catalog.snapshot();
+    const rest = changes && hostChanges !== null ? { ...whole, hosts: null, hostChanges } : whole;
+    const message: ServerMessage = { type: "catalog", reset: delta === null, ...rest };
+    this.#catalogSent = { since, revision: catalog.revision, changes, message };
+    return message;
   }
 
   /**
@@ -335,17 +365,40 @@ export class AgentHub {
     return this.#catalogComplete;
   }
 
-  sendPeers(): void {
+  /** Most of what is stored of a host is none of the others' business. */
+  #sendPeerChanges(written: readonly HostId[]): void {
+    const { hosts } = this.#deps.state;
+    const upsert: Peer[] = [];
+    const remove: HostId[] = [];
+    for (const id of new Set(written)) {
+      const host = hosts.get(id);
+      const peer = host === undefined ? null : peerOf(host);
+      const text = peer === null ? "" : JSON.stringify(peer);
+      if ((this.#toldPeers.get(id) ?? "") === text) continue;
+      if (peer === null) {
+        this.#toldPeers.delete(id);
+        remove.push(id);
+      } else {
+        this.#toldPeers.set(id, text);
+        upsert.push(peer);
+      }
+    }
+    if (upsert.length + remove.length === 0) return;
+    const changes: ServerMessage = { type: "peer-changes", upsert, remove };
     for (const session of this.#sessions.values()) {
-      if (session.ready) session.connection.send({ type: "peers", peers: this.#peersOf(session.hostId) });
+      if (!session.ready) continue;
+      const { hostId, connection, wire } = session;
+      if (wire < WIRE_OF_CHANGES) connection.send({ type: "peers", peers: this.#peersOf(hostId) });
+      else if (upsert.every(({ id }) => id !== hostId)) connection.send(changes);
+      else if (upsert.length + remove.length > 1) {
+        connection.send({ ...changes, upsert: upsert.filter(({ id }) => id !== hostId) });
+      }
     }
   }
 
   #sendNetworkConfig(): void {
-    const config = this.#deps.state.networkConfig();
-    for (const session of this.#sessions.values()) {
-      if (session.ready) session.connection.send({ type: "network-config", config });
-    }
+    const message: ServerMessage = { type: "network-config", config: this.#deps.state.networkConfig() };
+    for (const session of this.#sessions.values()) if (session.ready) session.connection.send(message);
   }
 
   /** Tells a host its blocks and why it gets no further one, when either has changed. */
@@ -363,9 +416,9 @@ export class AgentHub {
   /** As it came: whoever has all that was said before has all of it now. */
   #passOnHolders(host: Pick<Host, "id" | "name">, change: HolderChange | null): void {
     if (change === null) return;
+    const message: ServerMessage = { type: "holders", host: host.name, ...change };
     for (const session of this.#sessions.values()) {
-      if (session.ready && session.hostId !== host.id)
-        session.connection.send({ type: "holders", host: host.name, ...change });
+      if (session.ready && session.hostId !== host.id) session.connection.send(message);
     }
   }
 
@@ -386,7 +439,7 @@ export class AgentHub {
   #peersOf(hostId: HostId): readonly Peer[] {
     return [...this.#deps.state.hosts.values()]
       .filter((host) => host.id !== hostId)
-      .map((host) => ({ id: host.id, name: host.name, address: host.address, blocks: host.blocks, ...keysOf(host) }))
+      .map(peerOf)
       .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
@@ -398,6 +451,10 @@ export class AgentHub {
     }
     return assignments;
   }
+}
+
+function peerOf(host: Host): Peer {
+  return { id: host.id, name: host.name, address: host.address, blocks: host.blocks, ...keysOf(host) };
 }
 
 /** The keys alone, where there are any: a field that is there and undefined is another record. */

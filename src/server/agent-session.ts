@@ -2,6 +2,7 @@ import type { Host } from "../model/host.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { Assignment } from "../model/instance.ts";
 import type { ServerMessage } from "../model/wire.ts";
+import { WIRE_VERSION_MIN } from "../model/wire.ts";
 
 /** The way to one agent: a WebSocket, or the simulator's network. */
 export interface AgentConnection {
@@ -18,6 +19,8 @@ export class AgentSession {
   closed = false;
   /** `ClusterState.instanceChanges` as of the last sending. */
   instanceChanges = -1;
+  /** The wire version that both speak. */
+  wire = WIRE_VERSION_MIN;
   /** The run of the agent behind it; null for agents that do not say. */
   runId: string | null = null;
   /** Frames taken: a session that is being doubted shows by it that it lives. */
@@ -46,4 +49,15 @@ export class AgentSession {
     for (const assignment of upsert) this.#sent.set(assignment.instance.id, assignment);
     this.connection.send({ type: "assignments", reset, upsert, remove });
   }
+}
+
+const frames = new WeakMap<ServerMessage, string>();
+
+/** A message as text; one that goes to a thousand agents is written once. */
+export function frameOf(message: ServerMessage): string {
+  const known = frames.get(message);
+  if (known !== undefined) return known;
+  const frame = JSON.stringify(message);
+  frames.set(message, frame);
+  return frame;
 }

@@ -3,6 +3,7 @@ import type { HostId } from "../model/ids.ts";
 import type { SocketListener, SocketOpener } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { AgentHub } from "./agent-hub.ts";
+import { frameOf } from "./agent-session.ts";
 
 /** RFC 6455 §7.4.1: the other side broke our rules. */
 const POLICY_VIOLATION = 1008;
@@ -11,7 +12,7 @@ const POLICY_VIOLATION = 1008;
 export function agentSocket(hub: AgentHub, hostId: HostId, log: Log): SocketOpener {
   return (socket): SocketListener => {
     const session = hub.open(hostId, {
-      send: (message) => void socket.send(JSON.stringify(message)),
+      send: (message) => void socket.send(frameOf(message)),
       close: (reason) => socket.close(POLICY_VIOLATION, reason),
     });
     // One frame is finished before the next is looked at: a hello that waits for the store must not be overtaken.

@@ -1,0 +1,130 @@
+// What breaks on one host or between two, on one lab: each is mended by the agents themselves, and nothing is reset.
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { downLab } from "../../src/lab/down-lab.ts";
+import { startEngine } from "../../src/lab/engine.ts";
+import { cutLink, endDaemonOf, healLink, narrowLinks } from "../../src/lab/lab-control.ts";
+import { PROBE } from "../../src/lab/tour-world.ts";
+import type { TourWorld } from "../../src/lab/tour-world.ts";
+import { LAB_TIMEOUT_MS, clusterUp, eventually, testLabName } from "./cluster.fixture.ts";
+import { Probes, conditions, hostsOf, linkOf } from "./faults.fixture.ts";
+
+const name = testLabName("fault");
+let world: TourWorld;
+let probes: Probes;
+setDefaultTimeout(LAB_TIMEOUT_MS);
+
+beforeAll(async () => {
+  world = await clusterUp(name, 3);
+  probes = new Probes(world);
+  for (const host of world.lab.hosts) await probes.start(host);
+  await probes.healed("the start");
+});
+afterAll(() => downLab(name));
+
+/** Faults that an operator's wrong command makes: no container is restarted for any of them. */
+const COMMANDS: readonly (readonly [what: string, host: string, ...commands: (readonly string[])[]])[] = [
+  ["all rules flushed", "h1", ["nft", "flush", "ruleset"]],
+  ["routes deleted", "h1", ["ip", "route", "flush", "proto", "201"]],
+  ["the range's route deleted", "h2", ["ip", "route", "del", "10.2.0.0/16"]],
+  ["the tunnel deleted", "h3", ["ip", "link", "delete", "apollo-vx0"]],
+  ["forwarding turned off", "h2", ["sysctl", "-qw", "net.ipv4.ip_forward=0"]],
+  ["ARP answers turned off", "h1", ["sysctl", "-qw", "net.ipv4.conf.apollo0.proxy_arp=0"]],
+  ["the bridge down", "h3", ["ip", "link", "set", "apollo0", "down"]],
+  ["the bridge deleted", "h1", ["ip", "link", "delete", "apollo0"]],
+  ["the bridge of the tunnel's end deleted", "h3", ["ip", "link", "delete", "apollo0"]],
+];
+
+test.each(COMMANDS)("%s on %s: whole again, and no container was restarted", async (what, host, ...commands) => {
+  const before = await probes.startedAt(host);
+  for (const argv of commands) await world.lab.mustExec(host, argv);
+  await probes.healed(what);
+  expect(await probes.startedAt(host)).toBe(before);
+});
+
+test("an engine that restarts has its containers on the network again, at their addresses", async () => {
+  await endDaemonOf(name, "h1", "dockerd", "SIGTERM");
+  await startEngine(name, "h1", { config: {} });
+  await probes.healed("a restart of the engine");
+  const address = await world.lab.mustExec("h1", [
+    "docker",
+    "inspect",
+    "--format",
+    "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}",
+    PROBE,
+  ]);
+  expect(address.trim()).toBe(probes.address("h1"));
+});
+
+/** As DHCP would do it: the new address is there, the old one and its routes are gone. */
+async function moveHost(host: string, from: string, to: string): Promise<void> {
+  const { gateway } = world.lab.node(host);
+  const text = [
+    `address add ${to}/24 dev eth0`,
+    `address del ${from}/24 dev eth0`,
+    `route replace default via ${gateway}`,
+    "",
+  ].join("\n");
+  await world.lab.mustExec(host, ["ip", "-batch", "-"], { stdin: text });
+}
+
+test("a host that gets another address is reached under it", async () => {
+  const { address: old } = world.lab.node("h2");
+  const other = "10.77.1.212";
+  const known = async () => (await hostsOf(world)).find((each) => each.name === "h2")?.address;
+  await moveHost("h2", old, other);
+  await eventually("the cluster to know the new address", async () => (await known()) === other, 60_000);
+  await probes.healed("another address");
+  expect(await world.lab.mustExec("h1", ["ip", "route", "show", "proto", "201"])).toContain(`via ${other}`);
+  await moveHost("h2", other, old);
+  await eventually("the cluster to know the old address", async () => (await known()) === old, 60_000);
+  await probes.healed("the address before");
+});
+
+test("large packets vanish without a word: the MTU is found, and a large file passes", async () => {
+  const inThere = ["docker", "exec", PROBE, "busybox"];
+  await world.lab.mustExec("h2", [...inThere, "dd", "if=/dev/urandom", "of=/www/big", "bs=65536", "count=64"]);
+  const sum = (await world.lab.mustExec("h2", [...inThere, "md5sum", "/www/big"])).split(" ")[0] ?? "none";
+  await narrowLinks(name, 1400);
+  try {
+    for (const [from, to] of [
+      ["h1", "h2"],
+      ["h2", "h1"],
+    ] as const) {
+      await eventually(`${from} to find the MTU`, async () => (await linkOf(world, from, to))?.mtu === 1400, 60_000);
+    }
+    await eventually("h1 to find the tunnel's", async () => (await linkOf(world, "h1", "h3"))?.mtu === 1350, 60_000);
+    const get = await probes.inside("h1", [
+      "curl",
+      "-s",
+      "-m",
+      "20",
+      "-o",
+      "/tmp/big",
+      `http://${probes.address("h2")}/big`,
+    ]);
+    await world.lab.mustExec("h1", get, { timeoutMs: 30_000 });
+    expect(await world.lab.mustExec("h1", ["md5sum", "/tmp/big"])).toContain(sum);
+    expect(await linkOf(world, "h1", "h2")).toMatchObject({ mode: "direct", why: expect.stringContaining("1400") });
+  } finally {
+    await narrowLinks(name, null);
+  }
+});
+
+test("a cut in one direction: a third host carries the link, its cause and cure are shown, and it is direct again", async () => {
+  await cutLink(name, "h1", "h2", { oneWay: true });
+  try {
+    const relayed = async (from: string, to: string) => (await linkOf(world, from, to))?.mode === "relay";
+    await eventually(
+      "both to use the third host",
+      async () => (await relayed("h1", "h2")) && (await relayed("h2", "h1")),
+    );
+    await eventually("all to reach all", async () => (await probes.broken()).length === 0);
+    const told = (await conditions(world)).find(({ host, code }) => host === "h1" && code === "link-degraded");
+    expect(told?.text).toContain('Host "h2" is reached through host "h3" as relay');
+    expect(told?.hint).toContain("firewall");
+  } finally {
+    await healLink(name, "h1", "h2", { oneWay: true });
+  }
+  await eventually("direct again", async () => (await linkOf(world, "h1", "h2"))?.mode === "direct", 60_000);
+  await probes.healed("the end of the cut");
+});
