@@ -5,6 +5,7 @@
  * block without asking (`splitBlocks`), so owners it does not know get theirs from the rest of that block, and then from
  * further ones, which the server leases when they are needed.
  */
+import { z } from "zod";
 import { AppError, describeError } from "../model/error.ts";
 import { cidrAddress, cidrSize, isIpv4, parseCidr } from "../model/ip.ts";
 import type { Ipv4 } from "../model/ip.ts";
@@ -34,11 +35,15 @@ export const QUIET_MS = 600_000;
 /** A server leases a block within moments, or will not soon. */
 const TAKE_MS_MAX = 3000;
 const OWNER_LENGTH_MAX = 512;
+const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
 
 export class AddressBook {
   readonly #options: AddressBookOptions;
   readonly #kept: Map<string, Ipv4>;
-  /** What the engine's containers have; null before they were seen. */
+  /**
+   * What the engine's containers have, from before a restart until they were seen again: an engine that waits for an address
+   * from us (its plugin) lists none meanwhile. Null when nothing is known.
+   */
   #engine: ReadonlySet<Ipv4> | null = null;
   readonly #held = new Map<string, Ipv4>();
   /** When each was let go, oldest first. */
@@ -49,22 +54,29 @@ export class AddressBook {
   #waitingContainers = 0;
   #waitingTakers = 0;
   #told = "[]";
+  /** What the disk has of the engine, as text. */
+  #remembered: string;
   #saving: Promise<void> = Promise.resolve();
 
   /** A file that cannot be read is as good as none: owners ask again. @throws AppError when the disk does not answer. */
   static async load(options: AddressBookOptions): Promise<AddressBook> {
     const text = await options.file.read();
     try {
-      return new AddressBook(options, text === null ? new Map() : parseBook(text));
+      // A host that was no member before has nothing on the network yet.
+      if (text === null) return new AddressBook(options, { ...NOTHING, engine: options.state.identity === null ? [] : null });
+      return new AddressBook(options, parseBook(text));
     } catch (error) {
       options.log.warn(`Cannot use ${options.file.path}: ${describeError(error)}. Starting without it`);
-      return new AddressBook(options, new Map());
+      return new AddressBook(options);
     }
   }
 
-  constructor(options: AddressBookOptions, kept: Map<string, Ipv4> = new Map()) {
+  constructor(options: AddressBookOptions, { owners, engine, engineRange }: SavedBook = NOTHING) {
     this.#options = options;
-    this.#kept = kept;
+    this.#kept = new Map(owners);
+    if (engine !== null) this.#engine = new Set(engine);
+    if (engineRange !== null) options.state.setEngineRange(engineRange);
+    this.#remembered = JSON.stringify([engine, engineRange]);
     options.state.on("identity", () => this.#publish());
   }
 
@@ -128,6 +140,25 @@ export class AddressBook {
     const now = this.used();
     for (const address of before) if (!now.has(address)) this.#rest(address);
     this.#publish();
+    this.#remember();
+  }
+
+  /** What matters to a next agent before it has seen the engine: only where the engine and we could meet. */
+  #remember(): void {
+    const { engine, engineRange } = this.#saved();
+    const text = JSON.stringify([engine, engineRange]);
+    if (text === this.#remembered) return;
+    this.#remembered = text;
+    this.#save().catch((error: unknown) => {
+      this.#remembered = "";
+      this.#options.log.warn(`Cannot write ${this.#options.file.path}: ${describeError(error)}`);
+    });
+  }
+
+  #saved(): SavedBook {
+    const { own } = this.#split();
+    const engine = this.#engine === null ? null : [...this.#engine].filter((address) => isInBlocks(address, own));
+    return { owners: this.#kept, engine: engine?.toSorted() ?? null, engineRange: this.#options.state.engineRange };
   }
 
   /** Between a plan and the next look it is the job's. */
@@ -301,7 +332,7 @@ export class AddressBook {
 
   /** One write after the other, each with all there is by then. */
   #save(): Promise<void> {
-    const saving = this.#saving.then(() => this.#options.file.write(renderBook(this.#kept)));
+    const saving = this.#saving.then(() => this.#options.file.write(renderBook(this.#saved())));
     this.#saving = saving.catch(() => undefined);
     return saving;
   }
@@ -314,18 +345,31 @@ function isReserved(address: Ipv4, [first]: readonly string[]): boolean {
   return address === cidrAddress(block, cidrSize(block) - 1);
 }
 
-function renderBook(kept: ReadonlyMap<string, Ipv4>): string {
-  return `${JSON.stringify(Object.fromEntries([...kept].toSorted(([a], [b]) => (a < b ? -1 : 1))), null, 2)}\n`;
+/** What is on disk. */
+interface SavedBook {
+  readonly owners: ReadonlyMap<string, Ipv4>;
+  readonly engine: readonly Ipv4[] | null;
+  readonly engineRange: string | null;
+}
+
+const NOTHING: SavedBook = { owners: new Map(), engine: null, engineRange: null };
+const savedShape = z.object({
+  owners: z.record(z.string(), ipv4),
+  engine: z.array(ipv4).nullable().default(null),
+  engineRange: z.string().nullable().default(null),
+});
+
+function renderBook({ owners, engine, engineRange }: SavedBook): string {
+  const sorted = Object.fromEntries([...owners].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  return `${JSON.stringify({ owners: sorted, engine, engineRange }, null, 2)}\n`;
 }
 
 /** @throws Error for anything that an agent did not write. */
-function parseBook(text: string): Map<string, Ipv4> {
+function parseBook(text: string): SavedBook {
   const json: unknown = JSON.parse(text);
-  if (typeof json !== "object" || json === null || Array.isArray(json)) throw new Error("it is no list of addresses");
-  return new Map(
-    Object.entries(json).map(([owner, address]: [string, unknown]) => {
-      if (typeof address !== "string" || !isIpv4(address)) throw new Error(`"${owner}" has no address`);
-      return [owner, address];
-    }),
-  );
+  // Of before: owners alone.
+  const legacy = z.record(z.string(), ipv4).safeParse(json);
+  if (legacy.success) return { ...NOTHING, owners: new Map(Object.entries(legacy.data)) };
+  const { owners, engine, engineRange } = savedShape.parse(json);
+  return { owners: new Map(Object.entries(owners)), engine, engineRange };
 }

@@ -83,8 +83,8 @@ export interface AppSpec {
   readonly shell: boolean;
   readonly user: string | null;
   readonly tty: boolean;
-  /** `apollo`: own address on the flat network. `host`: the host's own network. */
-  readonly network: "apollo" | "host";
+  /** `apollo`: own address on the flat network. `host`: the host's own network. Else the name of a declared network. */
+  readonly network: string;
   /** Fixed addresses, one for each instance at most; missing or [] lets each host choose. Never shared at the same time. */
   readonly addresses?: readonly Ipv4[];
   readonly ports: readonly PortSpec[];

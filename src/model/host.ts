@@ -1,5 +1,6 @@
 import type { HostId } from "./ids.ts";
 import type { Ipv4 } from "./ip.ts";
+import type { NetworkBlocks } from "./lease.ts";
 
 export interface HostResources {
   readonly cpus: number;
@@ -18,6 +19,8 @@ export interface Host {
   readonly credentialHash: string;
   /** CIDR texts leased to this host; the first one's `.1` is the gateway. */
   readonly blocks: readonly string[];
+  /** Of declared networks; missing when there are none. This record is the lease. */
+  readonly networks?: NetworkBlocks;
   readonly resources: HostResources;
   readonly labels: Readonly<Record<string, string>>;
   readonly joinedAtMs: number;
@@ -46,6 +49,8 @@ export interface Peer {
   readonly name: string;
   readonly address: Ipv4;
   readonly blocks: readonly string[];
+  /** Of declared networks. */
+  readonly networks?: NetworkBlocks;
   readonly publicKey?: string;
   readonly nextPublicKey?: string;
 }

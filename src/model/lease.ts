@@ -24,6 +24,9 @@ export interface AddressUse {
   readonly offered: readonly string[];
 }
 
+/** Blocks of declared networks that a host holds, by network. */
+export type NetworkBlocks = Readonly<Record<string, readonly string[]>>;
+
 /** Why a host gets no further block. */
 export interface LeaseProblem {
   readonly text: string;

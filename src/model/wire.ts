@@ -15,7 +15,7 @@ import type { ClusterSettings } from "./cluster.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { AppError, type ErrorCode } from "./error.ts";
 import type { LinkReport } from "./link.ts";
-import type { AddressUse, LeaseProblem } from "./lease.ts";
+import type { AddressUse, LeaseProblem, NetworkBlocks } from "./lease.ts";
 
 /** 2: peers and the catalog's hosts come as changes. */
 export const WIRE_VERSION = 2;
@@ -37,6 +37,10 @@ export type ServerMessage =
       readonly blocks: readonly string[];
       /** Why there is no further block; null: one comes when it is needed. Missing: this server leases one block a host. */
       readonly leaseProblem?: LeaseProblem | null;
+      /** Of declared networks; a server of before has none. */
+      readonly networks?: NetworkBlocks;
+      /** Why there is no block of a declared network, by network. */
+      readonly networkProblems?: Readonly<Record<string, LeaseProblem>>;
       /** Changes with every start of the server: catalog revisions of different epochs do not compare. */
       readonly epoch: string;
       /** With which hosts of this cluster sign their probes, 32 bytes as base64url; older servers have none. */
@@ -65,7 +69,13 @@ export type ServerMessage =
   /** All that is declared about the network, whole, at the start and after each change. */
   | { readonly type: "network-config"; readonly config: NetworkConfig }
   /** The host's blocks from now on. One that is missing is another's, or soon will be. */
-  | { readonly type: "blocks"; readonly blocks: readonly string[]; readonly leaseProblem: LeaseProblem | null }
+  | {
+      readonly type: "blocks";
+      readonly blocks: readonly string[];
+      readonly leaseProblem: LeaseProblem | null;
+      readonly networks?: NetworkBlocks;
+      readonly networkProblems?: Readonly<Record<string, LeaseProblem>>;
+    }
   /** The last word before the server closes. */
   | { readonly type: "refused"; readonly refusal: Refusal }
   /** Who holds addresses on another host, as that host's agent told it. */
@@ -139,6 +149,8 @@ export type AgentMessage =
       readonly conditions: readonly Condition[];
       /** Missing until this host's containers are known. */
       readonly addresses?: AddressUse;
+      /** Of declared networks that somebody here uses or waits for. */
+      readonly networks?: Readonly<Record<string, AddressUse>>;
     }
   | {
       readonly type: "instances";
@@ -186,6 +198,7 @@ const count = z
   .min(0)
   .max(2 ** 32);
 const blocks = z.array(z.string().max(18)).max(4096);
+const addressUse = z.object({ blocks, total: count, free: count, waiting: count, offered: blocks });
 const checkResult = z.object({
   alive: z.boolean(),
   consecutiveFailures: z.number(),
@@ -275,7 +288,8 @@ const agentMessage = z.discriminatedUnion("type", [
     conditions: z
       .array(z.object({ code: text, severity: z.enum(["info", "warning", "error"]), text, hint: text }))
       .max(256),
-    addresses: z.object({ blocks, total: count, free: count, waiting: count, offered: blocks }).optional(),
+    addresses: addressUse.optional(),
+    networks: z.record(z.string().max(63), addressUse).optional(),
   }),
   z.object({
     type: z.literal("instances"),

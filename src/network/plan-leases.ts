@@ -34,6 +34,8 @@ export interface LeaseInput {
   readonly reserved: readonly Ipv4[];
   /** Where the instance with a fixed address is. */
   readonly fixed: ReadonlyMap<Ipv4, HostId>;
+  /** A host needs no block before somebody there does, and its first one is like any other. Missing is false. */
+  readonly onDemand?: boolean;
 }
 
 export interface PlannedLease {
@@ -73,7 +75,7 @@ export function planLeases(input: LeaseInput): LeasePlan {
   for (const { block, hostId } of findReturns(input, holders)) giveBack(block, hostId);
   planFixed(input, holders, { take, problems });
   for (const host of hosts) {
-    if (!isShort(host)) continue;
+    if (!isShort(host, input.onDemand ?? false)) continue;
     const choice = chooseFurther(input, host, [...holders.keys()]);
     if (choice.kind === "block") take(choice.block, host.id);
     else problems.set(host.id, { text: choice.message, hint: choice.hint });
@@ -82,7 +84,7 @@ export function planLeases(input: LeaseInput): LeasePlan {
 }
 
 function findReturns(
-  { hosts, fixed }: LeaseInput,
+  { hosts, fixed, onDemand = false }: LeaseInput,
   holders: ReadonlyMap<string, HostId>,
 ): readonly { readonly block: string; readonly hostId: HostId }[] {
   const members = new Map(hosts.map((host) => [host.id, host]));
@@ -91,7 +93,8 @@ function findReturns(
       const host = members.get(hostId);
       if (host === undefined) return true;
       if (isFixedBlock(block)) return fixed.get(addressOf(block)) !== hostId;
-      return block !== host.blocks[0] && host.use?.offered.includes(block) === true && isCurrent(host);
+      if (block === host.blocks[0] && !onDemand) return false;
+      return host.use?.offered.includes(block) === true && isCurrent(host);
     })
     .map(([block, hostId]) => ({ block, hostId }))
     .toSorted((a, b) => (a.block < b.block ? -1 : 1));
@@ -121,11 +124,12 @@ function isCurrent({ blocks, use }: LeaseHost): boolean {
   return use !== null && use.blocks.join() === blocks.join();
 }
 
-function isShort(host: LeaseHost): boolean {
+function isShort(host: LeaseHost, onDemand: boolean): boolean {
   const { use } = host;
   if (use === null || !isCurrent(host)) return false;
   // An offered block counts no more: what is given back is not asked for again in the same breath.
-  return use.waiting > 0 || use.free < freeWanted(use.total);
+  if (use.waiting > 0) return true;
+  return use.free < freeWanted(use.total) && (!onDemand || (use.total > 0 && use.free < use.total));
 }
 
 /** As large as all that the host has, smaller when there is no such block. */

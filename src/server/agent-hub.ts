@@ -43,7 +43,7 @@ export interface AgentHubDeps {
   /** With which agents sign their probes of each other, base64url. */
   readonly probeKey: string;
   readonly clock: Clock;
-  readonly leases: Pick<LeaseKeeper, "hear" | "forget" | "problemOf" | "settled">;
+  readonly leases: Pick<LeaseKeeper, "hear" | "forget" | "problemOf" | "networkProblemsOf" | "settled">;
   readonly isDown: (id: HostId) => boolean;
   /** A sign of life from a host. */
   readonly heard: (id: HostId) => void;
@@ -215,7 +215,7 @@ export class AgentHub {
     const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
     if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
       await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));
-    const blocks = { blocks: (state.hosts.get(host.id) ?? host).blocks, leaseProblem: leases.problemOf(host.id) };
+    const blocks = this.#blocksOf(state.hosts.get(host.id) ?? host);
     session.blocks = JSON.stringify(blocks);
     session.connection.send({
       type: "welcome",
@@ -253,7 +253,7 @@ export class AgentHub {
     if (observed === undefined) return;
     const changed = JSON.stringify(message.conditions) !== JSON.stringify(observed.conditions);
     observed.lastSeenMs = this.#deps.clock.nowMs();
-    if (message.addresses !== undefined) this.#deps.leases.hear(session.hostId, message.addresses);
+    if (message.addresses !== undefined) this.#deps.leases.hear(session.hostId, message.addresses, message.networks);
     observed.conditions = message.conditions;
     const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
     const moved = applied !== observed.appliedRevision;
@@ -404,13 +404,23 @@ export class AgentHub {
   /** Tells a host its blocks and why it gets no further one, when either has changed. */
   sendBlocks(hostId: HostId): void {
     const session = this.#sessions.get(hostId);
-    const blocks = this.#deps.state.hosts.get(hostId)?.blocks;
-    if (session?.ready !== true || blocks === undefined) return;
-    const now = { blocks, leaseProblem: this.#deps.leases.problemOf(hostId) };
+    const host = this.#deps.state.hosts.get(hostId);
+    if (session?.ready !== true || host === undefined) return;
+    const now = this.#blocksOf(host);
     const text = JSON.stringify(now);
     if (session.blocks === text) return;
     session.blocks = text;
     session.connection.send({ type: "blocks", ...now });
+  }
+
+  #blocksOf({ id, blocks, networks = {} }: Host): Omit<ServerMessage & { type: "blocks" }, "type"> {
+    const { leases } = this.#deps;
+    const networkProblems = leases.networkProblemsOf(id);
+    return {
+      ...{ blocks, leaseProblem: leases.problemOf(id) },
+      ...(Object.keys(networks).length === 0 ? {} : { networks }),
+      ...(Object.keys(networkProblems).length === 0 ? {} : { networkProblems }),
+    };
   }
 
   /** As it came: whoever has all that was said before has all of it now. */
@@ -453,8 +463,8 @@ export class AgentHub {
   }
 }
 
-function peerOf(host: Host): Peer {
-  return { id: host.id, name: host.name, address: host.address, blocks: host.blocks, ...keysOf(host) };
+function peerOf({ id, name, address, blocks, networks, ...host }: Host): Peer {
+  return { id, name, address, blocks, ...keysOf(host), ...(networks === undefined ? {} : { networks }) };
 }
 
 /** The keys alone, where there are any: a field that is there and undefined is another record. */

@@ -11,6 +11,7 @@ import type {
 import { checkRangeClash } from "../network/blocks.ts";
 import { checkPublication } from "../network/check-publication.ts";
 import { chooseVirtualAddress } from "../network/choose-virtual-address.ts";
+import { checkNetwork, usersOf } from "./check-network.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 
 /** More than this is a mistake, or an attack: every agent holds all of them. */
@@ -35,15 +36,27 @@ export function networkObjects(state: ClusterState): NetworkObjects {
       const key = keyOf.networkObject(kind, name);
       const entry = await state.store.get(key);
       if (entry === null) throw new AppError("not-found", `Cannot find ${kind} "${name}"`);
+      if (kind === "network") assertUnused(state, name);
       await state.commit([{ kind: "delete", key }], [{ key, revision: entry.revision }]);
     },
   };
+}
+
+/** Containers would lose their network under their feet. The default one only loses what was said of its policy. */
+function assertUnused(state: ClusterState, name: string): void {
+  const users = name === DEFAULT_NETWORK ? [] : usersOf(name, state);
+  if (users.length === 0) return;
+  const shown = users.slice(0, 5).join(", ");
+  throw new AppError("conflict", `Cannot delete network "${name}": it is used by ${shown}`, {
+    hint: `End what is on it (apollo network show ${name}); hosts let go of it within a minute`,
+  });
 }
 
 /** What the server adds to it, or has against it. */
 function complement(state: ClusterState, kind: NetworkObjectKind, object: NetworkObject): NetworkObject {
   switch (kind) {
     case "network":
+      if (object.name !== DEFAULT_NETWORK) checkNetwork(object as ContainerNetwork, state);
       return withVni(state, object as ContainerNetwork);
     case "virtual":
       return withAddress(state, object as VirtualService);

@@ -20,6 +20,7 @@ import { planCancel, planChange, type PlannedChange } from "../scheduling/plan-d
 import { planKill } from "../scheduling/plan-kill.ts";
 import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import type { AgentHub } from "./agent-hub.ts";
+import { checkAppNetwork } from "./check-app-network.ts";
 import { checkFixedAddresses } from "./check-fixed-addresses.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 import type { Turns } from "../platform/loop/turns.ts";
@@ -141,7 +142,9 @@ export class ServerApps implements AppService {
   #plan(changes: readonly AppChange[], options: ChangeOptions): PlannedChange {
     const claimed = new Map<Ipv4, AppId>();
     for (const change of changes) {
-      if (change.kind === "put") checkFixedAddresses(change.spec, { state: this.#deps.state, claimed });
+      if (change.kind !== "put") continue;
+      checkAppNetwork(change.spec, this.#deps.state);
+      checkFixedAddresses(change.spec, { state: this.#deps.state, claimed });
     }
     return planChange({ ...this.#present(), changes: this.#withServicePorts(changes), force: options.force });
   }

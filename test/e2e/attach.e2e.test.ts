@@ -16,7 +16,7 @@ const RANGE = "10.2.0.0/16";
 const ENGINE_BOUND_MS = 60_000;
 let world: TourWorld;
 
-const heldShape = z.record(z.string(), z.string());
+const heldShape = z.object({ owners: z.record(z.string(), z.string()) });
 
 function run(host: string, container: string, extra: readonly string[] = []): Promise<string> {
   const argv = ["docker", "run", "--detach", "--name", container, ...extra, "--env", "SERVICE_IGNORE=1", WEB_IMAGE];
@@ -48,7 +48,7 @@ async function resolves(host: string, dnsName: string): Promise<readonly string[
 
 function held(host: string): Readonly<Record<string, string>> {
   const text = readInNode(name, host, `${DATA}/addresses.json`);
-  return text === null ? {} : heldShape.parse(JSON.parse(text));
+  return text === null ? {} : heldShape.parse(JSON.parse(text)).owners;
 }
 
 async function wires(host: string): Promise<readonly string[]> {

@@ -471,8 +471,8 @@ test.each<[string, unknown, readonly string[]]>([
   ],
   [
     "foreign network",
-    { ...minimal, networks: [{ mode: "container", name: "dcos" }] },
-    ['sense /networks(0)/name: there is no network "dcos": the only one is "apollo"'],
+    { ...minimal, networks: [{ mode: "container", name: "DC_OS" }] },
+    ['sense /networks(0)/name: "DC_OS" is no name of a network: a-z, 0-9 and -'],
   ],
   [
     "host network with mappings",

@@ -16,6 +16,7 @@ const PORT_MAX = 65_535;
 const NETWORK_NAME = "apollo";
 const ANY_PORT =
   "0 (any free port) is not supported on the host's network: name the port, or use container networking, where every port is free";
+const NETWORK_NAMES = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 const PORT_NAME = /^[a-z0-9-]{1,63}$/;
 
 export interface AppPorts {
@@ -35,7 +36,7 @@ export function parsePorts(app: JsonObject, container: JsonObject | null, docker
   if (network === "host" && (mappings ?? []).length > 0) {
     app.issues.sense("/container/portMappings", "portMappings are not allowed with host-networking");
   }
-  if (network === "apollo" && definitions.length > 0) {
+  if (network !== "host" && definitions.length > 0) {
     app.issues.sense("/portDefinitions", "portDefinitions are only allowed with host-networking");
   }
   const ports =
@@ -54,6 +55,10 @@ function parseAddresses(app: JsonObject): readonly Ipv4[] {
   if (new Set(texts).size !== texts.length) network.issues.sense(path, "an address may be named once only");
   if (network.string("mode") === "host")
     network.issues.sense(path, "on the host's network there is no address to choose");
+  const name = network.string("name") ?? NETWORK_NAME;
+  if (name !== NETWORK_NAME && name !== "") {
+    network.issues.sense(path, `fixed addresses are for network "${NETWORK_NAME}" only`);
+  }
   const instances = app.number("instances") ?? 1;
   if (texts.length < instances) {
     network.issues.sense(path, `${instances} instances need as many addresses, there are ${texts.length}`);
@@ -69,13 +74,10 @@ function parseNetwork(app: JsonObject, docker: JsonObject | null): AppSpec["netw
     app.issues.sense("/", "must not specify both container.docker.network and networks");
   }
   if (networks !== null && ipAddress !== null) app.issues.sense("/", "must not specify both networks and ipAddress");
-  if (ipAddress !== null) {
-    checkFields(ipAddress, "ipAddress");
-    checkNetworkName(ipAddress, "networkName");
-  }
+  if (ipAddress !== null) checkFields(ipAddress, "ipAddress");
   if (networks !== null && networks.length > 0) return parseNetworks(app, networks);
   if (legacy !== null) return legacy === "HOST" ? "host" : "apollo";
-  return ipAddress === null ? null : "apollo";
+  return ipAddress === null ? null : readNetworkName(ipAddress, "networkName");
 }
 
 function parseNetworks(app: JsonObject, networks: readonly JsonObject[]): AppSpec["network"] {
@@ -91,17 +93,20 @@ function parseNetworks(app: JsonObject, networks: readonly JsonObject[]): AppSpe
     if (mode === "container/bridge" && network.has("name")) {
       app.issues.sense(network.path, "Bridge networks may not have names");
     }
-    if (mode === "container") checkNetworkName(network, "name");
-    return mode;
+    if (mode === "host") return "host";
+    return mode === "container" ? readNetworkName(network, "name") : NETWORK_NAME;
   });
-  return modes[0] === "host" ? "host" : "apollo";
+  return modes[0] ?? NETWORK_NAME;
 }
 
-function checkNetworkName(object: JsonObject, field: string): void {
-  const name = object.string(field);
-  if (name !== null && name !== "" && name !== NETWORK_NAME) {
-    object.issues.sense(object.at(field), `there is no network "${name}": the only one is "${NETWORK_NAME}"`);
+/** Whether there is such a network, the server says; here it only has to look like one. */
+function readNetworkName(object: JsonObject, field: string): string {
+  const name = object.string(field) ?? "";
+  if (name === "") return NETWORK_NAME;
+  if (!NETWORK_NAMES.test(name) || name === "host") {
+    object.issues.sense(object.at(field), `"${name}" is no name of a network: a-z, 0-9 and -`);
   }
+  return name;
 }
 
 /** Null when the app gives none at all. */
@@ -119,13 +124,9 @@ function parseMappings(container: JsonObject | null, docker: JsonObject | null):
 
 function parseMapping(mapping: JsonObject): PortSpec {
   checkFields(mapping, "portMapping");
+  // An app has one network, so which one is not a question; the server knows whether there is one of the name.
   for (const name of mapping.strings("networkNames") ?? []) {
-    if (name !== NETWORK_NAME) {
-      mapping.issues.sense(
-        mapping.at("networkNames"),
-        `there is no network "${name}": the only one is "${NETWORK_NAME}"`,
-      );
-    }
+    if (!NETWORK_NAMES.test(name)) mapping.issues.sense(mapping.at("networkNames"), `"${name}" is no name of a network`);
   }
   const containerPort = mapping.integer("containerPort", 0, PORT_MAX) ?? 0;
   const hostPort = mapping.integer("hostPort", 0, PORT_MAX) ?? 0;

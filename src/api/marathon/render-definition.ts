@@ -40,7 +40,7 @@ export function renderDefinition(spec: AppSpec): Json {
       })),
       ...(onHost ? {} : { portMappings: ports }),
     },
-    networks: onHost ? [{ mode: "host" }] : [{ mode: "container", name: "apollo", ...fixedAddresses(spec) }],
+    networks: onHost ? [{ mode: "host" }] : [{ mode: "container", name: spec.network, ...fixedAddresses(spec) }],
     ...(onHost ? { portDefinitions: ports } : {}),
     requirePorts: onHost && ports.length > 0,
     healthChecks: spec.healthChecks.map(renderHealthCheck),
