@@ -41,6 +41,7 @@ export interface AgentFlags {
   readonly address?: string;
   /** `key=value` each. */
   readonly label?: readonly string[];
+  readonly enableScriptChecks?: boolean;
 }
 
 export interface LeaveFlags {

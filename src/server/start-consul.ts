@@ -16,6 +16,7 @@ import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 import { callerOf, type ConsulAccessDeps } from "./consul-access.ts";
+import { relayHostChecks } from "./host-check-relay.ts";
 import type { HostMembers } from "./host-members.ts";
 import type { ServerConfig } from "./server-config.ts";
 
@@ -45,6 +46,7 @@ export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promi
   const parts = await openRegistry({ store: cluster.state.store, clock, random, digest });
   const self = serverName();
   followCluster(deps, parts, { config, self });
+  relayHostChecks({ parts, hub: cluster.hub, hosts: cluster.state, log: deps.log });
   const handle = createConsulHandler(backendOf(deps, parts, { config, self }));
   const plain = listenPlain(deps, config, handle);
   const close = async (graceMs: number): Promise<void> => {

@@ -70,6 +70,7 @@ function addAgent(program: Command, context: CliContext): void {
     .option("--token <token>", 'join token, from "apollo host token" (APOLLO_TOKEN)')
     .option("--token-file <file>", "file that holds the token, so that it is in nobody's process list");
   hostOptions(command)
+    .option("--enable-script-checks", "run scripts that clients register as health checks on this host")
     .option("--data-dir <dir>", "where the agent keeps what it knows")
     .action(async (flags: AgentFlags) => await programs.runAgent(flags, signal));
   addLeave(command, context);
