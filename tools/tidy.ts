@@ -20,6 +20,7 @@ const LONG_FILES: Readonly<Record<string, { readonly until: string; readonly why
 
 const ROOMS: ReadonlySet<string> = new Set(["model", "api", ...CAPABILITIES, ...PROGRAMS]);
 const TECHNOLOGIES: ReadonlySet<string> = new Set([
+  "checks",
   "clock",
   "digest",
   "docker",

@@ -54,7 +54,7 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
       engine,
       transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
       prober: socketProber,
-      checkRunner: new HostCheckRunner({ engine, scripts: config.scriptChecks }),
+      checkRunner: new HostCheckRunner({ engine, allowsScript: () => config.scriptChecks }),
       lastKnownFile: diskFile(join(dataDir, "last-known.json")),
       addressFile: diskFile(join(dataDir, "addresses.json")),
       clock: systemClock,

@@ -9,7 +9,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const runner = new HostCheckRunner({ engine: null, scripts: true });
+const runner = new HostCheckRunner({ engine: null, allowsScript: () => true });
 const NO_TLS = { serverName: "", skipVerify: false };
 const directory = mkdtempSync(join(tmpdir(), "apollo-checks-"));
 
@@ -20,7 +20,15 @@ async function run(target: CheckTarget, timeoutMs = 3000, outputMax = 4096): Pro
 }
 
 function http(url: string, change: Partial<CheckTarget & { kind: "http" }> = {}): CheckTarget {
-  const plain = { kind: "http", url, method: "GET", headers: {}, body: "", tls: NO_TLS, followRedirects: true } as const;
+  const plain = {
+    kind: "http",
+    url,
+    method: "GET",
+    headers: {},
+    body: "",
+    tls: NO_TLS,
+    followRedirects: true,
+  } as const;
   return { ...plain, ...change };
 }
 
@@ -37,7 +45,9 @@ beforeAll(async () => {
     if (url.pathname === "/loop") return new Response("", { status: 302, headers: { location: "/loop" } });
     if (url.pathname === "/long") return new Response("x".repeat(100_000));
     if (url.pathname === "/say")
-      return new Response(`${request.method} ${request.headers.get("x-a")} ${request.headers.get("user-agent")} ${await request.text()}`);
+      return new Response(
+        `${request.method} ${request.headers.get("x-a")} ${request.headers.get("user-agent")} ${await request.text()}`,
+      );
     return new Response("well", { status: Number(url.searchParams.get("status") ?? 200) });
   };
   web = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: answer });
@@ -192,7 +202,7 @@ describe("scripts", () => {
 
   test("exit code 0 is passing, 1 a warning, all else critical; output is kept", async () => {
     expect(await run(script("echo", "fine"))).toEqual({ status: "passing", output: "fine\n" });
-    expect((await run(script("sh", "-c", "echo so so >&2; exit 1")))).toEqual({ status: "warning", output: "so so\n" });
+    expect(await run(script("sh", "-c", "echo so so >&2; exit 1"))).toEqual({ status: "warning", output: "so so\n" });
     expect((await run(script("sh", "-c", "exit 2"))).status).toBe("critical");
     expect((await run(script("/does/not/exist"))).status).toBe("critical");
   });
@@ -212,7 +222,7 @@ describe("scripts", () => {
   });
 
   test("are refused unless the host allows them", async () => {
-    const careful = new HostCheckRunner({ engine: null, scripts: false });
+    const careful = new HostCheckRunner({ engine: null, allowsScript: () => false });
     const limits = { timeoutMs: 1000, outputMax: 100, signal: new AbortController().signal };
     const answer = await careful.run(script("echo"), limits);
     expect(answer?.status).toBe("critical");

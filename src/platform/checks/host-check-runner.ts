@@ -9,7 +9,7 @@ export interface HostCheckRunnerOptions {
   /** Null on a machine without one. */
   readonly engine: Pick<Engine, "exec"> | null;
   /** Whoever may register a check could else run any program here, with the rights of this process. */
-  readonly scripts: boolean;
+  readonly allowsScript: (argv: readonly string[]) => boolean;
 }
 
 const SCRIPTS_OFF: CheckAnswer = {
@@ -17,7 +17,10 @@ const SCRIPTS_OFF: CheckAnswer = {
   output:
     "Scripts are disabled on this host: start its agent with --enable-script-checks (APOLLO_SCRIPT_CHECKS=on) to run them",
 };
-const NO_ENGINE: CheckAnswer = { status: "critical", output: "Cannot run the check: this host has no container engine" };
+const NO_ENGINE: CheckAnswer = {
+  status: "critical",
+  output: "Cannot run the check: this host has no container engine",
+};
 
 /** Runs checks on this machine. */
 export class HostCheckRunner implements CheckRunner {
@@ -28,7 +31,7 @@ export class HostCheckRunner implements CheckRunner {
   }
 
   run(target: CheckTarget, limits: CheckRunLimits): Promise<CheckAnswer | null> {
-    const { engine, scripts } = this.#options;
+    const { engine, allowsScript } = this.#options;
     switch (target.kind) {
       case "http":
         return checkHttp(target, limits);
@@ -41,11 +44,13 @@ export class HostCheckRunner implements CheckRunner {
       case "h2ping":
         return checkH2ping(target, limits);
       case "script":
-        return scripts ? checkScript(target.argv, limits) : Promise.resolve(SCRIPTS_OFF);
+        return allowsScript(target.argv) ? checkScript(target.argv, limits) : Promise.resolve(SCRIPTS_OFF);
       case "docker":
         if (engine === null) return Promise.resolve(NO_ENGINE);
         // A command in a container is what the container's own user could run, but whoever registers chooses the container.
-        return scripts || target.declared ? checkDocker(engine, target, limits) : Promise.resolve(SCRIPTS_OFF);
+        return target.declared || allowsScript(target.argv)
+          ? checkDocker(engine, target, limits)
+          : Promise.resolve(SCRIPTS_OFF);
       case "os-service":
         return checkOsService(target.name, limits);
     }
