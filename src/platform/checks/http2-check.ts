@@ -1,4 +1,4 @@
-import { connect, constants, type ClientHttp2Session, type SecureClientSessionOptions } from "node:http2";
+import { connect, constants, type ClientHttp2Session, type IncomingHttpHeaders, type SecureClientSessionOptions } from "node:http2";
 import type { CheckAnswer, CheckRunLimits, CheckTarget, CheckTls } from "../ports/check-runner.ts";
 import { type Attempt, once } from "./once.ts";
 import { placeOf, tlsOptions } from "./socket-check.ts";
@@ -40,10 +40,10 @@ export function checkGrpc(target: CheckTarget & { kind: "grpc" }, limits: CheckR
     let status = "";
     let message = "";
     let httpStatus = 0;
-    const read = (headers: Readonly<Record<string, unknown>>): void => {
+    const read = (headers: IncomingHttpHeaders): void => {
       httpStatus ||= Number(headers[":status"] ?? 0);
-      if (headers["grpc-status"] !== undefined) status = String(headers["grpc-status"]);
-      if (headers["grpc-message"] !== undefined) message = String(headers["grpc-message"]);
+      status = textOf(headers["grpc-status"]) || status;
+      message = textOf(headers["grpc-message"]) || message;
     };
     stream.on("response", read);
     stream.on("trailers", read);
@@ -73,6 +73,10 @@ function open(place: { readonly host: string; readonly port: number }, tls: Chec
   session.on("error", (error) => attempt.fail("", error));
   session.on("close", () => attempt.fail("", new Error("the connection was closed")));
   return session;
+}
+
+function textOf(header: string | string[] | undefined): string {
+  return Array.isArray(header) ? header.join(", ") : (header ?? "");
 }
 
 /** One gRPC message: no compression, four bytes of length, then `HealthCheckRequest { string service = 1 }`. */
