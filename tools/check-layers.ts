@@ -9,7 +9,7 @@ import type { SourceFile, Violation } from "./source-files.ts";
 import { formatViolation, readSourceFiles } from "./source-files.ts";
 
 export const CAPABILITIES = ["network", "discovery", "scheduling", "ingress", "topology", "cluster"] as const;
-export const PROGRAMS = ["agent", "server", "up", "cli", "console", "lab", "sim"] as const;
+export const PROGRAMS = ["agent", "server", "up", "discovery-agent", "cli", "console", "lab", "sim"] as const;
 const CAPABILITY_EDGES: Readonly<Record<string, readonly string[]>> = {
   discovery: ["network"],
   ingress: ["discovery"],
@@ -21,13 +21,18 @@ const PROGRAM_EXCEPTIONS: readonly { readonly from: string; readonly to: RegExp;
   { from: "sim", to: /^src\/(agent|server)\//, why: "it runs them under a virtual clock" },
   {
     from: "cli",
-    to: /^src\/(agent|server|up|lab)\/(main|run-[a-z-]+|[a-z-]+-command|[a-z-]+-config)\.tsx?$/,
+    to: /^src\/(agent|server|up|lab|discovery-agent)\/(main|run-[a-z-]+|[a-z-]+-command|[a-z-]+-config)\.tsx?$/,
     why: "its commands up, server, agent, lab and demo start them by their entry",
   },
   {
     from: "up",
     to: /^src\/(agent|server)\/(main|[a-z-]+-command|[a-z-]+-config)\.tsx?$/,
     why: "it is a server and an agent in one process",
+  },
+  {
+    from: "discovery-agent",
+    to: /^src\/(agent|server)\//,
+    why: "it is a server and an agent without the parts for containers",
   },
   { from: "cli", to: /^src\/lab\//, why: "the demo tells what the lab does while it does it" },
   { from: "lab", to: /^src\/agent\/agent-config\.tsx?$/, why: "it writes the agents' configuration" },

@@ -20,6 +20,7 @@ const LONG_FILES: Readonly<Record<string, { readonly until: string; readonly why
 
 const ROOMS: ReadonlySet<string> = new Set(["model", "api", ...CAPABILITIES, ...PROGRAMS]);
 const TECHNOLOGIES: ReadonlySet<string> = new Set([
+  "checks",
   "clock",
   "digest",
   "docker",
@@ -48,7 +49,7 @@ interface Rule {
 const isOutside = (path: string): boolean => /\.test\.tsx?$|\.contract\.ts$|^(test|bench|tools|examples)\//.test(path);
 /** Rooms with a runtime of their own: adapters, the browser, and the lab, which makes machines out of namespaces. */
 const isWorldly = (path: string): boolean => /^src\/(platform|console|lab)\//.test(path) || isOutside(path);
-const isMain = (path: string): boolean => /^src\/[a-z]+\/(main|[a-z-]+-command)\.tsx?$/.test(path);
+const isMain = (path: string): boolean => /^src\/[a-z-]+\/(main|[a-z-]+-command)\.tsx?$/.test(path);
 const isCli = (path: string): boolean => path.startsWith("src/cli/");
 
 /** Single files that may do what their room may not, each with its reason. */

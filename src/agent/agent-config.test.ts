@@ -14,6 +14,7 @@ test("parseAgentConfig() takes flags over environment over the machine", () => {
     dataDir: "/var/lib/apollo/agent",
     dockerSocket: "/var/run/docker.sock",
     fastPath: true,
+    scriptChecks: false,
     logLevel: "info",
     keyRotationDays: 30,
     serverUrl: null,

@@ -13,6 +13,8 @@ export interface AgentConfig {
   readonly dockerSocket: string;
   /** Off: all packets take the kernel's own way through bridge, netfilter and routing. */
   readonly fastPath: boolean;
+  /** Whoever may register checks may run programs on this host with them. */
+  readonly scriptChecks: boolean;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   /** WireGuard keys are changed after so many days; 0: only when asked. */
   readonly keyRotationDays: number;
@@ -36,6 +38,7 @@ export interface AgentFlags {
   readonly fastPath?: boolean;
   /** Joins though the machine would be refused for what it found out about itself. */
   readonly force?: boolean;
+  readonly enableScriptChecks?: boolean;
 }
 
 /** What this machine says of itself, where nothing else does. */
@@ -80,6 +83,9 @@ export function parseAgentConfig(
     dataDir: setting(flags.dataDir, "APOLLO_DATA_DIR") ?? DEFAULT_AGENT_DATA_DIR,
     dockerSocket: parseSocket(environment["APOLLO_DOCKER_SOCKET"] || DEFAULT_DOCKER_SOCKET),
     fastPath: (flags.fastPath ?? true) && parseSwitch("APOLLO_FAST_PATH", environment["APOLLO_FAST_PATH"] || "on"),
+    scriptChecks:
+      flags.enableScriptChecks === true ||
+      parseSwitch("APOLLO_SCRIPT_CHECKS", environment["APOLLO_SCRIPT_CHECKS"] || "off"),
     logLevel: parseLogLevel(environment["APOLLO_LOG_LEVEL"] || "info"),
     keyRotationDays: parseDays(environment["APOLLO_KEY_ROTATION_DAYS"] || String(KEY_ROTATION_DAYS)),
     serverUrl: server === null ? null : parseServerUrl(server),

@@ -1,5 +1,6 @@
 import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
 import type { Holder } from "../model/holder.ts";
+import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
 import type { AnnouncedKeys, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
@@ -59,6 +60,8 @@ export interface LastKnown {
   readonly holders?: readonly Holder[];
   /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
   readonly health?: readonly HealthRecord[];
+  /** Checks that clients registered on this host, with what they said last. */
+  readonly checks?: readonly HostCheck[];
   /** So that a restarted agent leaves routes as measurement had them; missing when nothing was measured. */
   readonly links?: readonly (readonly [HostId, LinkFacts])[];
 }
@@ -79,6 +82,11 @@ export type Topic =
   /** What `wiredPorts` of the attach parts gives has changed. */
   | "wired"
   | "local"
+  | "checks"
+  | "check-results"
+  /** Checks that containers of this host declare, and what those say. */
+  | "container-checks"
+  | "container-results"
   | "reports"
   | "health"
   | "applied"
@@ -152,6 +160,14 @@ export class AgentState {
   localRevision = 0;
   /** The `localRevision` that this host's ingress serves; null when it has none. */
   releasedRevision: number | null = null;
+  /** By id: checks that clients registered on this host. */
+  readonly checks = new Map<string, HostCheck>();
+  /** By id: what those of them say that were tried. Written by the checks part. */
+  readonly checkResults = new Map<string, HostCheckResult>();
+  /** By id: checks that containers of this host declare. Written by the registration part. */
+  containerChecks: ReadonlyMap<string, HostCheck> = new Map();
+  /** What those say. Written by the checks part. */
+  readonly containerResults = new Map<string, HostCheckResult>();
   /** Written by the health part. */
   readonly health = new Map<InstanceId, HealthRecord>();
   /** What probes found out, by peer; null while none are sent. Written by the links part. */
@@ -326,6 +342,25 @@ export class AgentState {
     this.emit("health");
   }
 
+  /** Null: the check is gone, or another one is under its name now. */
+  setCheckResult(id: string, result: HostCheckResult | null): void {
+    if (result === null) this.checkResults.delete(id);
+    else this.checkResults.set(id, result);
+    this.emit("check-results");
+  }
+
+  setContainerChecks(checks: readonly HostCheck[]): void {
+    if (sameData([...this.containerChecks.values()], checks)) return;
+    this.containerChecks = new Map(checks.map((check) => [check.id, check]));
+    this.emit("container-checks");
+  }
+
+  setContainerResult(id: string, result: HostCheckResult | null): void {
+    if (result === null) this.containerResults.delete(id);
+    else this.containerResults.set(id, result);
+    this.emit("container-results");
+  }
+
   /** Each part owns the conditions of its name; [] clears them. */
   setConditions(part: string, conditions: readonly Condition[]): void {
     this.#conditions.set(part, conditions);
@@ -466,9 +501,11 @@ export class AgentState {
       this.assignments.clear();
       this.#catalog.clear();
       this.peers.clear();
+      this.checks.clear();
       this.hosts = [];
     }
-    for (const topic of ["identity", "assignments", "catalog", "peers", "connection"] as const) this.emit(topic);
+    for (const topic of ["identity", "assignments", "catalog", "peers", "checks", "connection"] as const)
+      this.emit(topic);
   }
 
   setConnected(connected: boolean): void {
@@ -544,6 +581,12 @@ export class AgentState {
         this.emit("holders");
         return;
       }
+      case "checks":
+        if (message.reset) this.checks.clear();
+        for (const check of message.upsert) this.checks.set(check.id, check);
+        for (const id of message.remove) this.checks.delete(id);
+        this.emit("checks");
+        return;
       default:
         return;
     }
@@ -560,6 +603,10 @@ export class AgentState {
       networkConfig: this.networkConfig,
       holders: this.holders(),
       health: [...this.health.values()],
+      checks: [...this.checks.values()].map((check) => ({
+        ...check,
+        status: this.checkResults.get(check.id)?.status ?? check.status,
+      })),
       ...(this.linkFacts === null ? {} : { links: [...this.linkFacts] }),
     };
   }
@@ -570,6 +617,7 @@ export class AgentState {
     for (const endpoint of known.endpoints) this.#catalog.set(endpoint.id, endpoint);
     for (const peer of known.peers) this.peers.set(peer.id, peer);
     for (const record of known.health ?? []) this.health.set(record.instanceId, record);
+    for (const check of known.checks ?? []) this.checks.set(check.id, check);
     if (known.links !== undefined) this.linkFacts = new Map(known.links);
     for (const holder of known.holders ?? []) {
       const holders = this.#holders.get(holder.host) ?? new Map<string, Holder>();
@@ -580,7 +628,7 @@ export class AgentState {
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;
     for (const tracker of this.#trackers) tracker.noteAll();
-    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
+    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders", "checks"] as const)
       this.emit(topic);
   }
 }

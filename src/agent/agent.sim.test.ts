@@ -76,6 +76,7 @@ class SimulatedHost {
         engine,
         transport,
         prober,
+        checkRunner: null,
         lastKnownFile: file,
         addressFile: new MemoryFile("/data/addresses.json", clock),
         random: systemRandom,

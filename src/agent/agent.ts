@@ -1,5 +1,7 @@
 import type { HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { LocalHealth } from "../discovery/health/local-health.ts";
+import type { CheckRunner } from "../platform/ports/check-runner.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -10,11 +12,13 @@ import type { Transport } from "../platform/ports/transport.ts";
 import { AddressBook } from "./address-book.ts";
 import { AgentState } from "./agent-state.ts";
 import type { AgentPart } from "./agent-state.ts";
+import { createChecksPart } from "./checks-part.ts";
 import { createContainersPart } from "./containers-part.ts";
 import type { ContainersPartOptions } from "./containers-part.ts";
 import { createHealthPart } from "./health-part.ts";
 import { createLastKnownPart, loadLastKnown } from "./last-known.ts";
 import { createLinkPart } from "./link-part.ts";
+import { createLocalHealthPart } from "./local-health-part.ts";
 
 /** What an agent is, whatever world it runs in. */
 export interface AgentSettings {
@@ -32,6 +36,8 @@ export interface AgentAdapters {
   readonly engine: Engine;
   readonly transport: Transport;
   readonly prober: Prober;
+  /** Null: this host runs no checks that clients registered. */
+  readonly checkRunner: CheckRunner | null;
   readonly lastKnownFile: StateFile;
   /** Addresses of owners that the engine does not know. */
   readonly addressFile: StateFile;
@@ -67,7 +73,7 @@ export async function startAgent(
   adapters: AgentAdapters,
   makeParts: MakeParts,
 ): Promise<RunningAgent> {
-  const { engine, transport, prober, lastKnownFile: file, clock, random, log, resources } = adapters;
+  const { engine, transport, prober, checkRunner, lastKnownFile: file, clock, random, log, resources } = adapters;
   const state = new AgentState();
   state.labels = settings.labels;
   const known = await loadLastKnown(file, log);
@@ -75,11 +81,14 @@ export async function startAgent(
   if (known !== null && (hostId === undefined || (known.identity?.hostId ?? hostId) === hostId)) state.restore(known);
   const book = await AddressBook.load({ state, file: adapters.addressFile, clock, log });
   const { network, others } = makeParts(state, book);
+  const local = new LocalHealth(clock);
   const parts: readonly AgentPart[] = [
+    createLocalHealthPart({ state, local }),
     createLastKnownPart({ state, file, clock, log }),
     network,
     createContainersPart({ state, engine, clock, log, hostAddress: settings.address, network, book }),
-    createHealthPart({ state, engine, prober, clock }),
+    createHealthPart({ state, engine, prober, clock, local }),
+    ...(checkRunner === null ? [] : [createChecksPart({ state, runner: checkRunner, clock, random, local })]),
     ...others,
     // Last: what it brings is seen by all the others.
     createLinkPart({ ...settings, state, engine, transport, clock, random, log, resources }),

@@ -1,5 +1,6 @@
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Holder } from "../model/holder.ts";
+import type { HostCheckResult } from "../model/host-check.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { InstanceReport, InstanceStatus } from "../model/instance.ts";
 import type { AgentMessage } from "../model/wire.ts";
@@ -7,6 +8,8 @@ import type { AgentState } from "./agent-state.ts";
 
 /** The server refuses longer lists, and a frame of this many is still small. */
 const ENTRIES_MAX = 5000;
+/** Each may carry 4 KiB of output: 4 MiB a frame. */
+const RESULTS_MAX = 1000;
 
 /**
  * What this connection has told the server so far, and so what is left to tell. The first message of a kind replaces
@@ -18,6 +21,7 @@ export class DeltaSender {
   #reports: Map<InstanceId, InstanceStatus> | null = null;
   #endpoints: Map<string, string> | null = null;
   #holders: Map<string, Holder> | null = null;
+  #checkResults: ReadonlyMap<string, HostCheckResult> = new Map();
 
   constructor(state: AgentState, send: (message: AgentMessage) => void) {
     this.#state = state;
@@ -30,6 +34,16 @@ export class DeltaSender {
       this.#flushEndpoints();
       this.#flushHolders();
     }
+    this.#flushCheckResults();
+  }
+
+  /** What they said before is said again on a new connection: the server may have been another then. */
+  #flushCheckResults(): void {
+    const now = this.#state.checkResults;
+    const results = [...now.values()].filter((result) => this.#checkResults.get(result.id) !== result);
+    this.#checkResults = new Map(now);
+    for (let at = 0; at < results.length; at += RESULTS_MAX)
+      this.#send({ type: "check-results", results: results.slice(at, at + RESULTS_MAX) });
   }
 
   #flushReports(): void {

@@ -28,8 +28,8 @@ export interface DnsPartOptions {
   readonly resolver: HostResolver;
   /** Domains that the host's own search list gains; none by default. */
   readonly search?: readonly string[];
-  /** Ports to serve on; a test that is not root chooses others. */
-  readonly ports?: { readonly gateway: number; readonly loopback: number; readonly upstream: number };
+  /** Ports to serve on; a test that is not root chooses others. `loopback` null: only the gateway's address. */
+  readonly ports?: { readonly gateway: number; readonly loopback: number | null; readonly upstream: number };
 }
 
 const LOOPBACK = parseIpv4("127.0.0.1");
@@ -204,7 +204,9 @@ class DnsPart {
 
   #addresses(): readonly ServedAddress[] {
     const gateway = this.#gatewayAddress();
-    const port = this.#options.ports?.loopback ?? CONSUL_DNS_PORT;
+    const { ports } = this.#options;
+    if (ports?.loopback === null) return gateway === null ? [] : [gateway];
+    const port = ports?.loopback ?? CONSUL_DNS_PORT;
     const loopbacks = [LOOPBACK, LOOPBACK6].map((address) => ({ address, port }));
     return gateway === null ? loopbacks : [gateway, ...loopbacks];
   }

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { LocalHealth } from "../discovery/health/local-health.ts";
 import type { HealthCheck } from "../model/app.ts";
 import type { InstanceStatus } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
@@ -34,7 +35,7 @@ function openWorld(checks: readonly HealthCheck[]): World {
   state.setReportsKnown();
   const run = (): (() => Promise<void>) => {
     const abort = new AbortController();
-    const running = createHealthPart({ state, engine, prober, clock }).run(abort.signal);
+    const running = createHealthPart({ state, engine, prober, clock, local: new LocalHealth(clock) }).run(abort.signal);
     return async () => {
       abort.abort();
       await clock.advance(2000);

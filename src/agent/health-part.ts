@@ -7,6 +7,7 @@ import {
 } from "../discovery/health/apply-check-result.ts";
 import type { CheckOutcome } from "../discovery/health/apply-check-result.ts";
 import { judgeHttpStatus } from "../discovery/health/judge-http-status.ts";
+import type { LocalHealth } from "../discovery/health/local-health.ts";
 import type { AppSpec, HealthCheck } from "../model/app.ts";
 import { AppError } from "../model/error.ts";
 import type { InstanceId } from "../model/ids.ts";
@@ -23,11 +24,15 @@ export interface HealthPartOptions {
   readonly engine: Engine;
   readonly prober: Prober;
   readonly clock: Clock;
+  /** How well this host itself is: a starved one must not condemn its instances. */
+  readonly local: LocalHealth;
 }
 
 /** Probes mostly wait; this bounds sockets when hundreds of instances hang. Commands cost the engine more. */
 const PROBES_AT_ONCE = 64;
 const COMMANDS_AT_ONCE = 4;
+/** So many failures of starved moments in a row say nothing; the next one counts, whatever the host's state. */
+const HOLDS_MAX = 3;
 
 /** One running container, as far as its checks need it. */
 interface Target {
@@ -117,17 +122,22 @@ class HealthPart {
     readonly signal: AbortSignal;
   }): Promise<void> {
     const { target, check, index, results, signal } = task;
-    const { clock } = this.#options;
+    const { clock, local } = this.#options;
     const instance = { startedAtMs: target.startedAtMs, timing: check };
     const spread = spreadOf(`${target.instanceId} ${index}`);
+    let holds = 0;
     for (let attempts = 0; ; attempts += 1) {
       const before = results[index] ?? UNTRIED;
       await clock.sleep(nextCheckDelayMs(before, instance, { attempts, spread, nowMs: clock.nowMs() }), signal);
       if (signal.aborted) return;
       const limiter = check.kind === "command" ? this.#commands : this.#probes;
-      const outcome = await limiter.run(() => (signal.aborted ? Promise.resolve(IGNORED) : this.#probe(target, check)));
+      const startedMs = clock.monotonicMs();
+      const tried = await limiter.run(() => (signal.aborted ? Promise.resolve(IGNORED) : this.#probe(target, check)));
       // The container may have ended meanwhile: its last failure is no news.
       if (signal.aborted) return;
+      const held = tried.kind === "failed" && holds < HOLDS_MAX && local.stalledSince(startedMs);
+      holds = held ? holds + 1 : 0;
+      const outcome = held ? IGNORED : tried;
       const after = applyCheckResult(before, outcome, instance);
       results[index] = after;
       if (isTransition(before, after)) this.#publish(target, results);
@@ -143,13 +153,14 @@ class HealthPart {
   }
 
   async #probe(target: Target, check: HealthCheck): Promise<CheckOutcome> {
-    const { prober, clock } = this.#options;
+    const { prober, clock, local } = this.#options;
+    const timeoutMs = local.stretch(check.timeoutMs);
     if (check.kind === "command") return this.#command(target, check);
     const port = check.port ?? target.spec.ports[check.portIndex ?? 0]?.containerPort;
     if (port === undefined)
       return { kind: "failed", atMs: clock.nowMs(), cause: "the app declares no port of that index" };
     if (check.kind === "tcp") {
-      return this.#judge(await prober.tcp(target.address, port, check.timeoutMs), (_, atMs) => ({
+      return this.#judge(await prober.tcp(target.address, port, timeoutMs), (_, atMs) => ({
         kind: "passed",
         atMs,
       }));
@@ -160,7 +171,7 @@ class HealthPart {
       port,
       path: check.path,
       tls,
-      timeoutMs: check.timeoutMs,
+      timeoutMs,
     });
     return this.#judge(result, (status, atMs) => judgeHttpStatus(status, check.ignoreHttp1xx, atMs));
   }
@@ -171,7 +182,7 @@ class HealthPart {
   }
 
   async #command(target: Target, check: HealthCheck & { kind: "command" }): Promise<CheckOutcome> {
-    const { engine, clock } = this.#options;
+    const { engine, clock, local } = this.#options;
     const deadline = new AbortController();
     try {
       const session = await engine.exec(
@@ -179,7 +190,7 @@ class HealthPart {
         { argv: check.argv, tty: false, stdin: false },
         () => undefined,
       );
-      const expired = clock.sleep(check.timeoutMs, deadline.signal).then(() => "expired" as const);
+      const expired = clock.sleep(local.stretch(check.timeoutMs), deadline.signal).then(() => "expired" as const);
       const code = await Promise.race([session.done, expired]);
       if (code === "expired") {
         session.close();

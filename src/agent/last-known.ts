@@ -17,6 +17,8 @@ const TOPICS: readonly Topic[] = [
   "network-config",
   "holders",
   "health",
+  "checks",
+  "check-results",
   "link-facts",
 ];
 
@@ -43,9 +45,10 @@ export function renderLastKnown(known: LastKnown): string {
 export function parseLastKnown(text: string): LastKnown {
   const json = JSON.parse(text) as Partial<LastKnown> & { readonly form?: unknown };
   if (typeof json !== "object" || json === null || json.form !== FORM) throw new Error("it has another form");
-  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links, holders } = json;
+  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links, holders, checks } =
+    json;
   if (identity === undefined || typeof revision !== "number") throw new Error("it is not complete");
-  const lists = [assignments, endpoints, hosts, peers, health ?? [], links ?? [], holders ?? []];
+  const lists = [assignments, endpoints, hosts, peers, health ?? [], links ?? [], holders ?? [], checks ?? []];
   if (
     !lists.every((list) => Array.isArray(list) && list.every((entry) => typeof entry === "object" && entry !== null))
   ) {
@@ -65,6 +68,7 @@ export function parseLastKnown(text: string): LastKnown {
     revision,
     health: health ?? [],
     holders: holders ?? [],
+    checks: checks ?? [],
     networkConfig: { ...EMPTY_NETWORK_CONFIG, ...networkConfig },
     ...(links === undefined ? {} : { links }),
   };

@@ -47,7 +47,7 @@ const WELCOME_TIMEOUT_MS = 10_000;
 const DENIALS_MAX = 2;
 /** While the container engine was away at the hello, this often it is asked again for what the host has. */
 const RESOURCES_AGAIN_MS = 5000;
-const DELTA_TOPICS: readonly Topic[] = ["reports", "local", "holders"];
+const DELTA_TOPICS: readonly Topic[] = ["reports", "local", "holders", "check-results"];
 /** Links are looked at this often; what differs for nobody is not told. */
 const LINKS_INTERVAL_MS = 5000;
 /** A host that got another address tells so within this time, whether or not its connections noticed. */
@@ -270,6 +270,7 @@ class Session {
       case "network-config":
       case "blocks":
       case "holders":
+      case "checks":
         state.receive(message);
         return;
     }

@@ -5,6 +5,7 @@ import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
+import { HostCheckRunner } from "../platform/checks/host-check-runner.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { DockerEngine } from "../platform/docker/docker-engine.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
@@ -66,6 +67,7 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
       engine,
       transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
       prober: socketProber,
+      checkRunner: new HostCheckRunner({ engine, allowsScript: () => config.scriptChecks }),
       lastKnownFile: diskFile(join(dataDir, "last-known.json")),
       addressFile: diskFile(join(dataDir, "addresses.json")),
       clock: systemClock,

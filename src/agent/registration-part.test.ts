@@ -210,7 +210,7 @@ test("createRegistrationPart() folds a burst of events into few listings", async
   await clock.advance(1000);
   expect(engine.listings - listings).toBeLessThanOrEqual(2);
   expect(state.localEndpoints().size).toBe(30);
-  for (const action of ["exec_start: true", "exec_die", "create", "health_status: healthy"]) engine.say(action, "c1");
+  for (const action of ["exec_start: true", "exec_die", "create", "resize"]) engine.say(action, "c1");
   const after = engine.listings;
   await clock.advance(1000);
   expect(engine.listings).toBe(after);

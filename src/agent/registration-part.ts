@@ -45,8 +45,7 @@ const RETRY_MS = 1000;
 /** Events after which a container serves nobody. `kill` comes before, and may be a signal that it survives. */
 const DEAD_ACTIONS: ReadonlySet<string> = new Set(["die", "destroy", "pause"]);
 /** Events that change nothing that is registered; health checks by `exec` send some of them all the time. */
-const IDLE_ACTIONS =
-  /^(exec_|create|kill|stop|attach|detach|top|resize|copy|export|commit|archive|extract|health_status)/;
+const IDLE_ACTIONS = /^(exec_|create|kill|stop|attach|detach|top|resize|copy|export|commit|archive|extract)/;
 
 /** Keeps this host's endpoints in step with its containers. */
 export function createRegistrationPart(options: RegistrationPartOptions): AgentPart {
@@ -63,6 +62,8 @@ class Registrar {
   #announced = false;
   /** Containers that an event declared dead, until a listing that began after the event: that one knows itself. */
   readonly #dead = new Set<string>();
+  /** When checks of containers became critical; whoever is so for too long is looked for with every listing. */
+  readonly #criticalSince = new Map<string, number>();
   #holders: ReadonlyMap<string, Holder> | null = null;
   #listFault: Condition | null = null;
   #conditions = "";
@@ -76,7 +77,15 @@ class Registrar {
   async run(signal: AbortSignal): Promise<void> {
     const { state, engine } = this.#options;
     // What only this host knows changes nothing about its containers: no new listing is needed.
-    const topics: readonly Topic[] = ["identity", "assignments", "reports", "network-config", "imports", "names"];
+    const topics: readonly Topic[] = [
+      "identity",
+      "assignments",
+      "reports",
+      "network-config",
+      "imports",
+      "names",
+      "container-results",
+    ];
     const stops = topics.map((topic) => state.on(topic, () => this.#derive()));
     const wake = (): void => this.#nap.abort();
     signal.addEventListener("abort", wake);
@@ -148,6 +157,7 @@ class Registrar {
       this.#report(this.#listFault === null ? [] : [this.#listFault]);
       return;
     }
+    this.#noteCritical();
     const alive = this.#containers.filter((container) => !this.#dead.has(container.id));
     const context: RegistrationContext = {
       hostName: state.identity.hostName,
@@ -156,8 +166,11 @@ class Registrar {
       reports: state.reports,
       engineNetworkName: NETWORK_NAME,
       otherNetworks: this.#otherNetworks,
+      checkResults: state.containerResults,
+      criticalMs: (id) => this.#criticalMs(id),
     };
-    const { endpoints: services, conditions } = deriveEndpoints(alive, context);
+    const { endpoints: services, checks, conditions } = deriveEndpoints(alive, context);
+    state.setContainerChecks(checks);
     const names = deriveNames(alive, { context, services, declared: state.names });
     const endpoints = [...services, ...names, ...state.imports];
     if (!this.#announced || !sameEndpoints(state.localEndpoints(), endpoints)) {
@@ -166,6 +179,20 @@ class Registrar {
     }
     this.#deriveHolders(alive, services, parseCidr(state.identity.settings.range));
     this.#report(this.#listFault === null ? conditions : [this.#listFault, ...conditions]);
+  }
+
+  #noteCritical(): void {
+    const { containerResults } = this.#options.state;
+    for (const id of this.#criticalSince.keys())
+      if (containerResults.get(id)?.status !== "critical") this.#criticalSince.delete(id);
+    for (const { id, status } of containerResults.values())
+      if (status === "critical" && !this.#criticalSince.has(id))
+        this.#criticalSince.set(id, this.#options.clock.monotonicMs());
+  }
+
+  #criticalMs(id: string): number {
+    const sinceMs = this.#criticalSince.get(id);
+    return sinceMs === undefined ? 0 : this.#options.clock.monotonicMs() - sinceMs;
   }
 
   #deriveHolders(containers: readonly Container[], endpoints: readonly Endpoint[], range: Cidr): void {

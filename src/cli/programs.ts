@@ -43,12 +43,37 @@ export interface AgentFlags {
   readonly label?: readonly string[];
   /** Joins in spite of a wrong clock, a doubled address, or what the machine found to be wrong with itself. */
   readonly force?: boolean;
+  readonly enableScriptChecks?: boolean;
 }
 
 export interface LeaveFlags {
   readonly dataDir?: string;
   /** Stops instances that run here instead of refusing. */
   readonly containers?: boolean;
+}
+
+/** What `apollo discovery agent` was told. */
+export interface DiscoveryFlags {
+  readonly node?: string;
+  readonly datacenter?: string;
+  readonly domain?: string;
+  readonly bind?: string;
+  readonly client?: string;
+  readonly server?: boolean;
+  readonly bootstrap?: boolean;
+  readonly join?: readonly string[];
+  readonly dataDir?: string;
+  readonly clusterPort?: string;
+  readonly httpPort?: string;
+  readonly dnsPort?: string;
+  readonly configFile?: readonly string[];
+  readonly configDir?: readonly string[];
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly enableScriptChecks?: boolean;
+  readonly enableLocalScriptChecks?: boolean;
+  readonly leaveOnTerminate?: boolean;
+  readonly logLevel?: string;
 }
 
 /** Server and agent of one host in one process. */
@@ -73,6 +98,7 @@ export interface ProgramEntries {
     environment: Readonly<Record<string, string | undefined>>,
     say: (line: string) => void,
   ) => Promise<void>;
+  readonly runDiscoveryAgent: (flags: DiscoveryFlags, signal: AbortSignal) => Promise<void>;
   readonly runUp: (flags: UpFlags, signal: AbortSignal) => Promise<void>;
   /** The rest of the command line after `apollo lab`; resolves with the exit code. */
   readonly runLab: (argv: readonly string[], signal: AbortSignal) => Promise<number>;
@@ -87,6 +113,8 @@ export const programs: ProgramEntries = {
   runAgent: async (flags, signal) => (await import("../agent/agent-command.ts")).runHostAgent(flags, signal, VERSION),
   leaveHost: async (flags, environment, say) =>
     (await import("../agent/leave-command.ts")).leaveHost(flags, environment, say),
+  runDiscoveryAgent: async (flags, signal) =>
+    (await import("../discovery-agent/main.ts")).runDiscoveryAgent(flags, signal, VERSION),
   runUp: async (flags, signal) => (await import("../up/main.ts")).runUp(flags, signal, VERSION),
   runLab: async (argv, signal) => (await import("../lab/lab-command.ts")).runLab(argv, signal),
   runCni: async (around) => (await import("./cni-program.ts")).runCniProgram(around),

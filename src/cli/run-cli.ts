@@ -5,6 +5,7 @@ import { addAppCommands } from "./commands/app.ts";
 import { addCniCommand } from "./commands/cni.ts";
 import { addCompletionCommands } from "./commands/completion.ts";
 import { addDeploymentCommands } from "./commands/deployment.ts";
+import { addDiscoveryCommands } from "./commands/discovery.ts";
 import { addDnsCommand } from "./commands/dns.ts";
 import { addExecCommand } from "./commands/exec.ts";
 import { addHelpCommand } from "./commands/help.ts";
@@ -41,6 +42,7 @@ export function buildProgram(context: CliContext): Command {
   clientOptions(program);
   program.commandsGroup("Run Apollo:");
   addProgramCommands(program, context);
+  addDiscoveryCommands(program, context);
   program.commandsGroup("Apps:");
   addAppCommands(program, context);
   addPsCommand(program, context);

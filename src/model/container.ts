@@ -22,6 +22,8 @@ export interface Container {
   readonly macs?: Readonly<Record<string, string>>;
   readonly exposedPorts: readonly { readonly port: number; readonly protocol: "tcp" | "udp" }[];
   readonly pid: number | null;
+  /** By the image's HEALTHCHECK; missing: it has none. */
+  readonly health?: "starting" | "healthy" | "unhealthy";
   /** Whether the engine starts it again after a crash, its own restart or the host's; missing: not known. */
   readonly restart?: "no" | "unless-stopped" | "on-failure" | "always";
 }

@@ -21,6 +21,22 @@ export interface Endpoint {
   readonly health: EndpointHealth;
   /** How much of the load it takes, by health; 1 and 1 when missing. */
   readonly weights?: { readonly passing: number; readonly warning: number };
+  /** What `health` comes from; missing when nothing but the container's running says it. */
+  readonly checks?: readonly EndpointCheck[];
+}
+
+/** A check of an endpoint, for those who look at checks. */
+export interface EndpointCheck {
+  /** Who declared it: the app, the container by registrator's variables, or the image for the engine. */
+  readonly kind: "app" | "container" | "engine";
+  /** Consul's word for it. */
+  readonly type: string;
+  readonly name: string;
+  readonly status: EndpointHealth;
+  readonly output: string;
+  /** As Go writes durations, "" for none. */
+  readonly interval: string;
+  readonly timeout: string;
 }
 
 /** In `meta` of an endpoint that is no service: it only gives a container, or an attachment, a name. Its port is 0. */

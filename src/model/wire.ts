@@ -8,6 +8,7 @@
 import { z } from "zod";
 import type { Endpoint, CatalogHost } from "./endpoint.ts";
 import type { Holder } from "./holder.ts";
+import type { HostCheck, HostCheckResult } from "./host-check.ts";
 import type { Peer } from "./host.ts";
 import type { HostId, InstanceId } from "./ids.ts";
 import type { Assignment, InstanceReport } from "./instance.ts";
@@ -84,6 +85,13 @@ export type ServerMessage =
       readonly host: string;
       readonly reset: boolean;
       readonly upsert: readonly Holder[];
+      readonly remove: readonly string[];
+    }
+  /** Checks that clients registered on this host, for it to run. */
+  | {
+      readonly type: "checks";
+      readonly reset: boolean;
+      readonly upsert: readonly HostCheck[];
       readonly remove: readonly string[];
     }
   /** Opens a byte stream to a container: logs or exec. */
@@ -172,6 +180,8 @@ export type AgentMessage =
       readonly upsert: readonly Holder[];
       readonly remove: readonly string[];
     }
+  /** What checks of this host say; each once it says something else, all of them on a new connection. */
+  | { readonly type: "check-results"; readonly results: readonly HostCheckResult[] }
   | { readonly type: "data"; readonly channel: number; readonly stream: "stdout" | "stderr"; readonly bytes: string }
   | {
       readonly type: "close";
@@ -237,6 +247,20 @@ const endpoint = z.object({
   appId: text.nullable(),
   health: z.enum(["passing", "warning", "critical"]),
   weights: z.object({ passing: weight, warning: weight }).optional(),
+  checks: z
+    .array(
+      z.object({
+        kind: z.enum(["app", "container", "engine"]),
+        type: text,
+        name: text,
+        status: z.enum(["passing", "warning", "critical"]),
+        output: text,
+        interval: text,
+        timeout: text,
+      }),
+    )
+    .max(66)
+    .optional(),
 });
 /** 32 bytes in base64: the last digit carries four bits only. */
 const wireguardKey = z.string().regex(/^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$/);
@@ -311,6 +335,12 @@ const agentMessage = z.discriminatedUnion("type", [
     remove: z.array(text).max(20_000),
   }),
   z.object({
+    type: z.literal("check-results"),
+    results: z
+      .array(z.object({ id: text, status: z.enum(["passing", "warning", "critical"]), output: text }))
+      .max(20_000),
+  }),
+  z.object({
     type: z.literal("data"),
     channel: z.number().int(),
     stream: z.enum(["stdout", "stderr"]),
@@ -331,6 +361,7 @@ const AGENT_TYPES: ReadonlySet<string> = new Set([
   "endpoints",
   "links",
   "holders",
+  "check-results",
   "data",
   "close",
 ]);
@@ -344,6 +375,7 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "blocks",
   "refused",
   "holders",
+  "checks",
   "open",
   "data",
   "resize",

@@ -1,6 +1,7 @@
 import type { Catalog } from "../discovery/catalog.ts";
 import { AppError } from "../model/error.ts";
 import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
+import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
@@ -52,6 +53,13 @@ export interface AgentHubDeps {
   readonly log: Log;
 }
 
+/** Where the checks that hosts run come from, and where what they say goes. */
+export interface HostCheckSource {
+  /** All that the host has to run. */
+  checksOf(host: string): readonly HostCheck[];
+  take(host: string, results: readonly HostCheckResult[]): void;
+}
+
 /**
  * An agent that is asked whether it lives has so long: two heartbeats and a bit. One that was killed is silent, and the
  * agent that was started after it is taken in its place.
@@ -81,6 +89,7 @@ export class AgentHub {
     readonly changes: boolean;
     readonly message: ServerMessage;
   } | null = null;
+  #checks: HostCheckSource | null = null;
   #catalogComplete = false;
   #flushing = false;
   /** Tasks under way that must be through before anything is sent. */
@@ -99,6 +108,18 @@ export class AgentHub {
       this.#sendPeerChanges(written);
       for (const id of written) this.sendBlocks(id);
     });
+  }
+
+  /** From now on hosts are told the checks of this source when they connect; what changes later is sent by `sendChecks`. */
+  serveChecks(source: HostCheckSource): void {
+    this.#checks = source;
+  }
+
+  sendChecks(
+    hostId: HostId,
+    change: { readonly upsert: readonly HostCheck[]; readonly remove: readonly string[] },
+  ): void {
+    this.session(hostId)?.connection.send({ type: "checks", reset: false, ...change });
   }
 
   /** Takes an authenticated connection of a member. It counts once its hello is taken. */
@@ -182,6 +203,8 @@ export class AgentHub {
       }
       case "holders":
         return this.#passOnHolders(host, this.#holders.apply(host.name, message));
+      case "check-results":
+        return this.#checks?.take(host.name, message.results);
       case "data":
         return this.#deps.channels.data(session.hostId, message);
       case "close":
@@ -237,6 +260,8 @@ export class AgentHub {
     for (const [name, change] of this.#holders.all()) {
       if (name !== host.name) session.connection.send({ type: "holders", host: name, ...change });
     }
+    if (this.#checks !== null)
+      session.connection.send({ type: "checks", reset: true, upsert: this.#checks.checksOf(host.name), remove: [] });
     this.#deps.heard(host.id);
     this.flush();
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });

@@ -13,7 +13,7 @@ import {
   type ServerConfig,
   type ServerSettingsInput,
 } from "./server-config.ts";
-import { type StartedServer, startServer } from "./start-server.ts";
+import { type ServerAdapters, type StartedServer, startServer } from "./start-server.ts";
 
 export type ServerFlags = ServerSettingsInput & { readonly config?: string | undefined };
 
@@ -33,11 +33,12 @@ export function loadServerConfig(flags: ServerFlags, version: string): ServerCon
 export async function openServer(
   config: ServerConfig,
   signal: AbortSignal,
+  around: Pick<ServerAdapters, "leave"> = {},
 ): Promise<StartedServer & { close(): Promise<void> }> {
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const store = SqliteStore.open(join(config.dataDir, "state.db"));
   const log = pinoLog({ name: "server", level: "info" });
-  const adapters = { store, clock: systemClock, random: systemRandom, digest: nodeDigest, log };
+  const adapters = { store, clock: systemClock, random: systemRandom, digest: nodeDigest, log, ...around };
   const started = await startServer(config, adapters, signal);
   const close = async (): Promise<void> => {
     await started.http.close(CLOSE_GRACE_MS);

@@ -34,6 +34,8 @@ export interface ConsulConfig {
   readonly listen: { readonly bind: string; readonly port: number } | null;
   /** Asked for, so that a taken port is an error. By default the server goes on without the listener. */
   readonly listenIsGiven: boolean;
+  /** Name of the node that the server is; missing: the machine's. */
+  readonly node?: string;
   /** `off`: this machine may do everything. Else Consul's ACLs, with what holds where no rule does. */
   readonly acl: "off" | "allow" | "deny";
 }

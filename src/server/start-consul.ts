@@ -16,7 +16,9 @@ import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 import { callerOf, type ConsulAccessDeps } from "./consul-access.ts";
+import { relayHostChecks } from "./host-check-relay.ts";
 import type { HostMembers } from "./host-members.ts";
+import { LeftMembers } from "./left-members.ts";
 import type { ServerConfig } from "./server-config.ts";
 
 export interface ConsulDeps {
@@ -27,6 +29,8 @@ export interface ConsulDeps {
   readonly random: Random;
   readonly clock: Clock;
   readonly log: Log;
+  /** See `ServerAdapters`. */
+  readonly leave?: (() => Promise<void>) | undefined;
 }
 
 export interface StartedConsul {
@@ -43,9 +47,11 @@ const RAFT_PORT = 8300;
 export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promise<StartedConsul> {
   const { cluster, clock, random, digest } = deps;
   const parts = await openRegistry({ store: cluster.state.store, clock, random, digest });
-  const self = serverName();
-  followCluster(deps, parts, { config, self });
-  const handle = createConsulHandler(backendOf(deps, parts, { config, self }));
+  const self = config.consul.node ?? serverName();
+  const own = { config, self, left: new LeftMembers(clock) };
+  followCluster(deps, parts, own);
+  relayHostChecks({ parts, hub: cluster.hub, hosts: cluster.state, log: deps.log });
+  const handle = createConsulHandler(backendOf(deps, parts, own));
   const plain = listenPlain(deps, config, handle);
   const close = async (graceMs: number): Promise<void> => {
     // First: who waits for a change would else hold up the end.
@@ -59,6 +65,7 @@ interface Self {
   readonly config: ServerConfig;
   /** Name of the node that this server is. */
   readonly self: string;
+  readonly left: LeftMembers;
 }
 
 /** The first label of the machine's name, as an agent on it takes it for its host. */
@@ -72,7 +79,11 @@ function serverName(): string {
 
 function followCluster({ cluster, digest }: ConsulDeps, parts: RegistryParts, own: Self): void {
   const { catalog } = cluster;
-  const setHosts = (): void => parts.platform.setHosts(hostsOf(cluster, digest, own));
+  const setHosts = (): void => {
+    const hosts = hostsOf(cluster, digest, own);
+    own.left.see(hosts);
+    parts.platform.setHosts(hosts);
+  };
   setHosts();
   parts.platform.resetEndpoints(catalog.list());
   catalog.subscribe((delta) => {
@@ -120,10 +131,13 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
     },
     leader: address,
     peers: () => [address()],
-    members: () =>
-      hostsOf(cluster, digest, own).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" })),
+    members: () => [
+      ...hostsOf(cluster, digest, own).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" })),
+      ...own.left.list().map((host): Member => ({ ...host, status: "left" })),
+    ],
     caller: (request, token) => callerOf(accessDeps, request, token),
     forceLeave: (node) => members.remove(node, false),
+    ...(deps.leave === undefined ? {} : { leave: deps.leave }),
     startedAtMs: cluster.startedAtMs,
     hostInfo: () => hostInfo(deps.clock),
   };

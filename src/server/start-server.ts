@@ -31,6 +31,8 @@ export interface ServerAdapters {
   readonly random: Random;
   readonly digest: Digest;
   readonly log: Log;
+  /** Ends this node when a client of Consul's API asks it to leave; missing: it cannot be asked so. */
+  readonly leave?: () => Promise<void>;
 }
 
 export interface StartedServer {
@@ -50,7 +52,7 @@ export async function startServer(
   adapters: ServerAdapters,
   signal: AbortSignal,
 ): Promise<StartedServer> {
-  const { store, clock, random, digest, log } = adapters;
+  const { store, clock, random, digest, log, leave } = adapters;
   const identity = await openIdentity(join(config.dataDir, "tls"), config.advertise, clock.nowMs());
   const url = `https://${config.advertise[0] ?? "127.0.0.1"}:${config.port}`;
   const { dataDir, resetAdminToken } = config;
@@ -81,7 +83,7 @@ export async function startServer(
   });
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });
   const marathon = marathonOf(config, { cluster, authorize, clock, url });
-  const consul = await startConsul({ cluster, members, access, digest, random, clock, log }, config);
+  const consul = await startConsul({ cluster, members, access, digest, random, clock, log, leave }, config);
   const handle = prefixRouter(
     [
       { prefix: "/api", handle: native },

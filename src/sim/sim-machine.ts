@@ -191,6 +191,7 @@ export class SimMachine {
         log,
         transport: process.guard(new StreamTransport(links, name, process, this.#options.isDenied)),
         prober: process.guard(this.prober),
+        checkRunner: null,
         lastKnownFile: process.guard(this.file),
         addressFile: process.guard(this.addressFile),
         resources: () => Promise.resolve(this.engineUp ? this.resources : { cpus: 0, memoryMiB: 0, diskMiB: 0 }),

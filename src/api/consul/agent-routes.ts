@@ -122,8 +122,12 @@ export function agentJoin(call: Call): HttpResponse {
   throw registryError(500, `Cannot join ${call.rest}: a host joins with "apollo agent" and the cluster's join token`);
 }
 
-export function agentLeave(call: Call): HttpResponse {
+export async function agentLeave(call: Call): Promise<HttpResponse> {
   call.caller.grants.require("agent", localNode(call), "write");
+  if (call.backend.leave !== undefined) {
+    await call.backend.leave();
+    return empty();
+  }
   throw registryError(
     400,
     'Cannot leave over this API: run "apollo agent leave" on the host, or use force-leave for a dead one',

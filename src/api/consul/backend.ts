@@ -37,6 +37,8 @@ export interface ConsulBackend {
   caller(request: HttpRequest, token: string): Caller;
   /** Removes a member that is down for good. @throws AppError when it is not there or up. */
   forceLeave(node: string): Promise<void>;
+  /** Ends the node that this process is, gracefully; missing where that is not this API's business. */
+  readonly leave?: () => Promise<void>;
   readonly startedAtMs: number;
   /** Of the machine, in Consul's shape of agent/host. */
   hostInfo(): object;

@@ -71,6 +71,7 @@ function addAgent(program: Command, context: CliContext): void {
     .option("--token-file <file>", "file that holds the token, so that it is in nobody's process list")
     .option("--force", "join in spite of a wrong clock, a doubled address, or what is wrong with this machine");
   hostOptions(command)
+    .option("--enable-script-checks", "run scripts that clients register as health checks on this host")
     .option("--data-dir <dir>", "where the agent keeps what it knows")
     .action(async (flags: AgentFlags) => await programs.runAgent(flags, signal));
   addLeave(command, context);

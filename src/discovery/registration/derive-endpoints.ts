@@ -4,12 +4,15 @@
  */
 import type { AppSpec } from "../../model/app.ts";
 import { type Container, LABEL_INSTANCE } from "../../model/container.ts";
-import type { Endpoint, EndpointHealth } from "../../model/endpoint.ts";
+import type { Endpoint, EndpointCheck } from "../../model/endpoint.ts";
 import { AppError } from "../../model/error.ts";
+import type { HostCheck, HostCheckResult } from "../../model/host-check.ts";
 import { type InstanceId, type ServiceName, defaultServiceName, parseServiceName } from "../../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../../model/instance.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import type { Condition } from "../../model/wire.ts";
+import { appChecks, declaredCheck, engineCheck, worstOf } from "./derive-checks.ts";
+import { parseServiceCheck } from "./parse-service-checks.ts";
 import { type MetadataSources, hasServiceMetadata, parseServiceMetadata } from "./parse-service-metadata.ts";
 
 export interface RegistrationContext {
@@ -22,11 +25,17 @@ export interface RegistrationContext {
   readonly engineNetworkName: string;
   /** Further engine networks on our bridges: its default network when that lies there, and those of our plugin. */
   readonly otherNetworks: readonly string[];
+  /** What the checks say that were derived before, by id. */
+  readonly checkResults?: ReadonlyMap<string, HostCheckResult>;
+  /** For how long a check has been critical. */
+  readonly criticalMs?: (check: string) => number;
 }
 
 export interface Registration {
   /** Sorted by id. */
   readonly endpoints: readonly Endpoint[];
+  /** Checks that the containers declare, for the host to run. */
+  readonly checks: readonly HostCheck[];
   readonly conditions: readonly Condition[];
 }
 
@@ -41,7 +50,8 @@ interface Subject {
   readonly address: Ipv4;
   readonly ports: readonly Port[];
   readonly defaultName: string;
-  readonly health: EndpointHealth;
+  /** What is known of the container whatever the port. */
+  readonly checks: readonly EndpointCheck[];
   readonly assignment: Assignment | null;
 }
 
@@ -52,19 +62,24 @@ const TAGS_MAX = 64;
 
 export function deriveEndpoints(containers: readonly Container[], context: RegistrationContext): Registration {
   const endpoints = new Map<string, Endpoint>();
+  const checks: HostCheck[] = [];
   const conditions: Condition[] = [];
   for (const container of containers.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     const subject = chooseSubject(container, context);
     if (subject === null) continue;
     for (const port of subject.ports) {
-      const made = makeEndpoint(container, subject, { port, hostName: context.hostName });
+      const made = makeEndpoint(container, subject, { port, context });
       if (made === null) continue;
       if ("code" in made) conditions.push(made);
-      else if (endpoints.has(made.id)) conditions.push(takenId(container, made.id));
-      else endpoints.set(made.id, made);
+      else if (endpoints.has(made.endpoint.id)) conditions.push(takenId(container, made.endpoint.id));
+      else {
+        // Its check goes on, so that it is registered again once it is well.
+        if (made.check !== null) checks.push(made.check);
+        if (!made.overdue) endpoints.set(made.endpoint.id, made.endpoint);
+      }
     }
   }
-  return { endpoints: [...endpoints.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)), conditions };
+  return { endpoints: [...endpoints.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)), checks, conditions };
 }
 
 function chooseSubject(container: Container, context: RegistrationContext): Subject | null {
@@ -90,7 +105,7 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
     ports: portsOfApp(spec),
     // The cut at 63 characters may leave a dash at the end, which a name cannot have.
     defaultName: defaultServiceName(spec.id).replace(/-+$/, ""),
-    health: healthOf(spec, status, container),
+    checks: [...appChecks(spec, status, container), ...listOf(engineCheck(container))],
     assignment,
   };
 }
@@ -98,13 +113,6 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
 function isServing(status: InstanceStatus): boolean {
   // Staging: the report lags behind the engine, which says that the container runs.
   return status.phase === "running" || status.phase === "staging";
-}
-
-function healthOf(spec: AppSpec, status: InstanceStatus | undefined, container: Container): EndpointHealth {
-  if (spec.healthChecks.length === 0) return "passing";
-  // A report of the container before this one says nothing about this one.
-  if (status?.phase !== "running" || status.containerId !== container.id || status.condemned) return "critical";
-  return status.health === "healthy" ? "passing" : "critical";
 }
 
 function portsOfApp(spec: AppSpec): readonly Port[] {
@@ -121,7 +129,8 @@ function plainSubject(container: Container, context: RegistrationContext): Subje
   const address = HOST_NETWORK in container.addresses ? context.hostAddress : addressOf(container, context);
   if (address === null) return null;
   const ports = uniquePorts(container.exposedPorts);
-  return { sources, address, ports, defaultName: imageBaseName(container.image), health: "passing", assignment: null };
+  const checks = listOf(engineCheck(container));
+  return { sources, address, ports, defaultName: imageBaseName(container.image), checks, assignment: null };
 }
 
 /** Its address on the first of our networks that it is on. */
@@ -143,8 +152,9 @@ function imageBaseName(image: string): string {
 function makeEndpoint(
   container: Container,
   subject: Subject,
-  { port, hostName }: { readonly port: Port; readonly hostName: string },
-): Endpoint | Condition | null {
+  { port, context }: { readonly port: Port; readonly context: RegistrationContext },
+): Made | Condition | null {
+  const { hostName } = context;
   const metadata = parseServiceMetadata(subject.sources, port.port);
   if (metadata.ignore) return null;
   // Ports that are ignored count, too: a name must not change with what another port is set to.
@@ -154,8 +164,17 @@ function makeEndpoint(
   const udp = port.protocol === "udp";
   const ownId = `${container.name}:${port.port}${udp ? ":udp" : ""}`;
   const { instance } = subject.assignment ?? { instance: null };
-  return {
-    id: `${hostName}:${metadata.id ?? ownId}`,
+  const id = `${hostName}:${metadata.id ?? ownId}`;
+  const check = parseServiceCheck(metadata.meta, {
+    id,
+    container: container.id,
+    address: subject.address,
+    port: port.port,
+  });
+  const declared = check === null ? [] : [declaredCheck(check, context.checkResults?.get(id))];
+  const checks = [...subject.checks, ...declared];
+  const endpoint: Endpoint = {
+    id,
     service,
     address: subject.address,
     port: port.port,
@@ -166,8 +185,23 @@ function makeEndpoint(
     container: container.name,
     instanceId: instance?.id ?? null,
     appId: instance?.appId ?? null,
-    health: subject.health,
+    health: worstOf(checks),
+    ...(checks.length === 0 ? {} : { checks }),
   };
+  const { deregisterAfterMs = 0 } = check ?? {};
+  const overdue = deregisterAfterMs > 0 && (context.criticalMs?.(id) ?? 0) >= deregisterAfterMs;
+  return { endpoint, check, overdue };
+}
+
+interface Made {
+  readonly endpoint: Endpoint;
+  readonly check: HostCheck | null;
+  /** Critical for longer than the container lets itself be registered so. */
+  readonly overdue: boolean;
+}
+
+function listOf<Value>(value: Value | null): readonly Value[] {
+  return value === null ? [] : [value];
 }
 
 /** Null for what is no DNS name. */

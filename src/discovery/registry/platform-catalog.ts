@@ -61,7 +61,12 @@ export class PlatformCatalog {
         if (before !== undefined && before !== endpoint.host) this.#drop(endpoint.id, view, touched);
         this.#shown.set(endpoint.id, endpoint.host);
         putService(serviceOf(endpoint), { view, touched, index });
-        putCheck(checkOf(endpoint), { view, touched, index });
+        const checks = checksOf(endpoint);
+        const ids = new Set(checks.map((check) => check.id));
+        for (const check of view.checksFor({ node: endpoint.host, id: endpoint.id }))
+          if (check.serviceId === endpoint.id && check.origin === "platform" && !ids.has(check.id))
+            view.dropCheck(endpoint.host, check.id, touched);
+        for (const check of checks) putCheck(check, { view, touched, index });
       }
     });
   }
@@ -79,7 +84,8 @@ export class PlatformCatalog {
     const host = this.#shown.get(id);
     if (host === undefined) return;
     this.#shown.delete(id);
-    view.dropCheck(host, checkIdOf(id), touched);
+    for (const check of view.checksFor({ node: host, id }))
+      if (check.serviceId === id && check.origin === "platform") view.dropCheck(host, check.id, touched);
     view.dropService(host, id, touched);
   }
 
@@ -176,22 +182,17 @@ function serviceOf(endpoint: Endpoint): Unstamped<ServiceRecord> {
   return { ...NO_SERVICE, node: host, id, name: service, tags, address, taggedAddresses, port, meta };
 }
 
-function checkIdOf(endpoint: string): string {
-  return `service:${endpoint}`;
-}
-
-function checkOf(endpoint: Endpoint): Unstamped<CheckRecord> {
-  const { id, host, service, tags, health, container } = endpoint;
-  return {
-    ...NO_CHECK,
-    node: host,
-    id: checkIdOf(id),
-    name: `Service '${service}' check`,
-    status: health,
-    output: `Container ${container} is ${health === "passing" ? "running and healthy" : health}`,
-    serviceId: id,
-    serviceName: service,
-    serviceTags: tags,
-    type: "container",
-  };
+/** The checks that the endpoint names, or one that stands for its running. */
+function checksOf(endpoint: Endpoint): readonly Unstamped<CheckRecord>[] {
+  const { id, host, service, tags, health, container, checks = [] } = endpoint;
+  const owner = { node: host, serviceId: id, serviceName: service, serviceTags: tags };
+  if (checks.length === 0) {
+    const output = `Container ${container} is ${health === "passing" ? "running and healthy" : health}`;
+    const name = `Service '${service}' check`;
+    return [{ ...NO_CHECK, ...owner, id: `service:${id}`, name, status: health, output, type: "container" }];
+  }
+  return checks.map(({ type, name, status, output, interval, timeout }, at) => {
+    const suffix = checks.length === 1 ? "" : `:${at + 1}`;
+    return { ...NO_CHECK, ...owner, id: `service:${id}${suffix}`, name, status, output, type, interval, timeout };
+  });
 }

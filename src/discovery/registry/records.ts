@@ -1,4 +1,5 @@
 /** The nouns of the registry, in Consul's sense of them. Plain data: what is stored is exactly this. */
+import type { CheckStatus } from "../../model/host-check.ts";
 
 /** When a record was made and last changed, on the registry's index. */
 export interface Stamped {
@@ -71,7 +72,7 @@ export interface ServiceRecord extends Stamped {
   readonly origin: Origin;
 }
 
-export type CheckStatus = "passing" | "warning" | "critical";
+export type { CheckStatus };
 
 /** What is run, and when; as the client defined it. Empty for checks that somebody else reports. */
 export type CheckDefinition = Readonly<Record<string, unknown>>;

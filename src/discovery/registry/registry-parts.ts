@@ -1,3 +1,4 @@
+import { AliasKeeper } from "./alias-keeper.ts";
 import { CheckKeeper } from "./check-keeper.ts";
 import { Coordinates } from "./coordinates.ts";
 import { PlatformCatalog } from "./platform-catalog.ts";
@@ -24,6 +25,8 @@ export async function openRegistry(deps: RegistryDeps): Promise<RegistryParts> {
   const sessions = new SessionKeeper(registry, lockDelays);
   const events = new UserEvents(registry);
   const checks = new CheckKeeper(registry);
+  // It only follows the registry: nobody asks it anything.
+  new AliasKeeper(registry, checks);
   const platform = new PlatformCatalog(registry);
   const coordinates = new Coordinates(registry);
   return { registry, sessions, lockDelays, events, checks, platform, coordinates, close: () => registry.close() };

@@ -20,6 +20,7 @@ export interface InspectJson {
     readonly Pid?: number;
     readonly StartedAt?: string;
     readonly FinishedAt?: string;
+    readonly Health?: { readonly Status?: string } | null;
   };
   readonly HostConfig?: { readonly RestartPolicy?: { readonly Name?: string } };
   readonly NetworkSettings?: {
@@ -40,6 +41,8 @@ export interface ListEntryJson {
   readonly Id: string;
   readonly Names?: readonly string[] | null;
   readonly State?: string;
+  /** For people: "Up 3 minutes (healthy)". Nothing else in a list tells what a HEALTHCHECK says. */
+  readonly Status?: string;
   readonly NetworkSettings?: { readonly Networks?: Readonly<Record<string, EndpointJson | null>> | null } | null;
 }
 
@@ -74,6 +77,7 @@ export function parseContainer(json: InspectJson): Container {
     fixedAddress:
       networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,
     exposedPorts: Object.keys(json.Config?.ExposedPorts ?? {}).flatMap(parsePort),
+    ...readHealth(json.State?.Health?.Status),
     restart: parseRestart(json.HostConfig?.RestartPolicy?.Name),
     pid: json.State?.Pid === undefined || json.State.Pid <= 0 ? null : json.State.Pid,
   };
@@ -87,7 +91,13 @@ export function changeKey(entry: ListEntryJson): string {
   const endpoints = Object.entries(entry.NetworkSettings?.Networks ?? {}).map(
     ([name, endpoint]) => `${name}=${endpoint?.EndpointID ?? ""}=${endpoint?.IPAddress ?? ""}`,
   );
-  return [entry.State ?? "", ...(entry.Names ?? []), ...endpoints.toSorted()].join(" ");
+  const [health = ""] = /\((healthy|unhealthy|health: starting)\)/.exec(entry.Status ?? "") ?? [];
+  return [entry.State ?? "", health, ...(entry.Names ?? []), ...endpoints.toSorted()].join(" ");
+}
+
+/** Engines write "none" for a container without HEALTHCHECK. */
+function readHealth(status: string | undefined): Pick<Container, "health"> {
+  return status === "starting" || status === "healthy" || status === "unhealthy" ? { health: status } : {};
 }
 
 function parseState(status: string | undefined): Container["state"] {

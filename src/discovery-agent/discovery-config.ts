@@ -1,0 +1,196 @@
+/** What `apollo discovery agent` was told: configuration files in Consul's JSON, then flags over them. */
+import { z } from "zod";
+import { AppError } from "../model/error.ts";
+import { parseHostName } from "../model/ids.ts";
+import { isIpv4, type Ipv4, parseIpv4 } from "../model/ip.ts";
+
+export interface DiscoveryFlags {
+  readonly node?: string;
+  readonly datacenter?: string;
+  readonly domain?: string;
+  readonly bind?: string;
+  readonly client?: string;
+  readonly server?: boolean;
+  readonly bootstrap?: boolean;
+  readonly join?: readonly string[];
+  readonly dataDir?: string;
+  readonly clusterPort?: string;
+  readonly httpPort?: string;
+  readonly dnsPort?: string;
+  readonly configFile?: readonly string[];
+  readonly configDir?: readonly string[];
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly enableScriptChecks?: boolean;
+  readonly enableLocalScriptChecks?: boolean;
+  readonly leaveOnTerminate?: boolean;
+  readonly logLevel?: string;
+}
+
+/** A service or check as Consul's agent API takes it. */
+export type Definition = Readonly<Record<string, unknown>>;
+
+export interface DiscoveryConfig {
+  readonly node: string;
+  readonly datacenter: string;
+  readonly domain: string;
+  /** Address that other processes of the cluster reach this one by. */
+  readonly bind: Ipv4;
+  /** Address that HTTP and DNS listen on. */
+  readonly client: Ipv4;
+  readonly server: boolean;
+  /** Addresses of servers, each `https://HOST:PORT`; tried in turn. */
+  readonly join: readonly string[];
+  readonly dataDir: string;
+  /** Of the cluster's own protocol. */
+  readonly clusterPort: number;
+  readonly httpPort: number;
+  readonly dnsPort: number;
+  readonly token: string | null;
+  readonly scripts: "off" | "local" | "all";
+  readonly leaveOnTerminate: boolean;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+  readonly services: readonly Definition[];
+  readonly checks: readonly Definition[];
+}
+
+/** What this machine says of itself. */
+export interface DiscoveryMachine {
+  readonly hostName: string;
+  readonly homeDir: string;
+}
+
+/** Consul's own port for members is taken, so that its users' firewalls fit. */
+export const CLUSTER_PORT = 8301;
+const HTTP_PORT = 8500;
+const DNS_PORT = 8600;
+const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+
+const text = z.string().min(1).max(1024);
+const port = z.number().int().min(1).max(65_535);
+const definition = z.record(z.string(), z.unknown());
+const fileSchema = z
+  .strictObject({
+    node_name: text,
+    datacenter: text,
+    domain: text,
+    bind_addr: text,
+    client_addr: text,
+    server: z.boolean(),
+    bootstrap: z.boolean(),
+    start_join: z.array(text).max(64),
+    retry_join: z.array(text).max(64),
+    data_dir: text,
+    ports: z.strictObject({ http: port, dns: port, serf_lan: port }).partial(),
+    enable_script_checks: z.boolean(),
+    enable_local_script_checks: z.boolean(),
+    leave_on_terminate: z.boolean(),
+    log_level: text,
+    service: definition,
+    services: z.array(definition).max(10_000),
+    check: definition,
+    checks: z.array(definition).max(10_000),
+  })
+  .partial();
+
+export type DiscoveryFile = z.infer<typeof fileSchema>;
+
+/** @throws AppError `invalid` that names file and key. */
+export function parseDiscoveryFile(source: string, path: string): DiscoveryFile {
+  let value: unknown;
+  try {
+    value = JSON.parse(source);
+  } catch (cause) {
+    throw new AppError("invalid", `Cannot read "${path}": it is not JSON`, {
+      cause,
+      hint: "Configuration is Consul's in JSON; HCL is not read",
+    });
+  }
+  const result = fileSchema.safeParse(value);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  const where = issue === undefined ? "" : [...issue.path, issue.message].join(" ");
+  throw new AppError("invalid", `Cannot use "${path}": ${where}`, {
+    hint: `Keys are ${Object.keys(fileSchema.shape).join(", ")}`,
+  });
+}
+
+/** Later sources win; services and checks of all files count. @throws AppError `invalid` that names the setting. */
+export function makeDiscoveryConfig(
+  files: readonly DiscoveryFile[],
+  flags: DiscoveryFlags,
+  machine: DiscoveryMachine,
+): DiscoveryConfig {
+  const file: DiscoveryFile = Object.assign({}, ...files);
+  const ports: NonNullable<DiscoveryFile["ports"]> = Object.assign({}, ...files.map((each) => each.ports ?? {}));
+  const bind = parseAddress("--bind", flags.bind ?? file.bind_addr ?? "127.0.0.1");
+  const client = parseAddress("--client", flags.client ?? file.client_addr ?? "127.0.0.1");
+  const node = parseHostName(flags.node ?? file.node_name ?? (machine.hostName.split(".")[0] || "node"));
+  const join = flags.join ?? [...(file.start_join ?? []), ...(file.retry_join ?? [])];
+  const server = flags.server ?? file.server ?? false;
+  refuseSecondServer(server, join);
+  if ((flags.bootstrap ?? file.bootstrap) === true && !server)
+    throw new AppError("invalid", "Cannot bootstrap: only a server begins a cluster", { hint: "Add --server" });
+  const scripts = flags.enableScriptChecks ?? file.enable_script_checks ?? false;
+  const local = flags.enableLocalScriptChecks ?? file.enable_local_script_checks ?? false;
+  return {
+    node,
+    datacenter: (flags.datacenter ?? file.datacenter ?? "dc1").toLowerCase(),
+    domain: (flags.domain ?? file.domain ?? "consul").toLowerCase().replace(/\.$/, ""),
+    bind,
+    client,
+    server,
+    join: join.map(parseJoin),
+    dataDir: flags.dataDir ?? file.data_dir ?? `${machine.homeDir}/.apollo/discovery/${node}`,
+    clusterPort: parsePort("--cluster-port", flags.clusterPort) ?? ports.serf_lan ?? CLUSTER_PORT,
+    httpPort: parsePort("--http-port", flags.httpPort) ?? ports.http ?? HTTP_PORT,
+    dnsPort: parsePort("--dns-port", flags.dnsPort) ?? ports.dns ?? DNS_PORT,
+    token: flags.token ?? null,
+    scripts: scripts ? "all" : local ? "local" : "off",
+    leaveOnTerminate: flags.leaveOnTerminate ?? file.leave_on_terminate ?? false,
+    logLevel: parseLogLevel(flags.logLevel ?? file.log_level ?? "info"),
+    services: files.flatMap((each) => [
+      ...(each.service === undefined ? [] : [each.service]),
+      ...(each.services ?? []),
+    ]),
+    checks: files.flatMap((each) => [...(each.check === undefined ? [] : [each.check]), ...(each.checks ?? [])]),
+  };
+}
+
+/** One file holds the cluster's state: a second process beside it would be a second truth. */
+function refuseSecondServer(server: boolean, join: readonly string[]): void {
+  if (!server || join.length === 0) return;
+  throw new AppError(
+    "invalid",
+    `Cannot join ${join.join(", ")} as a server: a cluster has one server here, which keeps its state in one SQLite file`,
+    {
+      hint: "Leave out --server: a client serves the same HTTP and DNS, and goes on serving DNS while the server is away",
+    },
+  );
+}
+
+function parseAddress(name: string, value: string): Ipv4 {
+  if (isIpv4(value)) return parseIpv4(value);
+  throw new AppError("invalid", `Cannot use ${name} "${value}": it must be an IPv4 address`);
+}
+
+function parsePort(name: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const number = Number(value);
+  if (/^\d{1,5}$/.test(value) && number >= 1 && number <= 65_535) return number;
+  throw new AppError("invalid", `Cannot use ${name} "${value}": it must be 1 to 65535`);
+}
+
+/** `HOST` or `HOST:PORT`. */
+function parseJoin(value: string): string {
+  const [, host = "", digits = String(CLUSTER_PORT)] = /^([\w.-]{1,255})(?::(\d{1,5}))?$/.exec(value) ?? [];
+  const number = Number(digits);
+  if (host !== "" && number >= 1 && number <= 65_535) return `https://${host}:${number}`;
+  throw new AppError("invalid", `Cannot join "${value}": it must be ADDRESS or ADDRESS:PORT`);
+}
+
+function parseLogLevel(value: string): DiscoveryConfig["logLevel"] {
+  const level = LOG_LEVELS.find((known) => known === value.toLowerCase());
+  if (level !== undefined) return level;
+  throw new AppError("invalid", `Cannot use log level "${value}": it must be one of ${LOG_LEVELS.join(", ")}`);
+}

@@ -1,0 +1,95 @@
+/** The agent's parts that discovery alone needs, wired to this machine: no root, no kernel, no containers. */
+import { join } from "node:path";
+import { AgentState, type AgentPart } from "../agent/agent-state.ts";
+import { createChecksPart } from "../agent/checks-part.ts";
+import { createDnsPart } from "../agent/dns-part.ts";
+import type { Membership } from "../agent/join.ts";
+import { createLastKnownPart, loadLastKnown } from "../agent/last-known.ts";
+import { createLinkPart } from "../agent/link-part.ts";
+import { createLocalHealthPart } from "../agent/local-health-part.ts";
+import { type HostResolver, ResolverFile } from "../agent/resolver-file.ts";
+import { SERVER_TLS_NAME } from "../agent/agent-config.ts";
+import { LocalHealth } from "../discovery/health/local-health.ts";
+import { HostCheckRunner } from "../platform/checks/host-check-runner.ts";
+import { systemClock } from "../platform/clock/system-clock.ts";
+import { systemRandom } from "../platform/clock/system-random.ts";
+import { diskFile } from "../platform/files/disk-file.ts";
+import type { Log } from "../platform/ports/log.ts";
+import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
+import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
+import { BunListener } from "../platform/udp/bun-listener.ts";
+import type { DiscoveryConfig } from "./discovery-config.ts";
+import { localScripts } from "./local-definitions.ts";
+import { noEngine } from "./no-engine.ts";
+
+export interface DiscoveryNode {
+  readonly state: AgentState;
+  /** Resolves when all parts have ended after an abort. */
+  readonly done: Promise<void>;
+}
+
+const UPSTREAM_DNS_PORT = 53;
+/** Nothing is ever placed on it. */
+const NO_RESOURCES = { cpus: 0, memoryMiB: 0, diskMiB: 0 } as const;
+
+/** Starts a node from what it knew last. @throws AppError when its file cannot be read. */
+export async function startDiscoveryNode(
+  config: DiscoveryConfig,
+  {
+    membership,
+    agentVersion,
+    log,
+  }: { readonly membership: Membership; readonly agentVersion: string; readonly log: Log },
+  signal: AbortSignal,
+): Promise<DiscoveryNode> {
+  const [clock, random] = [systemClock, systemRandom];
+  const file = diskFile(join(config.dataDir, "last-known.json"));
+  const state = new AgentState();
+  const known = await loadLastKnown(file, log);
+  if (known !== null && known.identity?.hostId === membership.hostId) state.restore(known);
+  // It has no containers, and says so: the cluster waits until each member has told its part.
+  state.setReportsKnown();
+  state.setLocalEndpoints([]);
+  const local = new LocalHealth(clock);
+  const runner = new HostCheckRunner({ engine: null, allowsScript: localScripts(config) });
+  const parts: readonly AgentPart[] = [
+    createLocalHealthPart({ state, local }),
+    createLastKnownPart({ state, file, clock, log }),
+    createChecksPart({ state, runner, clock, random, local }),
+    createDnsPart({
+      state,
+      listener: new BunListener(),
+      datagrams: new BunDatagramClient(clock),
+      clock,
+      random,
+      log,
+      gateway: () => config.client,
+      ports: { gateway: config.dnsPort, loopback: null, upstream: UPSTREAM_DNS_PORT },
+      resolver: readOnly(new ResolverFile({ dataDirectory: config.dataDir })),
+    }),
+    createLinkPart({
+      state,
+      engine: noEngine,
+      transport: webSocketTransport({ ...membership, serverName: SERVER_TLS_NAME }),
+      clock,
+      random,
+      log,
+      serverUrls: membership.serverUrls,
+      agentVersion,
+      address: config.bind,
+      labels: {},
+      resources: () => Promise.resolve(NO_RESOURCES),
+    }),
+  ];
+  return { state, done: Promise.all(parts.map((part) => part.run(signal))).then(() => undefined) };
+}
+
+/** The machine's resolver is asked for names of others, and never changed. */
+function readOnly(file: HostResolver): HostResolver {
+  return {
+    refresh: () => file.refresh(),
+    nameservers: () => file.nameservers(),
+    install: () => Promise.resolve(null),
+    restore: () => Promise.resolve(null),
+  };
+}

@@ -1,0 +1,174 @@
+/** `apollo discovery agent` as its users meet it: several real processes on one machine, without root. */
+import { expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { freePorts, type NodeStart, until, withDirectory, withNodes } from "./node.fixture.ts";
+
+const LONG_MS = 60_000;
+
+async function places(directory: string): Promise<{ server: NodeStart; clients: readonly NodeStart[] }> {
+  const ports = await freePorts();
+  const server = { name: "s1", address: "127.0.0.1", ports, directory, flags: ["--server", "--bootstrap"] };
+  const join = ["--join", `127.0.0.1:${ports.cluster}`];
+  const clients = ["127.0.0.2", "127.0.0.3"].map((address, at) => ({
+    ...{ name: `c${at + 1}`, address, ports, directory },
+    flags: join,
+  }));
+  return { server, clients };
+}
+
+test(
+  "three processes: members, keys, checks, DNS, a death, a return, a leave",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server, clients } = await places(directory);
+        const s1 = begin(server);
+        const [c1, c2] = clients.map(begin);
+        if (c1 === undefined || c2 === undefined) throw new Error("two clients were asked for");
+        const readyMs = await Promise.all([s1, c1, c2].map((node) => node.ready()));
+        console.log(`ready after ${readyMs.join(", ")} ms`);
+        await until("all to be members", async () => Object.keys(await c2.statuses()).length === 3);
+        expect(await c1.statuses()).toEqual({ s1: 1, c1: 1, c2: 1 });
+        expect(await c1.get("status/leader")).toBe("127.0.0.1:8300");
+
+        await c1.put("kv/some/key", "value of c1");
+        expect((await c2.ask("GET", "kv/some/key?raw")).text).toBe("value of c1");
+        expect((await c1.get<{ Config: { NodeName: string } }>("agent/self")).Config.NodeName).toBe("c1");
+
+        // A check that runs on its own node: c2 asks its own HTTP port.
+        const place = `${c2.start.address}:${c2.start.ports.http}`;
+        const check = { HTTP: `http://${place}/v1/status/leader`, Interval: "1s" };
+        await c2.put("agent/service/register", { Name: "web", Port: 80, Check: check });
+        await until("the check to pass", async () => (await s1.check("web"))?.Status === "passing");
+        const passing = await c1.get<readonly { Node: { Node: string } }[]>("health/service/web?passing");
+        expect(passing.map(({ Node }) => Node.Node)).toEqual(["c2"]);
+        expect(await c1.dig("c2.node.consul")).toEqual(["127.0.0.3"]);
+
+        const goneMs = await (async () => {
+          c2.signal("SIGKILL");
+          return until("its death to be seen", async () => (await c1.statuses())["c2"] === 4);
+        })();
+        console.log(`a killed node was failed after ${Math.round(goneMs)} ms`);
+        expect(await c1.get("health/service/web?passing")).toEqual([]);
+
+        const again = begin(c2.start);
+        await until("it to be back", async () => (await s1.statuses())["c2"] === 1);
+        await until("its check to pass again", async () => (await s1.check("web"))?.Status === "passing");
+        expect(again.said).not.toContain("joined");
+
+        await again.put("agent/leave");
+        expect(await again.ended()).toBe(0);
+        expect((await s1.statuses())["c2"]).toBe(3);
+        expect(await s1.get("catalog/service/web")).toEqual([]);
+
+        c1.signal("SIGINT");
+        expect(await c1.ended()).toBe(0);
+        s1.signal("SIGINT");
+        expect(await s1.ended()).toBe(0);
+      }),
+    ),
+  LONG_MS,
+);
+
+test(
+  "a server that is killed comes back with all it acknowledged; its clients serve DNS meanwhile, and force-leave buries the dead",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server, clients } = await places(directory);
+        const [first] = clients;
+        if (first === undefined) throw new Error("a client was asked for");
+        const s1 = begin(server);
+        const c1 = begin(first);
+        await Promise.all([s1.ready(), c1.ready()]);
+        await until("both to be members", async () => (await c1.statuses())["s1"] === 1);
+        await s1.put("kv/kept", "yes");
+        await s1.put("agent/service/register", { Name: "told", Check: { TTL: "2s", Status: "passing" } });
+        s1.signal("SIGKILL");
+        await s1.ended();
+        expect(await c1.dig("c1.node.consul")).toEqual(["127.0.0.2"]);
+        await until("the client to say so", async () => (await c1.ask("GET", "kv/kept")).text === "No cluster leader");
+
+        const back = begin(server);
+        await back.ready();
+        await until("the client to be back", async () => (await c1.ask("GET", "kv/kept?raw")).text === "yes");
+        // A TTL that ran when the server was killed: its time begins anew, and nobody reports.
+        await until("the TTL to expire", async () => (await back.check("told"))?.Status === "critical");
+
+        c1.signal("SIGKILL");
+        await c1.ended();
+        expect((await back.ask("PUT", "agent/force-leave/c1")).status).not.toBe(200);
+        await until("its death to be seen", async () => (await back.statuses())["c1"] === 4);
+        await back.put("agent/force-leave/c1");
+        expect((await back.statuses())["c1"]).toBe(3);
+        const anew = begin(first);
+        await until("it to join anew", async () => (await back.statuses())["c1"] === 1);
+        anew.signal("SIGTERM");
+        expect(await anew.ended()).toBe(0);
+      }),
+    ),
+  LONG_MS,
+);
+
+test(
+  "services and checks of configuration files are registered, run, and taken away when no file names them",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server } = await places(directory);
+        const file = join(directory, "agent.json");
+        const good = { name: "web", id: "web-1", port: 80, checks: [{ args: ["true"], interval: "1s" }] };
+        const bad = { name: "batch", check: { args: ["sh", "-c", "echo so so; exit 1"], interval: "1s" } };
+        const config = { node_name: "s1", enable_local_script_checks: true, services: [good, bad] };
+        writeFileSync(file, JSON.stringify(config));
+        const start = { ...server, flags: [...(server.flags ?? []), "--config-file", file] };
+        const s1 = begin(start);
+        await until("the good one", async () => (await s1.check("web"))?.Status === "passing");
+        await until("the other one", async () => (await s1.check("batch"))?.Status === "warning");
+        expect((await s1.check("batch"))?.Output).toBe("so so\n");
+        // A script that is in no file is not run.
+        await s1.put("agent/service/register", { Name: "other", Check: { Args: ["id"], Interval: "1s" } });
+        await until(
+          "the refusal",
+          async () => (await s1.check("other"))?.Output.includes("Scripts are disabled") === true,
+        );
+        s1.signal("SIGTERM");
+        expect(await s1.ended()).toBe(0);
+
+        writeFileSync(file, JSON.stringify({ ...config, services: [good] }));
+        const again = begin(start);
+        await until(
+          "the other one to go",
+          async () => (await again.get<unknown[]>("catalog/service/batch")).length === 0,
+        );
+        expect(await again.get<unknown[]>("catalog/service/web")).toHaveLength(1);
+      }),
+    ),
+  LONG_MS,
+);
+
+test("what cannot be is refused with the way out", () =>
+  withDirectory((directory) =>
+    withNodes(async (begin) => {
+      const ports = await freePorts();
+      const place = { name: "x", address: "127.0.0.1", ports, directory };
+      const table: readonly (readonly [readonly string[], string])[] = [
+        [["--server", "--join", "127.0.0.2"], "a cluster has one server here"],
+        [[], "it is no member of a cluster yet"],
+        [["--bootstrap"], "only a server begins a cluster"],
+        [["--join", "192.0.2.1"], "no token is known for it"],
+        [["--server", "--config-file", join(directory, "none.json")], "none.json"],
+      ];
+      for (const [flags, words] of table) {
+        const node = begin({ ...place, flags });
+        expect(await node.ended()).toBeGreaterThan(0);
+        expect(node.said).toContain(words);
+      }
+      const s1 = begin({ ...place, flags: ["--server"] });
+      await s1.ready();
+      const second = begin({ ...place, flags: ["--server"] });
+      expect(await second.ended()).toBeGreaterThan(0);
+      expect(second.said).toContain("another process uses it");
+    }),
+  ));
