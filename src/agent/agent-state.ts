@@ -192,7 +192,7 @@ export class AgentState {
     const own = this.identity?.hostName;
     const leaving = (id: InstanceId | null): boolean =>
       id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
-    const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own && !isNameOnly(endpoint));
+    const others = [...this.#catalog.values()].filter((each) => isOthers(each, own) && !isNameOnly(each));
     const local = [...this.#local.values()].filter(
       (endpoint) => !isNameOnly(endpoint) && !leaving(endpoint.instanceId),
     );
@@ -203,7 +203,7 @@ export class AgentState {
   *eachEndpoint(): Iterable<Endpoint> {
     if (this.isRemoved()) return;
     const own = this.identity?.hostName;
-    for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
+    for (const endpoint of this.#catalog.values()) if (isOthers(endpoint, own)) yield endpoint;
     for (const endpoint of this.#local.values()) {
       const assignment = endpoint.instanceId === null ? undefined : this.assignments.get(endpoint.instanceId);
       // An instance that is to go is out the moment its assignment says so, before any part has looked at it.
@@ -523,6 +523,11 @@ export class AgentState {
     for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
       this.emit(topic);
   }
+}
+
+/** Whether the server's word on an endpoint counts here: this host's own containers it sees itself. */
+function isOthers({ host, origin }: Endpoint, own: string | undefined): boolean {
+  return host !== own || origin === "registry";
 }
 
 /** Plain data, made by the same code in the same order. */

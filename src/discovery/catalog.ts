@@ -36,6 +36,8 @@ export interface EndpointChange {
 
 /** Revisions a reader may be behind and still get a difference; further back it takes the whole, which is then cheaper. */
 const LOG_ENTRIES_MAX = 20_000;
+/** Under which name the registry's endpoints are kept; no host has it. */
+const REGISTRY = "";
 /** What stands in the log for a change of the hosts; no endpoint id is empty. */
 const HOSTS_CHANGED = "";
 /** The same for a revision in which nothing visible changed; no endpoint id begins so. */
@@ -82,6 +84,16 @@ export class Catalog {
     if (known.size === 0) this.#reported.delete(host);
     this.#commit();
     return change.upsert.filter((endpoint) => !mine(endpoint)).map((endpoint) => endpoint.id);
+  }
+
+  /** Takes over what clients registered over Consul's API: it comes from no host, and its health says all. */
+  applyRegistered({ upsert, remove }: Omit<EndpointChange, "reset">): void {
+    const known = this.#reported.get(REGISTRY) ?? new Map<string, Endpoint>();
+    this.#reported.set(REGISTRY, known);
+    for (const id of remove) this.#drop(known, id);
+    for (const endpoint of upsert) this.#take(known, endpoint);
+    if (known.size === 0) this.#reported.delete(REGISTRY);
+    this.#commit();
   }
 
   /** Adds a host or changes its address or whether it is up; a host that goes down takes its endpoints out at once. */
@@ -185,6 +197,7 @@ export class Catalog {
   }
 
   #withheldReason(endpoint: Endpoint): WithheldReason | null {
+    if (endpoint.origin === "registry") return null;
     if (this.#hosts.get(endpoint.host)?.up !== true) return "host-down";
     return endpoint.instanceId !== null && this.#draining.has(endpoint.instanceId) ? "draining" : null;
   }
@@ -262,8 +275,12 @@ export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
 
 function fingerprint(endpoint: Endpoint): string {
   const { id, service, address, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
+  const { passing, warning } = endpoint.weights ?? { passing: 1, warning: 1 };
   const meta = Object.entries(endpoint.meta).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health]);
+  return JSON.stringify([
+    ...[id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health],
+    ...[passing, warning],
+  ]);
 }
 
 function sortedById(endpoints: Iterable<Endpoint>): readonly Endpoint[] {

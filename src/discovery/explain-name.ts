@@ -1,5 +1,5 @@
-import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
-import { ipv4ToNumber } from "../model/ip.ts";
+import { type CatalogHost, type Endpoint, namesNode } from "../model/endpoint.ts";
+import { ipv4ToNumber, isIpv4 } from "../model/ip.ts";
 import type { WithheldReason } from "./catalog.ts";
 import { type ChosenService, chooseEndpoints, fits } from "./dns/choose-endpoints.ts";
 import { labelsOf, nameKey } from "./dns/domain-name.ts";
@@ -79,7 +79,9 @@ function find(input: ExplainInput, name: string): Finding {
       return EMPTY;
     case "node": {
       const host = input.hosts.find((each) => each.name === parsed.host);
-      return host === undefined ? MISSING : address(host.address);
+      const registered = input.named?.find((each) => namesNode(each) && each.service.toLowerCase() === parsed.host);
+      const found = host?.address ?? registered?.address;
+      return found === undefined ? MISSING : address(found);
     }
     case "address":
       return address(parsed.address);
@@ -104,7 +106,7 @@ function findContainer(input: ExplainInput, name: string, labels: readonly strin
   if (wanted === "") return EMPTY;
   const found = [
     ...input.endpoints.filter(({ container }) => container.toLowerCase() === wanted),
-    ...(input.named ?? []).filter(({ service }) => service === wanted),
+    ...(input.named ?? []).filter((each) => !namesNode(each) && each.service === wanted),
   ];
   const addresses = [...new Set(found.map(({ address }) => address))];
   if (addresses.length === 0) return inDomain ? MISSING : null;
@@ -126,7 +128,11 @@ function findReverse(input: ExplainInput, labels: readonly string[]): Finding {
   const names = [
     ...hosts.filter((host) => host.address === address).map((host) => `${host.name}.node.${datacenter}.${domain}`),
     ...servicesAt(endpoints, address).map((service) => `${service}.service.${datacenter}.${domain}`),
-    ...servicesAt(named, address).map((name) => `${name}.${containerDomain}`),
+    ...servicesAt(named.filter(namesNode), address).map((name) => `${name}.node.${datacenter}.${domain}`),
+    ...servicesAt(
+      named.filter((each) => !namesNode(each)),
+      address,
+    ).map((name) => `${name}.${containerDomain}`),
   ];
   const owner = `${labels.join(".")}.`;
   const records = names.map((each) => ({ name: owner, type: "PTR", ttl: 0, data: `${each}.` }));
@@ -144,9 +150,11 @@ function findService(input: ExplainInput, name: string, candidates: readonly Ser
     const excluded = candidates.flatMap((candidate) => excludedOf(input, candidate, null));
     return { ...MISSING, excluded: unique(excluded) };
   }
-  const addresses = [...new Set(chosen.passing.map((each) => each.address))];
+  // What has an IPv6 address or a host name has no A record.
+  const passing = chosen.passing.flatMap(({ address, port }) => (isIpv4(address) ? [{ address, port }] : []));
+  const addresses = [...new Set(passing.map((each) => each.address))];
   const { domain, datacenter } = input;
-  const pairs = new Map(chosen.passing.map((each) => [`${each.address}:${each.port}`, each]));
+  const pairs = new Map(passing.map((each) => [`${each.address}:${each.port}`, each]));
   const targets = [...pairs.values()].map(({ address, port }) => {
     const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
     return `1 1 ${port} ${hex}.addr.${datacenter}.${domain}.`;

@@ -5,10 +5,14 @@ export type EndpointHealth = "passing" | "warning" | "critical";
 
 /** One address and port of a service, as the catalog holds it. Only `passing` ones are in DNS answers and ingress. */
 export interface Endpoint {
-  /** Unique in the cluster and stable over restarts of anything but the container: `<host>:<container name>:<port>`. */
+  /**
+   * Unique in the cluster and stable over restarts of anything but the container: `<host>:<container name>:<port>`; of one that
+   * was registered over Consul's API `registry/<node>/<service id>`.
+   */
   readonly id: string;
   readonly service: ServiceName;
-  readonly address: Ipv4;
+  /** IPv4 of containers; what was registered over Consul's API may have an IPv6 address or a host name. */
+  readonly address: string;
   readonly port: number;
   readonly protocol: "tcp" | "udp";
   readonly tags: readonly string[];
@@ -19,10 +23,21 @@ export interface Endpoint {
   readonly instanceId: InstanceId | null;
   readonly appId: AppId | null;
   readonly health: EndpointHealth;
+  /** How much of the load it takes, by health; 1 and 1 when missing. */
+  readonly weights?: { readonly passing: number; readonly warning: number };
+  /** Set for what clients registered over Consul's API: the server's word counts for it on every host, its own included. */
+  readonly origin?: "registry";
 }
 
 /** In `meta` of an endpoint that is no service: it only gives a container, or an attachment, a name. Its port is 0. */
 export const META_NAME_ONLY = "apollo.name-only";
+
+/** Its value for a node that a client of Consul's API registered: then `service` is the name of the node. */
+export const NAMES_NODE = "node";
+
+export function namesNode(endpoint: Endpoint): boolean {
+  return endpoint.meta[META_NAME_ONLY] === NAMES_NODE;
+}
 
 /** Such endpoints are in nobody's list of services and are sent no requests. */
 export function isNameOnly(endpoint: Endpoint): boolean {

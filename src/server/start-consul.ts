@@ -6,6 +6,7 @@ import { readToken } from "../api/consul/call.ts";
 import type { AccessControl, Principal } from "../cluster/access.ts";
 import { AclResolver } from "../discovery/registry/acl/acl-resolver.ts";
 import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
+import { RegisteredEndpoints } from "../discovery/registry/registered-endpoints.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
 import { AppError } from "../model/error.ts";
 import { serveHttp } from "../platform/http/serve-https.ts";
@@ -79,6 +80,7 @@ function followCluster({ cluster, digest }: ConsulDeps, parts: RegistryParts, ow
     if (delta.hosts !== null) setHosts();
     parts.platform.applyEndpoints(delta.upsert, delta.remove);
   });
+  new RegisteredEndpoints(parts.registry, (change) => catalog.applyRegistered(change));
 }
 
 function hostsOf(cluster: ClusterServer, digest: Digest, { config, self }: Self): readonly PlatformHost[] {

@@ -3,8 +3,8 @@
  * when they are next asked for. So a change costs the same in a zone of a hundred endpoints and of a hundred thousand,
  * and a name that nobody asks for is never encoded.
  */
-import { type CatalogHost, type Endpoint, isNameOnly } from "../../model/endpoint.ts";
-import { type Cidr, type Ipv4, cidrContains, ipv4ToNumber } from "../../model/ip.ts";
+import { type CatalogHost, type Endpoint, isNameOnly, namesNode } from "../../model/endpoint.ts";
+import { type Cidr, type Ipv4, cidrContains, ipv4ToNumber, isIpv4 } from "../../model/ip.ts";
 import { chooseEndpoints } from "./choose-endpoints.ts";
 import { type NameKey, labelsOf, nameKey } from "./domain-name.ts";
 import { type ZoneName, parseReverseName, parseZoneName } from "./parse-zone-name.ts";
@@ -59,7 +59,9 @@ export class Zone {
   readonly #services = new Map<string, Map<string, Endpoint>>();
   /** By the name of a container, or of what is named only. */
   readonly #names = new Map<string, Map<string, Endpoint>>();
-  readonly #byAddress = new Map<Ipv4, Map<string, Endpoint>>();
+  readonly #byAddress = new Map<string, Map<string, Endpoint>>();
+  /** Nodes that clients of Consul's API registered, by name. */
+  readonly #nodes = new Map<string, Map<string, Endpoint>>();
   #hosts: ReadonlyMap<string, Ipv4> = new Map();
   #hostByAddress: ReadonlyMap<Ipv4, string> = new Map();
   #virtuals: ReadonlyMap<string, Ipv4> = new Map();
@@ -102,7 +104,8 @@ export class Zone {
     this.remove(endpoint.id);
     this.#endpoints.set(endpoint.id, { endpoint, round: this.#round });
     if (!isNameOnly(endpoint)) addTo(this.#services, endpoint.service as string, endpoint);
-    addTo(this.#names, containerNameOf(endpoint), endpoint);
+    if (namesNode(endpoint)) addTo(this.#nodes, endpoint.service.toLowerCase(), endpoint);
+    else addTo(this.#names, containerNameOf(endpoint), endpoint);
     addTo(this.#byAddress, endpoint.address, endpoint);
     this.#forget(endpoint.service);
   }
@@ -113,7 +116,7 @@ export class Zone {
     if (endpoint === undefined) return;
     this.#endpoints.delete(id);
     if (!isNameOnly(endpoint)) dropFrom(this.#services, endpoint.service as string, id);
-    dropFrom(this.#names, containerNameOf(endpoint), id);
+    dropFrom(namesNode(endpoint) ? this.#nodes : this.#names, containerNameOf(endpoint), id);
     dropFrom(this.#byAddress, endpoint.address, id);
     this.#forget(endpoint.service);
   }
@@ -185,7 +188,9 @@ export class Zone {
         return NO_RECORDS;
       case "node": {
         const address = this.#hosts.get(name.host);
-        return address === undefined ? "missing" : this.#addresses([address]);
+        const registered = [...(this.#nodes.get(name.host)?.values() ?? [])].map((each) => each.address);
+        if (address === undefined && registered.length === 0) return "missing";
+        return this.#addresses(address === undefined ? registered : [address]);
       }
       case "address":
         return this.#addresses([name.address]);
@@ -204,7 +209,8 @@ export class Zone {
     const chosen = chooseEndpoints(name.candidates, (service) => this.#endpointsOf(service).values());
     if (chosen === null) return "missing";
     const { ttlSeconds } = this.options;
-    const passing = chosen.passing;
+    // What has an IPv6 address or a host name has no A record.
+    const passing = chosen.passing.flatMap(({ address, port }) => (isIpv4(address) ? [{ address, port }] : []));
     const addresses = addressRecords([...new Set(passing.map((each) => each.address))], ttlSeconds);
     const pairs = new Map(passing.map((each) => [`${each.address}:${each.port}`, each]));
     const targets = [...pairs.values()].map(({ address, port }) => ({
@@ -253,9 +259,10 @@ export class Zone {
     const host = this.#hostByAddress.get(address);
     const here = [...(this.#byAddress.get(address) ?? NO_ENDPOINTS).values()];
     const services = here.filter((each) => !isNameOnly(each)).map((each) => each.service);
-    const containers = here.filter((each) => isNameOnly(each)).map((each) => each.service);
+    const nodes = here.filter((each) => namesNode(each)).map((each) => each.service);
+    const containers = here.filter((each) => isNameOnly(each) && !namesNode(each)).map((each) => each.service);
     const names = [
-      ...(host === undefined ? [] : [`${host}.node.${datacenter}.${domain}`]),
+      ...[...(host === undefined ? [] : [host]), ...nodes].map((name) => `${name}.node.${datacenter}.${domain}`),
       ...[...new Set(services)].toSorted().map((service) => `${service}.service.${datacenter}.${domain}`),
       ...[...new Set(containers)].toSorted().map((name) => `${name}.${this.options.containerDomain ?? domain}`),
     ];
@@ -278,8 +285,8 @@ export class Zone {
     );
   }
 
-  #addresses(addresses: readonly Ipv4[]): ZoneEntry {
-    const records = addressRecords(addresses, this.options.ttlSeconds);
+  #addresses(addresses: readonly string[]): ZoneEntry {
+    const records = addressRecords(addresses.filter(isIpv4), this.options.ttlSeconds);
     return entry([TYPE_A, records], [TYPE_ANY, records]);
   }
 

@@ -50,8 +50,10 @@ export class PlatformCatalog {
     }
   }
 
-  /** Changes of the endpoints that the cluster answers with. */
-  applyEndpoints(upsert: readonly Endpoint[], remove: readonly string[]): void {
+  /** Changes of the endpoints that the cluster answers with. Those that clients registered came from here and are left out. */
+  applyEndpoints(changed: readonly Endpoint[], gone: readonly string[]): void {
+    const upsert = changed.filter(({ origin }) => origin !== "registry");
+    const remove = gone.filter((id) => this.#shown.has(id));
     if (upsert.length === 0 && remove.length === 0) return;
     this.#registry.observe((view, touched, index) => {
       for (const id of remove) this.#drop(id, view, touched);
