@@ -14,6 +14,7 @@ test("parseAgentConfig() takes flags over environment over the machine", () => {
     dataDir: "/var/lib/apollo/agent",
     dockerSocket: "/var/run/docker.sock",
     fastPath: true,
+    consul: "read",
     logLevel: "info",
     keyRotationDays: 30,
     serverUrl: null,
@@ -39,6 +40,7 @@ test("parseAgentConfig() refuses what cannot be, naming it", () => {
     [{ label: ["novalue"] }, {}, "novalue"],
     [{ server: "http://x" }, {}, "http://x"],
     [{}, { APOLLO_LOG_LEVEL: "loud" }, "loud"],
+    [{ consul: "all" }, {}, 'Consul\'s API to "all"'],
     [{}, { APOLLO_DOCKER_SOCKET: "docker.sock" }, "docker.sock"],
   ];
   for (const [flags, environment, text] of refused) {

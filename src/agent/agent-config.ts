@@ -13,6 +13,7 @@ export interface AgentConfig {
   readonly dockerSocket: string;
   /** Off: all packets take the kernel's own way through bridge, netfilter and routing. */
   readonly fastPath: boolean;
+  readonly consul: ConsulAccess;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   /** WireGuard keys are changed after so many days; 0: only when asked. */
   readonly keyRotationDays: number;
@@ -20,6 +21,13 @@ export interface AgentConfig {
   readonly serverUrl: string | null;
   readonly token: string | null;
 }
+
+/**
+ * Who is served Consul's API by the agent: nobody, this machine alone, or also the containers of this host, to read or to change
+ * things as well. Containers' rights count while Consul's ACLs are off.
+ */
+export type ConsulAccess = (typeof CONSUL_ACCESSES)[number];
+const CONSUL_ACCESSES = ["off", "host", "read", "write"] as const;
 
 /** What the command line gives. */
 export interface AgentFlags {
@@ -32,6 +40,7 @@ export interface AgentFlags {
   readonly address?: string;
   /** `key=value` each. */
   readonly label?: readonly string[];
+  readonly consul?: string;
   /** False with `--no-fast-path`. */
   readonly fastPath?: boolean;
 }
@@ -78,6 +87,7 @@ export function parseAgentConfig(
     dataDir: setting(flags.dataDir, "APOLLO_DATA_DIR") ?? DEFAULT_AGENT_DATA_DIR,
     dockerSocket: parseSocket(environment["APOLLO_DOCKER_SOCKET"] || DEFAULT_DOCKER_SOCKET),
     fastPath: (flags.fastPath ?? true) && parseSwitch("APOLLO_FAST_PATH", environment["APOLLO_FAST_PATH"] || "on"),
+    consul: parseConsulAccess(setting(flags.consul, "APOLLO_CONSUL") ?? "read"),
     logLevel: parseLogLevel(environment["APOLLO_LOG_LEVEL"] || "info"),
     keyRotationDays: parseDays(environment["APOLLO_KEY_ROTATION_DAYS"] || String(KEY_ROTATION_DAYS)),
     serverUrl: server === null ? null : parseServerUrl(server),
@@ -117,6 +127,18 @@ function parseSwitch(variable: string, text: string): boolean {
   if (text !== "on" && text !== "off")
     throw new AppError("invalid", `Cannot use ${variable} "${text}": it must be on or off`);
   return text === "on";
+}
+
+function parseConsulAccess(text: string): ConsulAccess {
+  const access = CONSUL_ACCESSES.find((known) => known === text);
+  if (access !== undefined) return access;
+  throw new AppError(
+    "invalid",
+    `Cannot serve Consul's API to "${text}": it must be one of ${CONSUL_ACCESSES.join(", ")}`,
+    {
+      hint: "host: this machine; read, write: also the containers on it",
+    },
+  );
 }
 
 function parseSocket(text: string): string {

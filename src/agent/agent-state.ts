@@ -1,4 +1,5 @@
 import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
+import type { ConsulFacts } from "../model/consul.ts";
 import type { Holder } from "../model/holder.ts";
 import type { AnnouncedKeys, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
@@ -56,6 +57,7 @@ export interface LastKnown {
   readonly revision: number;
   readonly networkConfig?: NetworkConfig;
   readonly holders?: readonly Holder[];
+  readonly consul?: ConsulFacts;
   /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
   readonly health?: readonly HealthRecord[];
   /** So that a restarted agent leaves routes as measurement had them; missing when nothing was measured. */
@@ -69,6 +71,7 @@ export type Topic =
   | "peers"
   | "network-config"
   | "holders"
+  | "consul"
   | "ports"
   | "rules"
   | "keys"
@@ -112,6 +115,10 @@ export class AgentState {
   identity: AgentIdentity | null = null;
   /** A server is connected and has sent its whole list of assignments: what is missing from it is not wanted. */
   connected = false;
+  /** The server that welcomed this agent last, as `https://host:port`. */
+  serverUrl: string | null = null;
+  /** What a server told of Consul's API; null while none did. */
+  consul: ConsulFacts | null = null;
   /** Set while no server takes this host as the one it says it is: it serves nobody and starts nothing. */
   refusal: Refusal | null = null;
   /** Why there is no further block; null: one is leased when it is needed. A server of before leases none. */
@@ -476,6 +483,10 @@ export class AgentState {
         this.networkConfig = message.config;
         this.emit("network-config");
         return;
+      case "consul":
+        this.consul = message.consul;
+        this.emit("consul");
+        return;
       case "holders": {
         const holders = message.reset ? new Map<string, Holder>() : (this.#holders.get(message.host) ?? new Map());
         for (const holder of message.upsert) holders.set(holder.id, holder);
@@ -501,6 +512,7 @@ export class AgentState {
       networkConfig: this.networkConfig,
       holders: this.holders(),
       health: [...this.health.values()],
+      ...(this.consul === null ? {} : { consul: this.consul }),
       ...(this.linkFacts === null ? {} : { links: [...this.linkFacts] }),
     };
   }
@@ -518,9 +530,10 @@ export class AgentState {
     }
     this.hosts = known.hosts;
     this.networkConfig = known.networkConfig ?? EMPTY_NETWORK_CONFIG;
+    this.consul = known.consul ?? null;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;
-    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders"] as const)
+    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders", "consul"] as const)
       this.emit(topic);
   }
 }

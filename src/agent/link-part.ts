@@ -248,6 +248,7 @@ class Session {
         return;
       case "welcome":
         this.#welcomed = true;
+        state.serverUrl = this.#url;
         state.receive(message);
         // They may have changed between hello and welcome.
         this.#tellKeys();
@@ -269,6 +270,7 @@ class Session {
       case "network-config":
       case "blocks":
       case "holders":
+      case "consul":
         state.receive(message);
         return;
     }

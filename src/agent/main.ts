@@ -19,6 +19,7 @@ import { startAgent } from "./agent.ts";
 import type { MakeParts } from "./agent.ts";
 import type { AgentState } from "./agent-state.ts";
 import { findMembership, markRemoved } from "./find-membership.ts";
+import type { Membership } from "./join.ts";
 import { readResources } from "./read-resources.ts";
 
 /** What the program around the agent gives it: parts that it wires, and what it found out about the machine. */
@@ -30,7 +31,7 @@ export interface AgentSurroundings {
   readonly findAddress?: () => Promise<Ipv4 | null>;
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
-  makeParts(config: AgentConfig, engine: Engine, log: Log): MakeParts;
+  makeParts(config: AgentConfig, engine: Engine, log: Log, membership: Membership): MakeParts;
 }
 
 /** Runs the agent of this host until the signal aborts; the first time it joins. @throws AppError when it cannot. */
@@ -60,7 +61,7 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
       log,
       resources,
     },
-    around.makeParts(config, engine, log),
+    around.makeParts(config, engine, log, membership),
   );
   const marked = onRemoved(agent.state, () =>
     markRemoved(membership, file).catch((error: unknown) => noteFault(error, log)),

@@ -6,6 +6,7 @@
  * speak. A server refuses an agent with which it shares none, naming both ranges.
  */
 import { z } from "zod";
+import type { ConsulFacts } from "./consul.ts";
 import type { Endpoint, CatalogHost } from "./endpoint.ts";
 import type { Holder } from "./holder.ts";
 import type { Peer } from "./host.ts";
@@ -60,6 +61,8 @@ export type ServerMessage =
   | { readonly type: "network-config"; readonly config: NetworkConfig }
   /** The host's blocks from now on. One that is missing is another's, or soon will be. */
   | { readonly type: "blocks"; readonly blocks: readonly string[]; readonly leaseProblem: LeaseProblem | null }
+  /** What is known of Consul's API, whole, at the start and after each change. */
+  | { readonly type: "consul"; readonly consul: ConsulFacts }
   /** The last word before the server closes. */
   | { readonly type: "refused"; readonly refusal: Refusal }
   /** Who holds addresses on another host, as that host's agent told it. */
@@ -321,6 +324,7 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "blocks",
   "refused",
   "holders",
+  "consul",
   "open",
   "data",
   "resize",

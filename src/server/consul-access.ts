@@ -6,6 +6,7 @@ import type { AclResolver } from "../discovery/registry/acl/acl-resolver.ts";
 import { Grants } from "../discovery/registry/acl/grants.ts";
 import type { Rule } from "../discovery/registry/acl/parse-rules.ts";
 import { registryError } from "../discovery/registry/registry-error.ts";
+import { readPassedOn, type PassedOn } from "../cluster/passed-on.ts";
 import type { HttpRequest } from "../platform/ports/http.ts";
 
 export interface ConsulAccessDeps {
@@ -29,6 +30,11 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
     if (acl !== null) return { grants: resolver.grantsOf(acl), token: acl };
     if (aclEnabled) throw registryError(403, "ACL not found");
   }
+  const passedOn = readPassedOn(request);
+  if (passedOn !== null && hostOf(deps, passedOn) !== null) {
+    if (aclEnabled) return { grants: resolver.anonymousGrants(), token: null };
+    return { grants: clientGrants(passedOn.rights), token: null };
+  }
   const asked = accessRequestOf(request);
   if (token === "" && asked.token?.kind === "session") {
     const verb = request.method === "GET" ? "read" : "write";
@@ -40,6 +46,32 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
   throw registryError(
     403,
     "Permission denied: requests from other machines need the admin token, or Consul's ACLs switched on",
+  );
+}
+
+/** The host whose agent passed a request on, by name; null when it is no member's credential. */
+export function hostOf({ access, hostName }: ConsulAccessDeps, { credential }: PassedOn): string | null {
+  const principal = access.principalOf(credential);
+  return principal === null ? null : hostName(principal);
+}
+
+const CLIENT_RESOURCES = ["agent", "node", "service", "session", "key", "event", "query"] as const;
+
+/**
+ * Without ACLs a program on a host may do what it may in Consul, but for what an operator does: tokens, snapshots, removal of
+ * members. @throws AppError 403 for `none`.
+ */
+function clientGrants(rights: PassedOn["rights"]): Grants {
+  if (rights === "none")
+    throw registryError(
+      403,
+      "Permission denied: this address may not use the API without a token; see the agent's --consul",
+    );
+  const named = CLIENT_RESOURCES.map((resource): Rule => ({ resource, name: "", prefix: true, level: rights }));
+  return new Grants(
+    [...named, { resource: "operator", name: "", prefix: false, level: "read" }],
+    "deny",
+    "this host's clients",
   );
 }
 

@@ -37,6 +37,8 @@ export interface ConsulBackend {
   caller(request: HttpRequest, token: string): Caller;
   /** Removes a member that is down for good. @throws AppError when it is not there or up. */
   forceLeave(node: string): Promise<void>;
+  /** Since when a server was last heard of, when this process is none; 0 when missing. */
+  lastContactMs?(): number;
   readonly startedAtMs: number;
   /** Of the machine, in Consul's shape of agent/host. */
   hostInfo(): object;

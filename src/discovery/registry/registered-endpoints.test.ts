@@ -20,7 +20,9 @@ function follow(consul: ConsulFixture): Followed {
 }
 
 function shown({ catalog }: Followed): readonly string[] {
-  return catalog.list().map(({ id, service, address, port, health }) => `${id} ${service} ${address}:${port} ${health}`);
+  return catalog
+    .list()
+    .map(({ id, service, address, port, health }) => `${id} ${service} ${address}:${port} ${health}`);
 }
 
 test("a registered service is an endpoint with the health of its checks, and goes with its registration", async () => {
