@@ -1,4 +1,4 @@
-import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
+import { type CatalogHost, type Endpoint, isNameOnly, judged } from "../model/endpoint.ts";
 import type { ConsulFacts } from "../model/consul.ts";
 import type { Holder } from "../model/holder.ts";
 import type { AnnouncedKeys, Peer } from "../model/host.ts";
@@ -173,6 +173,8 @@ export class AgentState {
   readonly #holders = new Map<string, Map<string, Holder>>();
   readonly #localHolders = new Map<string, readonly Holder[]>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
+  /** Readers tell changes by identity: the same object for the same verdict. */
+  readonly #judgedLocal = new Map<string, { readonly local: Endpoint; readonly endpoint: Endpoint }>();
   readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
   readonly #ports = new Map<string, readonly LocalPort[]>();
@@ -200,9 +202,9 @@ export class AgentState {
     const leaving = (id: InstanceId | null): boolean =>
       id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
     const others = [...this.#catalog.values()].filter((each) => isOthers(each, own) && !isNameOnly(each));
-    const local = [...this.#local.values()].filter(
-      (endpoint) => !isNameOnly(endpoint) && !leaving(endpoint.instanceId),
-    );
+    const local = [...this.#local.values()]
+      .filter((endpoint) => !isNameOnly(endpoint) && !leaving(endpoint.instanceId))
+      .map((endpoint) => this.#judged(endpoint));
     return [...others, ...local].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
@@ -214,8 +216,19 @@ export class AgentState {
     for (const endpoint of this.#local.values()) {
       const assignment = endpoint.instanceId === null ? undefined : this.assignments.get(endpoint.instanceId);
       // An instance that is to go is out the moment its assignment says so, before any part has looked at it.
-      if ((assignment?.instance.goal ?? "running") === "running") yield endpoint;
+      if ((assignment?.instance.goal ?? "running") === "running") yield this.#judged(endpoint);
     }
+  }
+
+  /** This host sees its own endpoints itself; what clients' checks and maintenance say of them the server told last. */
+  #judged(local: Endpoint): Endpoint {
+    const said = this.#catalog.get(local.id)?.verdict?.said;
+    if (said === undefined) return local;
+    const known = this.#judgedLocal.get(local.id);
+    if (known?.local === local && known.endpoint.verdict?.said === said) return known.endpoint;
+    const endpoint = judged(local, said);
+    this.#judgedLocal.set(local.id, { local, endpoint });
+    return endpoint;
   }
 
   isRemoved(): boolean {
@@ -229,6 +242,7 @@ export class AgentState {
   /** Written by the registration part, whole. */
   setLocalEndpoints(endpoints: readonly Endpoint[]): void {
     this.#local = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+    for (const id of this.#judgedLocal.keys()) if (!this.#local.has(id)) this.#judgedLocal.delete(id);
     this.localKnown = true;
     this.localRevision += 1;
     this.emit("local");

@@ -3,7 +3,14 @@
  * is visible while its host is up and its instance is not draining. Every change of what is visible has a revision, and a
  * reader that names the revision it has gets exactly the difference. All costs are those of the change, not of the whole.
  */
-import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
+import {
+  type CatalogHost,
+  type Endpoint,
+  type EndpointHealth,
+  isNameOnly,
+  judged,
+  worstHealth,
+} from "../model/endpoint.ts";
 import type { InstanceId } from "../model/ids.ts";
 
 /** A change on top of the revision before, in the form of the wire's `catalog` message. */
@@ -51,6 +58,8 @@ export class Catalog {
   readonly #byInstance = new Map<InstanceId, Map<string, Endpoint>>();
   #draining: ReadonlySet<InstanceId> = new Set();
   readonly #visible = new Map<string, Endpoint>();
+  /** What registered checks say, where that is not "passing"; see `judge`. */
+  readonly #verdicts = new Map<string, EndpointHealth>();
   readonly #services = new Map<string, Map<string, Endpoint>>();
   /** Ids in the order of their last changes; a revision each. */
   #log: { readonly revision: number; readonly id: string }[] = [];
@@ -94,6 +103,22 @@ export class Catalog {
     for (const endpoint of upsert) this.#take(known, endpoint);
     if (known.size === 0) this.#reported.delete(REGISTRY);
     this.#commit();
+  }
+
+  /** Takes over what registered checks say of endpoints and hosts; "passing" takes it back. */
+  judge(what: "endpoint" | "host", name: string, said: EndpointHealth): void {
+    const key = `${what} ${name}`;
+    if ((this.#verdicts.get(key) ?? "passing") === said) return;
+    if (said === "passing") this.#verdicts.delete(key);
+    else this.#verdicts.set(key, said);
+    if (what === "host") this.#refreshAll(this.#reported.get(name));
+    else this.#refreshId(name);
+    this.#commit();
+  }
+
+  #refreshId(id: string): void {
+    const known = this.#reported.get(id.slice(0, id.indexOf(":")))?.get(id);
+    if (known !== undefined) this.#refresh(id, known);
   }
 
   /** Adds a host or changes its address or whether it is up; a host that goes down takes its endpoints out at once. */
@@ -229,9 +254,9 @@ export class Catalog {
 
   /** Brings what is visible of one endpoint in line with what was reported of it. */
   #refresh(id: string, reported: Endpoint | null): void {
-    const wanted = reported !== null && this.#withheldReason(reported) === null ? reported : null;
+    const wanted = reported !== null && this.#withheldReason(reported) === null ? this.#judged(reported) : null;
     const before = this.#visible.get(id) ?? null;
-    if (before === wanted) return;
+    if (before === wanted || (wanted?.verdict !== undefined && before !== null && sameEndpoint(before, wanted))) return;
     if (before !== null && !isNameOnly(before)) dropFrom(this.#services, before.service as string, id);
     if (wanted === null) {
       this.#visible.delete(id);
@@ -240,6 +265,15 @@ export class Catalog {
       if (!isNameOnly(wanted)) addTo(this.#services, wanted.service as string, wanted);
     }
     this.#touched.add(id);
+  }
+
+  /** What is registered has its checks counted already. */
+  #judged(reported: Endpoint): Endpoint {
+    if (this.#verdicts.size === 0 || reported.origin === "registry") return reported;
+    const said = [`endpoint ${reported.id}`, `host ${reported.host}`].map(
+      (key) => this.#verdicts.get(key) ?? "passing",
+    );
+    return judged(reported, worstHealth(said));
   }
 
   /** Makes one revision of all that was touched since the last one, and tells the listeners. */
@@ -275,11 +309,11 @@ export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
 
 function fingerprint(endpoint: Endpoint): string {
   const { id, service, address, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
-  const { passing, warning } = endpoint.weights ?? { passing: 1, warning: 1 };
+  const { weights: { passing, warning } = { passing: 1, warning: 1 }, verdict } = endpoint;
   const meta = Object.entries(endpoint.meta).toSorted(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify([
     ...[id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health],
-    ...[passing, warning],
+    ...[passing, warning, verdict?.own, verdict?.said],
   ]);
 }
 

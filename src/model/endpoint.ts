@@ -25,8 +25,31 @@ export interface Endpoint {
   readonly health: EndpointHealth;
   /** How much of the load it takes, by health; 1 and 1 when missing. */
   readonly weights?: { readonly passing: number; readonly warning: number };
+  /**
+   * Set when checks that clients registered over Consul's API, maintenance included, say otherwise than the host: `health` is the
+   * worse of both.
+   */
+  readonly verdict?: { readonly own: EndpointHealth; readonly said: EndpointHealth };
   /** Set for what clients registered over Consul's API: the server's word counts for it on every host, its own included. */
   readonly origin?: "registry";
+}
+
+const BADNESS: Readonly<Record<EndpointHealth, number>> = { passing: 0, warning: 1, critical: 2 };
+
+export function worstHealth(healths: readonly EndpointHealth[]): EndpointHealth {
+  return healths.reduce((worst, each) => (BADNESS[each] > BADNESS[worst] ? each : worst), "passing");
+}
+
+/** The endpoint with what others say of it; the same object when that changes nothing. */
+export function judged(endpoint: Endpoint, said: EndpointHealth): Endpoint {
+  const own = endpoint.health;
+  return said === "passing" ? endpoint : { ...endpoint, health: worstHealth([own, said]), verdict: { own, said } };
+}
+
+/** The endpoint as its host reported it. */
+export function unjudged(endpoint: Endpoint): Endpoint {
+  const { verdict, ...rest } = endpoint;
+  return verdict === undefined ? endpoint : { ...rest, health: verdict.own };
 }
 
 /** In `meta` of an endpoint that is no service: it only gives a container, or an attachment, a name. Its port is 0. */

@@ -10,6 +10,7 @@ import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
 import { RegisteredEndpoints } from "../discovery/registry/registered-endpoints.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
 import { topic } from "../discovery/registry/touched.ts";
+import { unjudged } from "../model/endpoint.ts";
 import type { ConsulAcl } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
 import { serveHttp } from "../platform/http/serve-https.ts";
@@ -81,13 +82,16 @@ function followCluster({ cluster, digest }: ConsulDeps, parts: RegistryParts, ow
   const { catalog } = cluster;
   const setHosts = (): void => parts.platform.setHosts(hostsOf(cluster, digest, own));
   setHosts();
-  parts.platform.resetEndpoints(catalog.list());
+  parts.platform.resetEndpoints(catalog.list().map(unjudged));
   catalog.subscribe((delta) => {
     if (delta.hosts !== null) setHosts();
-    parts.platform.applyEndpoints(delta.upsert, delta.remove);
+    parts.platform.applyEndpoints(delta.upsert.map(unjudged), delta.remove);
   });
   tellAgents(cluster, parts, own.config.consul.acl);
-  new RegisteredEndpoints(parts.registry, (change) => catalog.applyRegistered(change));
+  new RegisteredEndpoints(parts.registry, {
+    change: (change) => catalog.applyRegistered(change),
+    judge: (what, name, said) => catalog.judge(what, name, said),
+  });
 }
 
 /** Prepared queries are few, and agents answer them in DNS: all of them go out with every change. Their tokens stay here. */

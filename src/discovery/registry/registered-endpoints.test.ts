@@ -1,4 +1,7 @@
 import { expect, test } from "bun:test";
+import { type Endpoint, unjudged } from "../../model/endpoint.ts";
+import type { ServiceName } from "../../model/ids.ts";
+import { parseIpv4 } from "../../model/ip.ts";
 import { type CatalogDelta, Catalog } from "../catalog.ts";
 import { type ConsulFixture, hostNamed, openConsul } from "../../sim/consul-fixture.ts";
 import { RegisteredEndpoints } from "./registered-endpoints.ts";
@@ -13,9 +16,12 @@ function follow(consul: ConsulFixture): Followed {
   const deltas: CatalogDelta[] = [];
   catalog.subscribe((delta) => {
     deltas.push(delta);
-    consul.parts.platform.applyEndpoints(delta.upsert, delta.remove);
+    consul.parts.platform.applyEndpoints(delta.upsert.map(unjudged), delta.remove);
   });
-  new RegisteredEndpoints(consul.parts.registry, (change) => catalog.applyRegistered(change));
+  new RegisteredEndpoints(consul.parts.registry, {
+    change: (change) => catalog.applyRegistered(change),
+    judge: (what, name, said) => catalog.judge(what, name, said),
+  });
   return { catalog, deltas };
 }
 
@@ -97,4 +103,51 @@ test("one change of many moves one endpoint, and comes back to nobody", async ()
   await consul.put("catalog/register", { Node: "x3", Address: "198.51.100.7", Service: { Service: "s3", Port: 81 } });
   expect(followed.deltas.map(({ upsert }) => upsert.length)).toEqual([2007, 1]);
   expect(consul.parts.registry.index).toBe(index + 1);
+});
+
+function container(name: string): Endpoint {
+  return {
+    id: `n1:${name}:80`,
+    service: "app" as ServiceName,
+    address: parseIpv4("10.2.1.2"),
+    port: 80,
+    protocol: "tcp",
+    tags: [],
+    meta: {},
+    host: "n1",
+    container: name,
+    instanceId: null,
+    appId: null,
+    health: "passing",
+  };
+}
+
+test("maintenance and checks of clients count for a container, and leave no trace when they end", async () => {
+  const consul = await openConsul();
+  const followed = follow(consul);
+  const { catalog } = followed;
+  catalog.putHost({ name: "n1", address: parseIpv4("192.0.2.11"), up: true });
+  catalog.applyEndpoints("n1", { reset: true, upsert: [container("a")], remove: [] });
+  const health = (): readonly string[] => catalog.list().map((each) => each.health);
+  await consul.put("agent/service/maintenance/n1:a:80?enable=true");
+  expect(health()).toEqual(["critical"]);
+  const checks = (await consul.get("health/checks/app")) as readonly { CheckID: string; Status: string }[];
+  expect(checks.map(({ CheckID, Status }) => `${CheckID} ${Status}`)).toEqual([
+    "_service_maintenance:n1:a:80 critical",
+    "service:n1:a:80 passing",
+  ]);
+  // What the host says meanwhile does not undo it.
+  catalog.applyEndpoints("n1", { reset: false, upsert: [{ ...container("a"), tags: ["v2"] }], remove: [] });
+  expect(catalog.list()).toMatchObject([
+    { health: "critical", tags: ["v2"], verdict: { own: "passing", said: "critical" } },
+  ]);
+  await consul.put("agent/service/maintenance/n1:a:80?enable=false");
+  expect(catalog.list()).toEqual([{ ...container("a"), tags: ["v2"] }]);
+  await consul.put("agent/maintenance?enable=true");
+  catalog.applyEndpoints("n1", { reset: false, upsert: [container("b")], remove: [] });
+  expect(health()).toEqual(["critical", "critical"]);
+  const again = follow(await consul.reopen());
+  again.catalog.putHost({ name: "n1", address: parseIpv4("192.0.2.11"), up: true });
+  again.catalog.applyEndpoints("n1", { reset: true, upsert: [container("a")], remove: [] });
+  expect(again.catalog.list()).toMatchObject([{ health: "critical" }]);
 });

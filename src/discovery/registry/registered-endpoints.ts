@@ -18,9 +18,15 @@ export interface RegisteredChange {
 const NODE_CHECKS = "node-checks:";
 const NODE = "node:";
 
+export interface RegisteredListener {
+  change(change: RegisteredChange): void;
+  /** What checks that clients registered say of a container's endpoint, or of all on a host. */
+  judge(what: "endpoint" | "host", name: string, said: EndpointHealth): void;
+}
+
 export class RegisteredEndpoints {
   readonly #registry: Registry;
-  readonly #onChange: (change: RegisteredChange) => void;
+  readonly #listener: RegisteredListener;
   /** Ids of endpoints that are shown, with what they were made of. */
   readonly #shown = new Set<string>();
   /** Of nodes that were registered or have registered services: what all of these depend on. */
@@ -29,10 +35,10 @@ export class RegisteredEndpoints {
   #dirty = new Set<string>();
   #dirtyNodes = new Set<string>();
 
-  /** Calls `onChange` at once with all there is, then with every change. */
-  constructor(registry: Registry, onChange: (change: RegisteredChange) => void) {
+  /** Tells the listener at once of all there is, then of every change. */
+  constructor(registry: Registry, listener: RegisteredListener) {
     this.#registry = registry;
-    this.#onChange = onChange;
+    this.#listener = listener;
     registry.onChange(({ table, id, row }, before) => {
       if (table === "service") this.#dirty.add(id);
       if (table === "node") this.#dirtyNodes.add(id);
@@ -41,12 +47,15 @@ export class RegisteredEndpoints {
     registry.onTouched((touched) => this.#follow(touched));
     for (const node of registry.tables.list("node", "")) this.#dirtyNodes.add(node.node);
     for (const service of registry.tables.list("service", "")) this.#dirty.add(onNode(service.node, service.id));
+    for (const check of registry.tables.list("check", "")) this.#noteCheck(check, null);
     this.#flush();
   }
 
   #noteCheck(check: CheckRecord, before: CheckRecord | null): void {
-    for (const { node, serviceId } of before === null ? [check] : [check, before])
-      if (serviceId !== "") this.#dirty.add(onNode(node, serviceId));
+    for (const { node, serviceId } of before === null ? [check] : [check, before]) {
+      if (serviceId === "") this.#dirtyNodes.add(node);
+      else this.#dirty.add(onNode(node, serviceId));
+    }
   }
 
   /** Checks and addresses of nodes come from hosts, too, and count for what is registered on them. */
@@ -84,18 +93,28 @@ export class RegisteredEndpoints {
     for (const node of this.#dirtyNodes) {
       for (const { id } of this.#registry.tables.list("service", onNode(node, ""))) this.#dirty.add(onNode(node, id));
       put(nodeIdOf(node), this.#nodeEndpoint(node));
+      this.#listener.judge("host", node, this.#saidOf(node, ""));
     }
     for (const key of this.#dirty) {
       const at = key.indexOf("\0");
       const [node, id] = [key.slice(0, at), key.slice(at + 1)];
       put(endpointIdOf(node, id), this.#serviceEndpoint(node, id));
+      // Of a container: it is known by its own id.
+      if (this.#registry.tables.get("service", key) === null && id.startsWith(`${node}:`))
+        this.#listener.judge("endpoint", id, this.#saidOf(node, id));
       this.#noteUse(node);
     }
     for (const node of this.#dirtyNodes) this.#noteUse(node);
     this.#dirty = new Set();
     this.#dirtyNodes = new Set();
     if (upsert.size > 0 || remove.length > 0)
-      this.#onChange({ upsert: [...upsert.values()].toSorted((a, b) => byText(a.id, b.id)), remove });
+      this.#listener.change({ upsert: [...upsert.values()].toSorted((a, b) => byText(a.id, b.id)), remove });
+  }
+
+  /** By the checks that clients registered; those of the platform are in the endpoint's health. */
+  #saidOf(node: string, id: string): EndpointHealth {
+    const checks = this.#registry.view.checksFor({ node, id });
+    return healthOf(checks.filter(({ origin, serviceId }) => origin === "api" && serviceId === id));
   }
 
   #noteUse(node: string): void {
