@@ -24,7 +24,12 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
         agentVersion: version,
         makeParts: ({ dataDir, keyRotationDays, fastPath, consul }, engine, log, { credential, caPem }) =>
           hostParts({
-            ...{ engine, log, dataDir, keyRotationDays, runDir: RUN_DIR, fastPath },
+            engine,
+            log,
+            dataDir,
+            keyRotationDays,
+            runDir: RUN_DIR,
+            fastPath,
             consul: { access: consul, credential, caPem, version },
           }),
       },

@@ -9,7 +9,7 @@ import { Grants } from "../discovery/registry/acl/grants.ts";
 import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
 import { registryError } from "../discovery/registry/registry-error.ts";
-import { AppError } from "../model/error.ts";
+import type { AppError } from "../model/error.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { HttpHandler, HttpRequest } from "../platform/ports/http.ts";

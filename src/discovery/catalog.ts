@@ -311,10 +311,8 @@ function fingerprint(endpoint: Endpoint): string {
   const { id, service, address, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
   const { weights: { passing, warning } = { passing: 1, warning: 1 }, verdict } = endpoint;
   const meta = Object.entries(endpoint.meta).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([
-    ...[id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health],
-    ...[passing, warning, verdict?.own, verdict?.said],
-  ]);
+  const what = [id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health];
+  return JSON.stringify([what, passing, warning, verdict?.own, verdict?.said]);
 }
 
 function sortedById(endpoints: Iterable<Endpoint>): readonly Endpoint[] {

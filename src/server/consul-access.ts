@@ -14,7 +14,7 @@ export interface ConsulAccessDeps {
   readonly resolver: AclResolver;
   readonly aclEnabled: boolean;
   /** Name of the host with that credential. */
-  hostName(principal: Principal): string | null;
+  readonly hostName: (principal: Principal) => string | null;
 }
 
 const EVERYTHING = Grants.everything();

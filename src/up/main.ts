@@ -21,7 +21,9 @@ export async function runUp(flags: UpFlags, signal: AbortSignal, version: string
   const loaded = loadServerConfig(serverFlags, version);
   // Consul's clients find one API on this host: its agent's, unless the operator gave the server a port of its own.
   const config =
-    loaded.consul.listenIsGiven || consul === "off" ? loaded : { ...loaded, consul: { ...loaded.consul, listen: null } };
+    loaded.consul.listenIsGiven || consul === "off"
+      ? loaded
+      : { ...loaded, consul: { ...loaded.consul, listen: null } };
   // The agent ends first: what it says last still reaches the server.
   const serverEnd = new AbortController();
   const server = await openServer(config, serverEnd.signal);

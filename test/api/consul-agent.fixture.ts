@@ -51,15 +51,24 @@ export async function startConsulAgent(
     },
   };
   const stop = new AbortController();
+  const world = { state, clock, random, log };
   const parts = [
     createLinkPart({
-      ...{ state, clock, random, log, address, serverUrls: [url], agentVersion: "0.1.0", labels: {} },
+      ...world,
+      address,
+      serverUrls: [url],
+      agentVersion: "0.1.0",
+      labels: {},
       engine: new FakeEngine({ clock, images: {} }),
       transport: webSocketTransport({ ...tls, credential: member.credential }),
       resources: () => Promise.resolve(resources),
     }),
     createConsulPart({
-      ...{ state, clock, random, log, listener, access, digest: nodeDigest, version: "0.1.0" },
+      ...world,
+      listener,
+      access,
+      digest: nodeDigest,
+      version: "0.1.0",
       credential: member.credential,
       api: httpsServerApi(tls),
       gateway: () => null,
