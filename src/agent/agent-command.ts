@@ -24,8 +24,16 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
         ...surroundings,
         agentVersion: version,
         examine: examineMachine,
-        makeParts: ({ dataDir, keyRotationDays, fastPath }, engine, log) =>
-          hostParts({ engine, log, dataDir, keyRotationDays, runDir: RUN_DIR, fastPath }),
+        makeParts: ({ dataDir, keyRotationDays, fastPath, consul }, engine, log, { credential, caPem }) =>
+          hostParts({
+            engine,
+            log,
+            dataDir,
+            keyRotationDays,
+            runDir: RUN_DIR,
+            fastPath,
+            consul: { access: consul, credential, caPem, version },
+          }),
       },
       signal,
     );

@@ -15,6 +15,7 @@ test("parseAgentConfig() takes flags over environment over the machine", () => {
     dockerSocket: "/var/run/docker.sock",
     fastPath: true,
     scriptChecks: false,
+    consul: "read",
     logLevel: "info",
     keyRotationDays: 30,
     serverUrl: null,
@@ -40,6 +41,7 @@ test("parseAgentConfig() refuses what cannot be, naming it", () => {
     [{ label: ["novalue"] }, {}, "novalue"],
     [{ server: "http://x" }, {}, "http://x"],
     [{}, { APOLLO_LOG_LEVEL: "loud" }, "loud"],
+    [{ consul: "all" }, {}, 'Consul\'s API to "all"'],
     [{}, { APOLLO_DOCKER_SOCKET: "docker.sock" }, "docker.sock"],
   ];
   for (const [flags, environment, text] of refused) {

@@ -15,6 +15,7 @@ export interface AgentConfig {
   readonly fastPath: boolean;
   /** Whoever may register checks may run programs on this host with them. */
   readonly scriptChecks: boolean;
+  readonly consul: ConsulAccess;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   /** WireGuard keys are changed after so many days; 0: only when asked. */
   readonly keyRotationDays: number;
@@ -22,6 +23,13 @@ export interface AgentConfig {
   readonly serverUrl: string | null;
   readonly token: string | null;
 }
+
+/**
+ * Who is served Consul's API by the agent: nobody, this machine alone, or also the containers of this host, to read or to change
+ * things as well. Containers' rights count while Consul's ACLs are off.
+ */
+export type ConsulAccess = (typeof CONSUL_ACCESSES)[number];
+const CONSUL_ACCESSES = ["off", "host", "read", "write"] as const;
 
 /** What the command line gives. */
 export interface AgentFlags {
@@ -34,6 +42,7 @@ export interface AgentFlags {
   readonly address?: string;
   /** `key=value` each. */
   readonly label?: readonly string[];
+  readonly consul?: string;
   /** False with `--no-fast-path`. */
   readonly fastPath?: boolean;
   /** Joins though the machine would be refused for what it found out about itself. */
@@ -86,6 +95,7 @@ export function parseAgentConfig(
     scriptChecks:
       flags.enableScriptChecks === true ||
       parseSwitch("APOLLO_SCRIPT_CHECKS", environment["APOLLO_SCRIPT_CHECKS"] || "off"),
+    consul: parseConsulAccess(setting(flags.consul, "APOLLO_CONSUL") ?? "read"),
     logLevel: parseLogLevel(environment["APOLLO_LOG_LEVEL"] || "info"),
     keyRotationDays: parseDays(environment["APOLLO_KEY_ROTATION_DAYS"] || String(KEY_ROTATION_DAYS)),
     serverUrl: server === null ? null : parseServerUrl(server),
@@ -125,6 +135,18 @@ function parseSwitch(variable: string, text: string): boolean {
   if (text !== "on" && text !== "off")
     throw new AppError("invalid", `Cannot use ${variable} "${text}": it must be on or off`);
   return text === "on";
+}
+
+function parseConsulAccess(text: string): ConsulAccess {
+  const access = CONSUL_ACCESSES.find((known) => known === text);
+  if (access !== undefined) return access;
+  throw new AppError(
+    "invalid",
+    `Cannot serve Consul's API to "${text}": it must be one of ${CONSUL_ACCESSES.join(", ")}`,
+    {
+      hint: "host: this machine; read, write: also the containers on it",
+    },
+  );
 }
 
 function parseSocket(text: string): string {

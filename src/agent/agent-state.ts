@@ -1,4 +1,5 @@
-import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
+import { type CatalogHost, type Endpoint, isNameOnly, judged } from "../model/endpoint.ts";
+import type { ConsulFacts } from "../model/consul.ts";
 import type { Holder } from "../model/holder.ts";
 import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
 import type { AnnouncedKeys, Peer } from "../model/host.ts";
@@ -58,6 +59,7 @@ export interface LastKnown {
   readonly revision: number;
   readonly networkConfig?: NetworkConfig;
   readonly holders?: readonly Holder[];
+  readonly consul?: ConsulFacts;
   /** So that a restarted agent does not take healthy instances out of DNS until it has checked them again. */
   readonly health?: readonly HealthRecord[];
   /** Checks that clients registered on this host, with what they said last. */
@@ -73,6 +75,7 @@ export type Topic =
   | "peers"
   | "network-config"
   | "holders"
+  | "consul"
   | "ports"
   | "rules"
   | "keys"
@@ -100,6 +103,17 @@ export type Topic =
   | "slow"
   | "conditions";
 
+const RESTORED_TOPICS: readonly Topic[] = [
+  "identity",
+  "assignments",
+  "catalog",
+  "peers",
+  "network-config",
+  "holders",
+  "checks",
+  "consul",
+];
+
 const NO_SERVER: LeaseProblem = {
   text: "No server leases further blocks to this host now",
   hint: "Reconnect the host to a server: apollo host list",
@@ -121,6 +135,10 @@ export class AgentState {
   identity: AgentIdentity | null = null;
   /** A server is connected and has sent its whole list of assignments: what is missing from it is not wanted. */
   connected = false;
+  /** The server that welcomed this agent last, as `https://host:port`. */
+  serverUrl: string | null = null;
+  /** What a server told of Consul's API; null while none did. */
+  consul: ConsulFacts | null = null;
   /** Set while no server takes this host as the one it says it is: it serves nobody and starts nothing. */
   refusal: Refusal | null = null;
   /** Why there is no further block; null: one is leased when it is needed. A server of before leases none. */
@@ -187,6 +205,8 @@ export class AgentState {
   /** Those that will tell holders, and have not yet. */
   readonly #expectedHolders = new Set<string>();
   #local: ReadonlyMap<string, Endpoint> = new Map();
+  /** Readers tell changes by identity: the same object for the same verdict. */
+  readonly #judgedLocal = new Map<string, { readonly local: Endpoint; readonly endpoint: Endpoint }>();
   readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
   readonly #ports = new Map<string, readonly LocalPort[]>();
@@ -215,10 +235,10 @@ export class AgentState {
     const own = this.identity?.hostName;
     const leaving = (id: InstanceId | null): boolean =>
       id !== null && (this.assignments.get(id)?.instance.goal ?? "running") !== "running";
-    const others = [...this.#catalog.values()].filter((endpoint) => endpoint.host !== own && !isNameOnly(endpoint));
-    const local = [...this.#local.values()].filter(
-      (endpoint) => !isNameOnly(endpoint) && !leaving(endpoint.instanceId),
-    );
+    const others = [...this.#catalog.values()].filter((each) => isOthers(each, own) && !isNameOnly(each));
+    const local = [...this.#local.values()]
+      .filter((endpoint) => !isNameOnly(endpoint) && !leaving(endpoint.instanceId))
+      .map((endpoint) => this.#judged(endpoint));
     return [...others, ...local].toSorted((a, b) => (a.id < b.id ? -1 : 1));
   }
 
@@ -226,16 +246,16 @@ export class AgentState {
   *eachEndpoint(): Iterable<Endpoint> {
     if (this.isRemoved()) return;
     const own = this.identity?.hostName;
-    for (const endpoint of this.#catalog.values()) if (endpoint.host !== own) yield endpoint;
-    for (const endpoint of this.#local.values()) if (!this.#isLeaving(endpoint)) yield endpoint;
+    for (const endpoint of this.#catalog.values()) if (isOthers(endpoint, own)) yield endpoint;
+    for (const endpoint of this.#local.values()) if (!this.#isLeaving(endpoint)) yield this.#judged(endpoint);
   }
 
   /** The one of `eachEndpoint` with that id, or null. */
   endpointOf(id: string): Endpoint | null {
     const local = this.#local.get(id);
-    if (local !== undefined) return this.#isLeaving(local) ? null : local;
+    if (local !== undefined) return this.#isLeaving(local) ? null : this.#judged(local);
     const endpoint = this.#catalog.get(id);
-    return endpoint === undefined || endpoint.host === this.identity?.hostName ? null : endpoint;
+    return endpoint === undefined || !isOthers(endpoint, this.identity?.hostName) ? null : endpoint;
   }
 
   /** Tells a reader which endpoints of other hosts changed; those of this host are few, see `localEndpoints`. */
@@ -251,6 +271,17 @@ export class AgentState {
     return (assignment?.instance.goal ?? "running") !== "running";
   }
 
+  /** This host sees its own endpoints itself; what clients' checks and maintenance say of them the server told last. */
+  #judged(local: Endpoint): Endpoint {
+    const said = this.#catalog.get(local.id)?.verdict?.said;
+    if (said === undefined) return local;
+    const known = this.#judgedLocal.get(local.id);
+    if (known?.local === local && known.endpoint.verdict?.said === said) return known.endpoint;
+    const endpoint = judged(local, said);
+    this.#judgedLocal.set(local.id, { local, endpoint });
+    return endpoint;
+  }
+
   isRemoved(): boolean {
     return this.refusal?.code === "host-removed";
   }
@@ -262,6 +293,7 @@ export class AgentState {
   /** Written by the registration part, whole. */
   setLocalEndpoints(endpoints: readonly Endpoint[]): void {
     this.#local = new Map(endpoints.map((endpoint) => [endpoint.id, endpoint]));
+    for (const id of this.#judgedLocal.keys()) if (!this.#local.has(id)) this.#judgedLocal.delete(id);
     this.localKnown = true;
     this.localRevision += 1;
     this.emit("local");
@@ -572,6 +604,10 @@ export class AgentState {
         this.networkConfig = message.config;
         this.emit("network-config");
         return;
+      case "consul":
+        this.consul = message.consul;
+        this.emit("consul");
+        return;
       case "holders": {
         const holders = message.reset ? new Map<string, Holder>() : (this.#holders.get(message.host) ?? new Map());
         for (const holder of message.upsert) holders.set(holder.id, holder);
@@ -607,6 +643,7 @@ export class AgentState {
         ...check,
         status: this.checkResults.get(check.id)?.status ?? check.status,
       })),
+      ...(this.consul === null ? {} : { consul: this.consul }),
       ...(this.linkFacts === null ? {} : { links: [...this.linkFacts] }),
     };
   }
@@ -625,11 +662,11 @@ export class AgentState {
     }
     this.hosts = known.hosts;
     this.networkConfig = known.networkConfig ?? EMPTY_NETWORK_CONFIG;
+    this.consul = known.consul ?? null;
     // Revisions of a former server do not compare with those of the next one.
     this.catalogRevision = 0;
     for (const tracker of this.#trackers) tracker.noteAll();
-    for (const topic of ["identity", "assignments", "catalog", "peers", "network-config", "holders", "checks"] as const)
-      this.emit(topic);
+    for (const topic of RESTORED_TOPICS) this.emit(topic);
   }
 }
 
@@ -642,6 +679,11 @@ function changedHosts(
   for (const name of remove) byName.delete(name);
   for (const host of upsert) byName.set(host.name, host);
   return [...byName.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Whether the server's word on an endpoint counts here: this host's own containers it sees itself. */
+function isOthers({ host, origin }: Endpoint, own: string | undefined): boolean {
+  return host !== own || origin === "registry";
 }
 
 /** Plain data, made by the same code in the same order. */

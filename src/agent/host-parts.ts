@@ -4,6 +4,7 @@ import { hostRanges } from "../network/plan-network.ts";
 import { PROBE_PORT } from "../network/links/probe-datagram.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
+import { nodeDigest } from "../platform/digest/node-digest.ts";
 import { nodeMac } from "../platform/digest/node-mac.ts";
 import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { openKeyFile } from "../platform/tls/wireguard-keys.ts";
@@ -16,6 +17,8 @@ import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
 import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
+import { BunHttpListener } from "../platform/http/bun-http-listener.ts";
+import { isApolloAt } from "../platform/http/is-apollo.ts";
 import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
 import { LinuxWiring } from "../platform/linux/linux-wiring.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
@@ -23,15 +26,19 @@ import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
 import { connectProbe } from "../platform/probe/connect-probe.ts";
+import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
+import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import { UdpPortExchange } from "../platform/udp/udp-port-exchange.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
+import { SERVER_TLS_NAME, type ConsulAccess } from "./agent-config.ts";
 import type { MakeParts } from "./agent.ts";
 import { defaultBridge } from "./local-network.ts";
 import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
 import { registerDoctorQueries } from "./doctor-queries.ts";
+import { createConsulPart } from "./consul-part.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createFastPathPart } from "./fast-path-part.ts";
 import { createImportsPart } from "./imports-part.ts";
@@ -58,6 +65,13 @@ export interface HostPartsOptions {
   readonly keyRotationDays: number;
   /** False: the operator wants none. */
   readonly fastPath: boolean;
+  readonly consul: {
+    readonly access: ConsulAccess;
+    readonly credential: string;
+    readonly caPem: string;
+    /** Of this program. */
+    readonly version: string;
+  };
 }
 
 /** The private halves of this host's WireGuard keys; readable by root alone. */
@@ -65,7 +79,8 @@ export const KEY_FILE = "wireguard-keys.json";
 const DAY_MS = 86_400_000;
 
 /** The parts that act on this machine, on its real kernel, sockets, resolver and HAProxy. */
-export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastPath }: HostPartsOptions): MakeParts {
+export function hostParts(options: HostPartsOptions): MakeParts {
+  const { engine, log, dataDir, runDir, keyRotationDays, fastPath, consul } = options;
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
   return (state, book) => {
@@ -159,6 +174,19 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
           log,
           gateway: () => network.gateway(),
           resolver: new ResolverFile({ dataDirectory: dataDir }),
+        }),
+        createConsulPart({
+          ...consul,
+          state,
+          listener: new BunHttpListener({ clock, log }),
+          api: httpsServerApi({ caPem: consul.caPem, serverName: SERVER_TLS_NAME }),
+          isOurs: isApolloAt,
+          gateway: () => network.gateway(),
+          hostInfo: () => readHostInfo(clock.nowMs()),
+          digest: nodeDigest,
+          clock,
+          random,
+          log,
         }),
         createIngressPart({
           state,

@@ -111,7 +111,8 @@ class IngressPart implements Subject<ProxyState, ProxyAction> {
   #endpoints(): readonly Endpoint[] {
     const { state } = this.#options;
     if (this.#localKnown) return state.endpoints();
-    const own = state.snapshot().endpoints.filter((endpoint) => endpoint.host === state.identity?.hostName);
+    const name = state.identity?.hostName;
+    const own = state.snapshot().endpoints.filter(({ host, origin }) => host === name && origin !== "registry");
     return [...state.endpoints(), ...own];
   }
 

@@ -14,6 +14,7 @@ const TOPICS: readonly Topic[] = [
   "assignments",
   "catalog",
   "peers",
+  "consul",
   "network-config",
   "holders",
   "health",
@@ -45,8 +46,8 @@ export function renderLastKnown(known: LastKnown): string {
 export function parseLastKnown(text: string): LastKnown {
   const json = JSON.parse(text) as Partial<LastKnown> & { readonly form?: unknown };
   if (typeof json !== "object" || json === null || json.form !== FORM) throw new Error("it has another form");
-  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links, holders, checks } =
-    json;
+  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links, holders } = json;
+  const { checks, consul } = json;
   if (identity === undefined || typeof revision !== "number") throw new Error("it is not complete");
   const lists = [assignments, endpoints, hosts, peers, health ?? [], links ?? [], holders ?? [], checks ?? []];
   if (
@@ -71,6 +72,7 @@ export function parseLastKnown(text: string): LastKnown {
     checks: checks ?? [],
     networkConfig: { ...EMPTY_NETWORK_CONFIG, ...networkConfig },
     ...(links === undefined ? {} : { links }),
+    ...(consul === undefined ? {} : { consul }),
   };
 }
 

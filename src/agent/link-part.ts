@@ -248,6 +248,7 @@ class Session {
         return;
       case "welcome":
         this.#welcomed = true;
+        state.serverUrl = this.#url;
         state.receive(message);
         // They may have changed between hello and welcome.
         this.#tellKeys();
@@ -271,6 +272,7 @@ class Session {
       case "blocks":
       case "holders":
       case "checks":
+      case "consul":
         state.receive(message);
         return;
     }

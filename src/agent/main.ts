@@ -21,6 +21,7 @@ import { startAgent } from "./agent.ts";
 import type { MakeParts } from "./agent.ts";
 import type { AgentState } from "./agent-state.ts";
 import { findMembership, markRemoved } from "./find-membership.ts";
+import type { Membership } from "./join.ts";
 import { readResources } from "./read-resources.ts";
 
 /** What the program around the agent gives it: parts that it wires, and what it found out about the machine. */
@@ -32,7 +33,7 @@ export interface AgentSurroundings {
   readonly findAddress?: () => Promise<Ipv4 | null>;
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
-  makeParts(config: AgentConfig, engine: Engine, log: Log): MakeParts;
+  makeParts(config: AgentConfig, engine: Engine, log: Log, membership: Membership): MakeParts;
   /** What is not well with this machine; asked before a join. */
   examine(config: AgentConfig, engine: Engine): Promise<JoinExamination["findings"]>;
 }
@@ -75,7 +76,7 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
       log,
       resources,
     },
-    around.makeParts(config, engine, log),
+    around.makeParts(config, engine, log, membership),
   );
   const marked = onRemoved(agent.state, () =>
     markRemoved(membership, file).catch((error: unknown) => noteFault(error, log)),

@@ -191,7 +191,8 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
   #endpoints(): readonly Endpoint[] {
     const { state } = this.#options;
     if (state.localKnown) return state.endpoints();
-    const own = state.snapshot().endpoints.filter((endpoint) => endpoint.host === state.identity?.hostName);
+    const name = state.identity?.hostName;
+    const own = state.snapshot().endpoints.filter(({ host, origin }) => host === name && origin !== "registry");
     return [...state.endpoints(), ...own];
   }
 

@@ -15,6 +15,8 @@ const NAMES: Readonly<Record<NameKind, readonly string[]>> = {
   publication: ["web-80"],
   import: ["postgres"],
   virtual: ["web"],
+  key: ["app/", "color"],
+  name: ["web.service.consul"],
 };
 const program = buildProgram(createTestContext());
 
@@ -42,6 +44,13 @@ const CASES: readonly (readonly [string, readonly string[] | "files"])[] = [
   ["service unpublish ", ["web-80"]],
   ["service release ", ["web"]],
   ["deployment cancel ", ["d1"]],
+  ["kv ", ["get", "put", "delete", "list", "watch", "export", "import"]],
+  ["kv get c", ["color"]],
+  ["kv import ", "files"],
+  ["service maintenance web ", ["on", "off"]],
+  ["service deregister ", ["web"]],
+  ["dns explain ", ["web.service.consul"]],
+  ["dns ", ["lookup", "explain"]],
   ["completion ", ["bash", "zsh", "fish"]],
   ["nonsense ", []],
 ];

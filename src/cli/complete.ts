@@ -13,6 +13,8 @@ const NAME_KINDS = [
   "publication",
   "import",
   "virtual",
+  "key",
+  "name",
 ] as const;
 
 export interface Candidate {

@@ -3,7 +3,14 @@
  * is visible while its host is up and its instance is not draining. Every change of what is visible has a revision, and a
  * reader that names the revision it has gets exactly the difference. All costs are those of the change, not of the whole.
  */
-import { type CatalogHost, type Endpoint, isNameOnly } from "../model/endpoint.ts";
+import {
+  type CatalogHost,
+  type Endpoint,
+  type EndpointHealth,
+  isNameOnly,
+  judged,
+  worstHealth,
+} from "../model/endpoint.ts";
 import type { InstanceId } from "../model/ids.ts";
 
 /** A change on top of the revision before, in the form of the wire's `catalog` message. */
@@ -40,6 +47,8 @@ export interface EndpointChange {
 const LOG_ENTRIES_MAX = 20_000;
 /** With its name after it this stands in the log for a change of a host; no endpoint id begins so. */
 const HOST_CHANGED = "\t";
+/** Under which name the registry's endpoints are kept; no host has it. */
+const REGISTRY = "";
 /** The same for a revision in which nothing visible changed; no endpoint id begins so. */
 const NOTHING_CHANGED = "\n";
 
@@ -53,6 +62,8 @@ export class Catalog {
   readonly #byInstance = new Map<InstanceId, Map<string, Endpoint>>();
   #draining: ReadonlySet<InstanceId> = new Set();
   readonly #visible = new Map<string, Endpoint>();
+  /** What registered checks say, where that is not "passing"; see `judge`. */
+  readonly #verdicts = new Map<string, EndpointHealth>();
   readonly #services = new Map<string, Map<string, Endpoint>>();
   /** Ids in the order of their last changes; a revision each. */
   #log: { readonly revision: number; readonly id: string }[] = [];
@@ -86,6 +97,32 @@ export class Catalog {
     if (known.size === 0) this.#reported.delete(host);
     this.#commit();
     return change.upsert.filter((endpoint) => !mine(endpoint)).map((endpoint) => endpoint.id);
+  }
+
+  /** Takes over what clients registered over Consul's API: it comes from no host, and its health says all. */
+  applyRegistered({ upsert, remove }: Omit<EndpointChange, "reset">): void {
+    const known = this.#reported.get(REGISTRY) ?? new Map<string, Endpoint>();
+    this.#reported.set(REGISTRY, known);
+    for (const id of remove) this.#drop(known, id);
+    for (const endpoint of upsert) this.#take(known, endpoint);
+    if (known.size === 0) this.#reported.delete(REGISTRY);
+    this.#commit();
+  }
+
+  /** Takes over what registered checks say of endpoints and hosts; "passing" takes it back. */
+  judge(what: "endpoint" | "host", name: string, said: EndpointHealth): void {
+    const key = `${what} ${name}`;
+    if ((this.#verdicts.get(key) ?? "passing") === said) return;
+    if (said === "passing") this.#verdicts.delete(key);
+    else this.#verdicts.set(key, said);
+    if (what === "host") this.#refreshAll(this.#reported.get(name));
+    else this.#refreshId(name);
+    this.#commit();
+  }
+
+  #refreshId(id: string): void {
+    const known = this.#reported.get(id.slice(0, id.indexOf(":")))?.get(id);
+    if (known !== undefined) this.#refresh(id, known);
   }
 
   /** Adds a host or changes its address or whether it is up; a host that goes down takes its endpoints out at once. */
@@ -197,6 +234,7 @@ export class Catalog {
   }
 
   #withheldReason(endpoint: Endpoint): WithheldReason | null {
+    if (endpoint.origin === "registry") return null;
     if (this.#hosts.get(endpoint.host)?.up !== true) return "host-down";
     return endpoint.instanceId !== null && this.#draining.has(endpoint.instanceId) ? "draining" : null;
   }
@@ -228,9 +266,9 @@ export class Catalog {
 
   /** Brings what is visible of one endpoint in line with what was reported of it. */
   #refresh(id: string, reported: Endpoint | null): void {
-    const wanted = reported !== null && this.#withheldReason(reported) === null ? reported : null;
+    const wanted = reported !== null && this.#withheldReason(reported) === null ? this.#judged(reported) : null;
     const before = this.#visible.get(id) ?? null;
-    if (before === wanted) return;
+    if (before === wanted || (wanted?.verdict !== undefined && before !== null && sameEndpoint(before, wanted))) return;
     if (before !== null && !isNameOnly(before)) dropFrom(this.#services, before.service as string, id);
     if (wanted === null) {
       this.#visible.delete(id);
@@ -239,6 +277,15 @@ export class Catalog {
       if (!isNameOnly(wanted)) addTo(this.#services, wanted.service as string, wanted);
     }
     this.#touched.add(id);
+  }
+
+  /** What is registered has its checks counted already. */
+  #judged(reported: Endpoint): Endpoint {
+    if (this.#verdicts.size === 0 || reported.origin === "registry") return reported;
+    const said = [`endpoint ${reported.id}`, `host ${reported.host}`].map(
+      (key) => this.#verdicts.get(key) ?? "passing",
+    );
+    return judged(reported, worstHealth(said));
   }
 
   /** Makes one revision of all that was touched since the last one, and tells the listeners. */
@@ -287,23 +334,11 @@ export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
 
 function fingerprint(endpoint: Endpoint): string {
   const { id, service, address, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
+  const { weights: { passing, warning } = { passing: 1, warning: 1 }, verdict } = endpoint;
   const meta = Object.entries(endpoint.meta).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const checks = (endpoint.checks ?? []).map((check) => Object.values(check));
-  return JSON.stringify([
-    id,
-    service,
-    address,
-    port,
-    protocol,
-    tags,
-    meta,
-    host,
-    container,
-    instanceId,
-    appId,
-    health,
-    checks,
-  ]);
+  const what = [id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health, checks];
+  return JSON.stringify([what, passing, warning, verdict?.own, verdict?.said]);
 }
 
 function sortedById(endpoints: Iterable<Endpoint>): readonly Endpoint[] {

@@ -1,6 +1,6 @@
 import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../model/dns-settings.ts";
-import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
-import { ipv4ToNumber } from "../model/ip.ts";
+import { type CatalogHost, type Endpoint, namesNode } from "../model/endpoint.ts";
+import { ipv4ToNumber, isIpv4 } from "../model/ip.ts";
 import type { WithheldReason } from "./catalog.ts";
 import { type ChosenService, chooseEndpoints, fits } from "./dns/choose-endpoints.ts";
 import { labelsOf, nameKey } from "./dns/domain-name.ts";
@@ -86,7 +86,9 @@ function find(input: ExplainInput, name: string): Finding {
       return EMPTY;
     case "node": {
       const host = input.hosts.find((each) => each.name === parsed.host);
-      return host === undefined ? MISSING : address(host.address);
+      const registered = input.named?.find((each) => namesNode(each) && each.service.toLowerCase() === parsed.host);
+      const found = host?.address ?? registered?.address;
+      return found === undefined ? MISSING : address(found);
     }
     case "address":
       return address(parsed.address);
@@ -114,7 +116,7 @@ function findContainer(input: ExplainInput, name: string, labels: readonly strin
   if (wanted === "") return EMPTY;
   const found = [
     ...input.endpoints.filter(({ container }) => container.toLowerCase() === wanted),
-    ...(input.named ?? []).filter(({ service }) => service === wanted),
+    ...(input.named ?? []).filter((each) => !namesNode(each) && each.service === wanted),
   ];
   const addresses = [...new Set(found.map(({ address }) => address))];
   if (addresses.length === 0) return inDomain ? MISSING : null;
@@ -136,7 +138,11 @@ function findReverse(input: ExplainInput, labels: readonly string[]): Finding {
   const names = [
     ...hosts.filter((host) => host.address === address).map((host) => `${host.name}.node.${datacenter}.${domain}`),
     ...servicesAt(endpoints, address).map((service) => `${service}.service.${datacenter}.${domain}`),
-    ...servicesAt(named, address).map((name) => `${name}.${containerDomain}`),
+    ...servicesAt(named.filter(namesNode), address).map((name) => `${name}.node.${datacenter}.${domain}`),
+    ...servicesAt(
+      named.filter((each) => !namesNode(each)),
+      address,
+    ).map((name) => `${name}.${containerDomain}`),
   ];
   const owner = `${labels.join(".")}.`;
   const records = names.map((each) => ({ name: owner, type: "PTR", ttl: 0, data: `${each}.` }));
@@ -164,18 +170,25 @@ function findService(input: ExplainInput, name: string, candidates: readonly Ser
   return {
     code: addresses.length === 0 && settings.criticalIsMissing ? "NXDOMAIN" : "NOERROR",
     records: [
-      ...addresses.map((data) => ({ name, type: "A", ttl, data })),
+      ...addresses.map((data) => ({ name, type: addressType(data), ttl, data })),
       ...targets.map((data) => ({ name, type: "SRV", ttl, data })),
     ],
     excluded: excludedOf(input, chosen.candidate, chosen),
   };
 }
 
-/** An endpoint on its host's own address is named after the host, any other after its address. */
+/** What clients of Consul's API register may have an address of any kind. */
+function addressType(address: string): string {
+  if (isIpv4(address)) return "A";
+  return address.includes(":") ? "AAAA" : "CNAME";
+}
+
+/** An endpoint on its host's own address is named after the host, any other after its address, unless that is a name. */
 function targetOf({ hosts, domain, datacenter }: ExplainInput, { host, address }: Endpoint): string {
   const known = hosts.some((each) => each.name === host && each.address === address);
-  const hex = ipv4ToNumber(address).toString(16).padStart(8, "0");
-  return `${known ? `${host}.node` : `${hex}.addr`}.${datacenter}.${domain}`;
+  if (known) return `${host}.node.${datacenter}.${domain}`;
+  if (!isIpv4(address)) return address;
+  return `${ipv4ToNumber(address).toString(16).padStart(8, "0")}.addr.${datacenter}.${domain}`;
 }
 
 function excludedOf(

@@ -45,12 +45,12 @@ export function backendName(service: ServiceName): string {
 }
 
 /**
- * Container name for people, digest for uniqueness: two containers whose names differ only in replaced characters, and
+ * Container name, or that of the node where there is none, for people, digest for uniqueness: two containers whose names differ only in replaced characters, and
  * one endpoint before and after it changed its address, are different servers, which then come and go by themselves.
  */
 export function serverName(endpoint: Endpoint): string {
   const mark = digest(`${endpoint.id}|${endpoint.address}|${endpoint.port}`).slice(0, 8);
-  return `${safeName(endpoint.container)}-${mark}`;
+  return `${safeName(endpoint.container || endpoint.host)}-${mark}`;
 }
 
 /** Only characters that HAProxy takes in a name and that need no quoting on its socket or in its file. */

@@ -1,5 +1,6 @@
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { Endpoint } from "../model/endpoint.ts";
+import { isIpv4 } from "../model/ip.ts";
 import type { Route } from "../model/route.ts";
 
 export interface RoutePlan {
@@ -56,10 +57,13 @@ export function planRoutes(
   };
 }
 
-/** Whether an endpoint may take requests from outside: TCP, of a container, and not opted out. */
+/** Whether an endpoint may take requests from outside: TCP, of a container or registered, and not opted out. */
 export function isExposed(endpoint: Endpoint): boolean {
   const enable = readMeta(endpoint, META_ENABLE);
-  return endpoint.protocol === "tcp" && endpoint.container !== "" && !(enable !== null && NO.has(enable.toLowerCase()));
+  if (endpoint.protocol !== "tcp" || (enable !== null && NO.has(enable.toLowerCase()))) return false;
+  // HAProxy is given addresses: a host name that nobody knows would keep it from starting.
+  if (endpoint.origin === "registry") return isIpv4(endpoint.address) && endpoint.port !== 0;
+  return endpoint.container !== "";
 }
 
 /** Also keeps white space and quotes of a careless name out of HAProxy's map and file. */

@@ -6,6 +6,7 @@
  * speak. A server refuses an agent with which it shares none, naming both ranges.
  */
 import { z } from "zod";
+import type { ConsulFacts } from "./consul.ts";
 import type { Endpoint, CatalogHost } from "./endpoint.ts";
 import type { Holder } from "./holder.ts";
 import type { HostCheck, HostCheckResult } from "./host-check.ts";
@@ -77,6 +78,8 @@ export type ServerMessage =
       readonly networks?: NetworkBlocks;
       readonly networkProblems?: Readonly<Record<string, LeaseProblem>>;
     }
+  /** What is known of Consul's API, whole, at the start and after each change. */
+  | { readonly type: "consul"; readonly consul: ConsulFacts }
   /** The last word before the server closes. */
   | { readonly type: "refused"; readonly refusal: Refusal }
   /** Who holds addresses on another host, as that host's agent told it. */
@@ -376,6 +379,7 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "refused",
   "holders",
   "checks",
+  "consul",
   "open",
   "data",
   "resize",

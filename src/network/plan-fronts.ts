@@ -7,7 +7,7 @@
  * address; the others are used when there are none of those.
  */
 import type { Endpoint } from "../model/endpoint.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import { type Ipv4, isIpv4 } from "../model/ip.ts";
 import type { NetworkConfig, Publication, VirtualService } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
 import { isImported } from "./plan-imports.ts";
@@ -131,6 +131,8 @@ function publishedFront(publication: Publication, healthy: readonly Endpoint[], 
 function backendsOf(endpoints: readonly Endpoint[]): readonly Backend[] {
   const byPlace = new Map<string, Backend>();
   for (const { address, port, meta } of endpoints) {
+    // The kernel's tables have IPv4 addresses alone, and what clients registered may have no port.
+    if (!isIpv4(address) || port === 0) continue;
     const weight = readWeight(meta["weight"]);
     const key = `${address}:${port}`;
     byPlace.set(key, { address, port, weight: Math.max(weight, byPlace.get(key)?.weight ?? 0) });

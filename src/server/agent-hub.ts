@@ -1,4 +1,5 @@
 import type { Catalog } from "../discovery/catalog.ts";
+import type { ConsulFacts } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
 import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
 import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
@@ -90,6 +91,7 @@ export class AgentHub {
     readonly message: ServerMessage;
   } | null = null;
   #checks: HostCheckSource | null = null;
+  #consul: ConsulFacts | null = null;
   #catalogComplete = false;
   #flushing = false;
   /** Tasks under way that must be through before anything is sent. */
@@ -257,6 +259,7 @@ export class AgentHub {
     this.#sendAssignments(session, true);
     session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
     session.connection.send({ type: "network-config", config: state.networkConfig() });
+    if (this.#consul !== null) session.connection.send({ type: "consul", consul: this.#consul });
     for (const [name, change] of this.#holders.all()) {
       if (name !== host.name) session.connection.send({ type: "holders", host: name, ...change });
     }
@@ -388,6 +391,13 @@ export class AgentHub {
       (id) => this.#endpointsOf.has(id) || this.#deps.isDown(id),
     );
     return this.#catalogComplete;
+  }
+
+  /** What agents are to know of Consul's API. */
+  tellConsul(consul: ConsulFacts): void {
+    this.#consul = consul;
+    for (const session of this.#sessions.values())
+      if (session.ready) session.connection.send({ type: "consul", consul });
   }
 
   /** Most of what is stored of a host is none of the others' business. */

@@ -6,6 +6,7 @@ import type { AclResolver } from "../discovery/registry/acl/acl-resolver.ts";
 import { Grants } from "../discovery/registry/acl/grants.ts";
 import type { Rule } from "../discovery/registry/acl/parse-rules.ts";
 import { registryError } from "../discovery/registry/registry-error.ts";
+import { readPassedOn, type PassedOn } from "../cluster/passed-on.ts";
 import type { HttpRequest } from "../platform/ports/http.ts";
 
 export interface ConsulAccessDeps {
@@ -13,7 +14,7 @@ export interface ConsulAccessDeps {
   readonly resolver: AclResolver;
   readonly aclEnabled: boolean;
   /** Name of the host with that credential. */
-  hostName(principal: Principal): string | null;
+  readonly hostName: (principal: Principal) => string | null;
 }
 
 const EVERYTHING = Grants.everything();
@@ -25,12 +26,18 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
     const ours = access.principalOf(token);
     if (ours?.kind === "admin") return { grants: EVERYTHING, token: null };
     if (ours?.kind === "host") {
-      const grants = aclEnabled || !speaksForClient(request) ? agentGrants(deps.hostName(ours) ?? "") : EVERYTHING;
+      const forClient = !aclEnabled && speaksForClient(request);
+      const grants = forClient ? clientGrants("write") : agentGrants(deps.hostName(ours) ?? "");
       return { grants, token: null };
     }
     const acl = aclEnabled ? resolver.tokenOf(token) : null;
     if (acl !== null) return { grants: resolver.grantsOf(acl), token: acl };
     if (aclEnabled) throw registryError(403, "ACL not found");
+  }
+  const passedOn = readPassedOn(request);
+  if (passedOn !== null && hostOf(deps, passedOn) !== null) {
+    if (aclEnabled) return { grants: resolver.anonymousGrants(), token: null };
+    return { grants: clientGrants(passedOn.rights), token: null };
   }
   const asked = accessRequestOf(request);
   if (token === "" && asked.token?.kind === "session") {
@@ -46,9 +53,35 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
   );
 }
 
-/** The agent vouches that the request came from a program on its own machine, which may do everything while ACLs are off. */
+/** The agent vouches that the request came from a program on its own machine. */
 function speaksForClient(request: HttpRequest): boolean {
   return request.header("x-apollo-client-rights") === "write";
+}
+
+/** The host whose agent passed a request on, by name; null when it is no member's credential. */
+export function hostOf({ access, hostName }: ConsulAccessDeps, { credential }: PassedOn): string | null {
+  const principal = access.principalOf(credential);
+  return principal === null ? null : hostName(principal);
+}
+
+const CLIENT_RESOURCES = ["agent", "node", "service", "session", "key", "event", "query"] as const;
+
+/**
+ * Without ACLs a program on a host may do what it may in Consul, but for what an operator does: tokens, snapshots, removal of
+ * members. @throws AppError 403 for `none`.
+ */
+function clientGrants(rights: PassedOn["rights"]): Grants {
+  if (rights === "none")
+    throw registryError(
+      403,
+      "Permission denied: this address may not use the API without a token; see the agent's --consul",
+    );
+  const named = CLIENT_RESOURCES.map((resource): Rule => ({ resource, name: "", prefix: true, level: rights }));
+  return new Grants(
+    [...named, { resource: "operator", name: "", prefix: false, level: "read" }],
+    "deny",
+    "this host's clients",
+  );
 }
 
 /** What a host's agent does for its clients: its own node and what runs on it, and to read the rest. */

@@ -1,21 +1,27 @@
-import { cpus, freemem, hostname, platform, totalmem, uptime } from "node:os";
+import { hostname } from "node:os";
 import type { ConsulBackend, Member } from "../api/consul/backend.ts";
 import { CONSUL_VERSION } from "../api/consul/agent-routes.ts";
 import { createConsulHandler, isBlocking } from "../api/consul/handler.ts";
 import { readToken } from "../api/consul/call.ts";
 import type { AccessControl, Principal } from "../cluster/access.ts";
+import { readPassedOn } from "../cluster/passed-on.ts";
 import { AclResolver } from "../discovery/registry/acl/acl-resolver.ts";
 import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
+import { RegisteredEndpoints } from "../discovery/registry/registered-endpoints.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
+import { topic } from "../discovery/registry/touched.ts";
+import { unjudged } from "../model/endpoint.ts";
+import type { ConsulAcl } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
 import { serveHttp } from "../platform/http/serve-https.ts";
+import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { HttpHandler, HttpRequest } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { ClusterServer } from "./cluster-server.ts";
-import { callerOf, type ConsulAccessDeps } from "./consul-access.ts";
+import { callerOf, hostOf, type ConsulAccessDeps } from "./consul-access.ts";
 import { relayHostChecks } from "./host-check-relay.ts";
 import type { HostMembers } from "./host-members.ts";
 import { LeftMembers } from "./left-members.ts";
@@ -42,6 +48,8 @@ export interface StartedConsul {
 }
 
 const RAFT_PORT = 8300;
+/** Further ones are answered over HTTP alone. */
+const QUERIES_MAX = 2000;
 
 /** Opens the registry, keeps it in step with the cluster, and serves it in plain HTTP where the configuration says so. */
 export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promise<StartedConsul> {
@@ -85,11 +93,29 @@ function followCluster({ cluster, digest }: ConsulDeps, parts: RegistryParts, ow
     parts.platform.setHosts(hosts);
   };
   setHosts();
-  parts.platform.resetEndpoints(catalog.list());
+  parts.platform.resetEndpoints(catalog.list().map(unjudged));
   catalog.subscribe((delta) => {
     if (delta.hosts !== null) setHosts();
-    parts.platform.applyEndpoints(delta.upsert, delta.remove);
+    parts.platform.applyEndpoints(delta.upsert.map(unjudged), delta.remove);
   });
+  tellAgents(cluster, parts, own.config.consul.acl);
+  new RegisteredEndpoints(parts.registry, {
+    change: (change) => catalog.applyRegistered(change),
+    judge: (what, name, said) => catalog.judge(what, name, said),
+  });
+}
+
+/** Prepared queries are few, and agents answer them in DNS: all of them go out with every change. Their tokens stay here. */
+function tellAgents({ hub }: ClusterServer, { registry }: RegistryParts, acl: ConsulAcl): void {
+  const tell = (): void => {
+    const queries = registry.tables
+      .list("query", "")
+      .slice(0, QUERIES_MAX)
+      .map(({ id, name, template, service, dnsTtl }) => ({ id, name, template, service, dnsTtl }));
+    hub.tellConsul({ acl, queries });
+  };
+  tell();
+  registry.onTouched(({ topics }) => (topics.has(topic.queries) ? tell() : undefined));
 }
 
 function hostsOf(cluster: ClusterServer, digest: Digest, { config, self }: Self): readonly PlatformHost[] {
@@ -126,6 +152,9 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
     defaultPolicy,
     datacenter: () => cluster.state.settings.datacenter,
     localNode: (request) => {
+      const passedOn = readPassedOn(request);
+      const host = passedOn === null ? null : hostOf(accessDeps, passedOn);
+      if (host !== null) return host;
       const principal = access.principalOf(readToken(request));
       return (principal === null ? null : hostName(principal)) ?? self;
     },
@@ -139,25 +168,7 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
     forceLeave: (node) => members.remove(node, false),
     ...(deps.leave === undefined ? {} : { leave: deps.leave }),
     startedAtMs: cluster.startedAtMs,
-    hostInfo: () => hostInfo(deps.clock),
-  };
-}
-
-function hostInfo(clock: Clock): object {
-  const [first] = cpus();
-  return {
-    Memory: { total: totalmem(), available: freemem(), used: totalmem() - freemem() },
-    CPU: cpus().map(({ model, speed }, cpu) => ({ cpu, modelName: model, mhz: speed, cores: 1 })),
-    Host: {
-      hostname: hostname(),
-      os: platform(),
-      uptime: Math.floor(uptime()),
-      procs: cpus().length,
-      platform: first?.model ?? "",
-    },
-    Disk: null,
-    CollectionTime: clock.nowMs() * 1_000_000,
-    Errors: null,
+    hostInfo: () => readHostInfo(deps.clock.nowMs()),
   };
 }
 

@@ -9,6 +9,7 @@ export type UpFlags = ServerFlags & {
   readonly address?: string;
   readonly label?: readonly string[];
   readonly fastPath?: boolean;
+  readonly consul?: string;
 };
 
 /**
@@ -16,8 +17,13 @@ export type UpFlags = ServerFlags & {
  * loopback, so that one host and many behave alike.
  */
 export async function runUp(flags: UpFlags, signal: AbortSignal, version: string): Promise<void> {
-  const { name, address, label, fastPath, ...serverFlags } = flags;
-  const config = loadServerConfig(serverFlags, version);
+  const { name, address, label, fastPath, consul, ...serverFlags } = flags;
+  const loaded = loadServerConfig(serverFlags, version);
+  // Consul's clients find one API on this host: its agent's, unless the operator gave the server a port of its own.
+  const config =
+    loaded.consul.listenIsGiven || consul === "off"
+      ? loaded
+      : { ...loaded, consul: { ...loaded.consul, listen: null } };
   // The agent ends first: what it says last still reaches the server.
   const serverEnd = new AbortController();
   const server = await openServer(config, serverEnd.signal);
@@ -31,6 +37,7 @@ export async function runUp(flags: UpFlags, signal: AbortSignal, version: string
       ...(address === undefined ? {} : { address }),
       ...(label === undefined ? {} : { label }),
       ...(fastPath === undefined ? {} : { fastPath }),
+      ...(consul === undefined ? {} : { consul }),
     };
     await runHostAgent(agentFlags, signal, version);
   } finally {

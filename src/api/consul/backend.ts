@@ -39,6 +39,8 @@ export interface ConsulBackend {
   forceLeave(node: string): Promise<void>;
   /** Ends the node that this process is, gracefully; missing where that is not this API's business. */
   readonly leave?: () => Promise<void>;
+  /** Since when a server was last heard of, when this process is none; 0 when missing. */
+  lastContactMs?(): number;
   readonly startedAtMs: number;
   /** Of the machine, in Consul's shape of agent/host. */
   hostInfo(): object;

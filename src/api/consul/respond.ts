@@ -31,12 +31,14 @@ export function empty(status = 200, headers: Headers = {}): HttpResponse {
 
 /** Headers of every read; clients stop reading them at the first that they cannot parse, so all are there. */
 export function readHeaders(call: Call, index: number | bigint): Headers {
-  const { consistency } = call;
+  const { backend, consistency } = call;
+  const isLed = backend.leader() !== "";
+  const effective = !isLed ? "stale" : consistency === "default" ? "leader" : consistency;
   return {
     "x-consul-index": String(index > 0 ? index : 1),
-    "x-consul-knownleader": String(call.backend.leader() !== ""),
-    "x-consul-lastcontact": "0",
-    "x-consul-effective-consistency": consistency === "default" ? "leader" : consistency,
+    "x-consul-knownleader": String(isLed),
+    "x-consul-lastcontact": String(backend.lastContactMs?.() ?? 0),
+    "x-consul-effective-consistency": effective,
     "x-consul-query-backend": "blocking-query",
     ...(call.request.query.get("cached") === null ? {} : { "x-cache": "MISS" }),
   };

@@ -30,6 +30,9 @@ export function addCompletionCommands(program: Command, context: CliContext): vo
     });
 }
 
+/** More of them help nobody. */
+const KEYS_MAX = 1000;
+
 /** Names that the server knows; none when it cannot be asked: a prompt is no place for errors. */
 async function listNames(context: CliContext, kind: NameKind): Promise<readonly string[]> {
   try {
@@ -45,6 +48,10 @@ async function listNames(context: CliContext, kind: NameKind): Promise<readonly 
         return (await get<HostJson>("/api/hosts")).map((host) => host.name);
       case "service":
         return (await get<ServiceJson>("/api/services")).map((service) => service.name);
+      case "key":
+        return (await get<string>("/v1/kv/?keys=&separator=/")).slice(0, KEYS_MAX);
+      case "name":
+        return (await get<ServiceJson>("/api/services")).map(({ name }) => `${name}.service.consul`);
       case "policy":
         return (await get<PolicyRule>("/api/policies")).map((rule) => rule.name);
       case "publication":

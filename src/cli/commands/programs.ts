@@ -157,5 +157,9 @@ function hostOptions(command: Command): Command {
       "label for constraints; may be given several times",
       (value, all: string[] | undefined) => [...(all ?? []), value],
     )
+    .option(
+      "--consul <whom>",
+      "serve Consul's API on port 8500: off, host, or read or write for containers as well; default: read",
+    )
     .option("--no-fast-path", "send all container packets the kernel's own way, without the BPF fast path");
 }

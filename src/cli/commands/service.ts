@@ -5,6 +5,8 @@ import type { Publication, VirtualService } from "../../model/network-config.ts"
 import { notFound } from "../find-named.ts";
 import { formatFields, formatTable } from "../format-table.ts";
 import { type Paint, paintState } from "../style.ts";
+import { addRegisteredCommands } from "./service-registered.ts";
+import { addWatchCommand } from "./service-watch.ts";
 import { addOutsideCommands, formatPublished, formatVirtualAddress } from "./service-outside.ts";
 
 export function addServiceCommands(program: Command, context: CliContext): void {
@@ -40,6 +42,8 @@ export function addServiceCommands(program: Command, context: CliContext): void 
     show({ ...found, ...more }, () => formatService(found, more, paint));
   });
   examples(one, [["Where it is", "apollo service show nodejs-rest-api"]]);
+  addWatchCommand(service, context);
+  addRegisteredCommands(service, context);
   addOutsideCommands(service, context);
 }
 
@@ -80,7 +84,7 @@ function formatService(
       { title: "PROTOCOL", value: (endpoint) => endpoint.protocol },
       { title: "HEALTH", value: (endpoint) => paintState(paint, endpoint.health) },
       { title: "HOST", value: (endpoint) => endpoint.host },
-      { title: "CONTAINER", value: (endpoint) => endpoint.container },
+      { title: "CONTAINER", value: (endpoint) => endpoint.container || "-" },
       { title: "TAGS", value: (endpoint) => endpoint.tags.join(", ") || "-" },
     ],
     service.endpoints,

@@ -4,7 +4,7 @@ import { type NameKey, nameKey } from "./domain-name.ts";
 import { type RecordSet, pointerRecords } from "./record-set.ts";
 import { TYPE_ANY, TYPE_PTR } from "./wire-format.ts";
 import type { ZoneInstance, ZoneNode } from "./zone-instance.ts";
-import { isNameOnly } from "./zone-instances.ts";
+import { isNameOnly, namesNode } from "./zone-instances.ts";
 
 export const REVERSE_SUFFIXES: readonly string[] = ["\u0007in-addr\u0004arpa\u0000", "\u0003ip6\u0004arpa\u0000"];
 /** The part of an IPv6 address that names a network, in hexadecimal digits (RFC 4291 §2.5.1). */
@@ -38,9 +38,10 @@ export function findReverse(
   const node = holders.node(addressKey(address));
   const here = [...holders.instances(addressKey(address))];
   const services = here.filter((each) => !isNameOnly(each)).map((each) => each.service);
-  const containers = here.filter(isNameOnly).map((each) => each.service);
+  const containers = here.filter((each) => isNameOnly(each) && !namesNode(each)).map((each) => each.service);
+  const nodes = [...(node === undefined ? [] : [node.name]), ...here.filter(namesNode).map((each) => each.service)];
   const names = [
-    ...(node === undefined ? [] : [`${node.name}.node.${datacenter}.${domain}`]),
+    ...nodes.map((name) => `${name}.node.${datacenter}.${domain}`),
     ...[...new Set(services)].toSorted().map((service) => `${service}.service.${datacenter}.${domain}`),
     ...[...new Set(containers)].toSorted().map((name) => `${name}.${containerDomain ?? domain}`),
   ];

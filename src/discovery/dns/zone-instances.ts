@@ -1,6 +1,6 @@
-import { META_NAME_ONLY } from "../../model/endpoint.ts";
+import { META_NAME_ONLY, NAMES_NODE } from "../../model/endpoint.ts";
 import { addressKey } from "./address-bytes.ts";
-import type { ZoneInstance } from "./zone-instance.ts";
+import type { ZoneInstance, ZoneNode } from "./zone-instance.ts";
 
 type Index = Map<string, Map<string, ZoneInstance>>;
 
@@ -10,6 +10,8 @@ export class Instances {
   readonly #services: Index = new Map();
   /** By the name of a container, or of what is named only. */
   readonly #names: Index = new Map();
+  /** Those that stand for a node which a client of Consul's API registered, by its name. */
+  readonly #nodes: Index = new Map();
   readonly #addresses: Index = new Map();
 
   get size(): number {
@@ -28,7 +30,7 @@ export class Instances {
   put(instance: ZoneInstance): void {
     this.#all.set(instance.id, instance);
     if (!isNameOnly(instance)) addTo(this.#services, instance.service.toLowerCase(), instance);
-    addTo(this.#names, containerNameOf(instance), instance);
+    addTo(namesNode(instance) ? this.#nodes : this.#names, containerNameOf(instance), instance);
     addTo(this.#addresses, addressKey(instance.address), instance);
   }
 
@@ -38,7 +40,7 @@ export class Instances {
     if (instance === undefined) return null;
     this.#all.delete(id);
     if (!isNameOnly(instance)) dropFrom(this.#services, instance.service.toLowerCase(), id);
-    dropFrom(this.#names, containerNameOf(instance), id);
+    dropFrom(namesNode(instance) ? this.#nodes : this.#names, containerNameOf(instance), id);
     dropFrom(this.#addresses, addressKey(instance.address), id);
     return instance;
   }
@@ -53,6 +55,12 @@ export class Instances {
     return this.#names.get(name)?.values() ?? [];
   }
 
+  /** `name` in lower case. */
+  node(name: string): ZoneNode | undefined {
+    const [first] = this.#nodes.get(name)?.values() ?? [];
+    return first === undefined ? undefined : { name: first.service, address: first.address };
+  }
+
   /** By `addressKey`. */
   at(address: string): Iterable<ZoneInstance> {
     return this.#addresses.get(address)?.values() ?? [];
@@ -61,6 +69,11 @@ export class Instances {
 
 export function isNameOnly(instance: ZoneInstance): boolean {
   return instance.meta[META_NAME_ONLY] !== undefined;
+}
+
+/** It stands for a node: `service` is the name of that. */
+export function namesNode(instance: ZoneInstance): boolean {
+  return instance.meta[META_NAME_ONLY] === NAMES_NODE;
 }
 
 function containerNameOf(instance: ZoneInstance): string {

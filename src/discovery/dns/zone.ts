@@ -177,7 +177,7 @@ export class Zone {
       case "empty":
         return NO_RECORDS;
       case "node": {
-        const node = this.#nodes.get(name.host);
+        const node = this.#nodeNamed(name.host);
         return node === undefined ? "missing" : this.#node(node, domain);
       }
       case "address":
@@ -193,6 +193,11 @@ export class Zone {
       case "unknown":
         return "missing";
     }
+  }
+
+  /** A host, or what a client of Consul's API registered under that name (in lower case). */
+  #nodeNamed(name: string): ZoneNode | undefined {
+    return this.#nodes.get(name) ?? this.#instances.node(name);
   }
 
   #apex(domain: Domain): ZoneEntry {
@@ -282,7 +287,7 @@ export class Zone {
 
   #context({ text }: Domain, ttlSeconds: number): RecordContext {
     const { datacenter, settings } = this.options;
-    return { domain: text, datacenter, ttlSeconds, settings, nodeOf: (name) => this.#nodes.get(name.toLowerCase()) };
+    return { domain: text, datacenter, ttlSeconds, settings, nodeOf: (name) => this.#nodeNamed(name.toLowerCase()) };
   }
 
   #metaOf(node: string): Readonly<Record<string, string>> {

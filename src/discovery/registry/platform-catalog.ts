@@ -1,5 +1,5 @@
 /** Shows the platform's own hosts and containers in the registry as Consul would have them: nodes and services. */
-import type { Endpoint } from "../../model/endpoint.ts";
+import { type Endpoint, META_NAME_ONLY, namesNode } from "../../model/endpoint.ts";
 import { fingerprint, forgetNode } from "./catalog-operations.ts";
 import type { CatalogView } from "./catalog-view.ts";
 import { type CheckRecord, type NodeRecord, onNode, type ServiceRecord } from "./records.ts";
@@ -27,6 +27,9 @@ export class PlatformCatalog {
   readonly #hosts = new Map<string, string>();
   /** Host of each endpoint that is shown. */
   readonly #shown = new Map<string, string>();
+  /** The same of endpoints that were registered elsewhere, and nodes outside the cluster. */
+  #registered: ReadonlyMap<string, string> = new Map();
+  #outside: ReadonlySet<string> = new Set();
 
   constructor(registry: Registry) {
     this.#registry = registry;
@@ -50,8 +53,10 @@ export class PlatformCatalog {
     }
   }
 
-  /** Changes of the endpoints that the cluster answers with. */
-  applyEndpoints(upsert: readonly Endpoint[], remove: readonly string[]): void {
+  /** Changes of the endpoints that the cluster answers with. Those that clients registered came from here and are left out. */
+  applyEndpoints(changed: readonly Endpoint[], gone: readonly string[]): void {
+    const upsert = changed.filter(({ origin }) => origin !== "registry");
+    const remove = gone.filter((id) => this.#shown.has(id));
     if (upsert.length === 0 && remove.length === 0) return;
     this.#registry.observe((view, touched, index) => {
       for (const id of remove) this.#drop(id, view, touched);
@@ -78,6 +83,38 @@ export class PlatformCatalog {
       endpoints,
       [...this.#shown.keys()].filter((id) => !ids.has(id)),
     );
+  }
+
+  /**
+   * All that clients registered, as another process knows it: for a registry that holds none of it itself. What an endpoint does
+   * not carry, such as the single checks, is not there.
+   */
+  resetRegistered(endpoints: readonly Endpoint[]): void {
+    const nodes = endpoints.filter(namesNode);
+    const services = endpoints.filter((endpoint) => !namesNode(endpoint));
+    const [nodeNames, ids] = [new Set(nodes.map(({ host }) => host)), new Set(services.map(({ id }) => id))];
+    this.#registry.observe((view, touched, index) => {
+      for (const [id, host] of this.#registered) if (!ids.has(id)) this.#dropRegistered({ id, host }, view, touched);
+      for (const name of this.#outside) if (!nodeNames.has(name)) view.dropNode(name, touched);
+      for (const { host, address, meta } of nodes)
+        putNode(outsideNodeOf(host, address, meta), { view, touched, index });
+      for (const endpoint of services) {
+        if (view.node(endpoint.host) === null) continue;
+        const { weights = { passing: 1, warning: 1 } } = endpoint;
+        const service = { ...serviceOf({ ...endpoint, id: serviceIdOf(endpoint) }), weights };
+        putService(service, { view, touched, index });
+        for (const check of checksOf({ ...endpoint, id: service.id, checks: [] }))
+          putCheck({ ...check, output: "", type: "" }, { view, touched, index });
+      }
+    });
+    this.#outside = nodeNames;
+    this.#registered = new Map(services.map(({ id, host }) => [id, host]));
+  }
+
+  #dropRegistered(endpoint: Pick<Endpoint, "id" | "host">, view: CatalogView, touched: Touched): void {
+    const id = serviceIdOf(endpoint);
+    view.dropCheck(endpoint.host, `service:${id}`, touched);
+    view.dropService(endpoint.host, id, touched);
   }
 
   #drop(id: string, view: CatalogView, touched: Touched): void {
@@ -132,6 +169,19 @@ function nodeOf({ id, name, address, meta }: PlatformHost): Unstamped<NodeRecord
   const taggedAddresses = { lan: address, lan_ipv4: address, wan: address, wan_ipv4: address };
   const shown = { "consul-network-segment": "", ...meta };
   return { id, node: name, address, taggedAddresses, meta: shown, origin: "platform" };
+}
+
+function outsideNodeOf(
+  node: string,
+  address: string,
+  { [META_NAME_ONLY]: _mark, ...meta }: Endpoint["meta"],
+): Unstamped<NodeRecord> {
+  return { id: "", node, address, taggedAddresses: {}, meta, origin: "platform" };
+}
+
+/** Behind `registry/<node>/`, see RegisteredEndpoints. */
+function serviceIdOf({ id }: Pick<Endpoint, "id">): string {
+  return id.split("/").slice(2).join("/");
 }
 
 const NO_CHECK = {

@@ -1,4 +1,5 @@
 /** Prepared queries: a service with conditions under a name, or a template for all names of a kind. */
+import type { NamedQuery } from "../../model/consul.ts";
 import { hasPrefixTemplate, renderTemplate } from "./query-template.ts";
 import type { PreparedQuery } from "./records.ts";
 import { registryError } from "./registry-error.ts";
@@ -18,7 +19,7 @@ export function putQuery(tx: Transaction, query: Unstamped<PreparedQuery>): void
   tx.put("query", query.id, query);
 }
 
-export function isTemplate(query: Pick<PreparedQuery, "template">): boolean {
+export function isTemplate(query: Pick<NamedQuery, "template">): boolean {
   return query.template.type !== "";
 }
 
@@ -29,15 +30,20 @@ export function getQuery(tables: TableReader, id: string): PreparedQuery | null 
 /** By id, by name, else by the template with the longest prefix of the name; templates come filled in. */
 export function resolveQuery(tables: TableReader, idOrName: string): PreparedQuery | null {
   const byId = tables.get("query", idOrName);
-  if (byId !== null) {
+  return chooseQuery(byId === null ? tables.list("query", "") : [byId], idOrName);
+}
+
+/** The same out of a list. @throws AppError 400 for a template that is asked for by its id. */
+export function chooseQuery<Query extends NamedQuery>(queries: readonly Query[], idOrName: string): Query | null {
+  const byId = queries.find((query) => query.id === idOrName);
+  if (byId !== undefined) {
     if (isTemplate(byId))
       throw registryError(400, "prepared query templates can only be resolved up by name, not by ID");
     return byId;
   }
-  const all = tables.list("query", "");
-  const byName = all.find((query) => query.name === idOrName && query.name !== "" && !isTemplate(query));
+  const byName = queries.find((query) => query.name === idOrName && query.name !== "" && !isTemplate(query));
   if (byName !== undefined) return byName;
-  const [best] = all
+  const [best] = queries
     .filter((query) => isTemplate(query) && hasPrefixTemplate(query, idOrName))
     .toSorted((a, b) => b.name.length - a.name.length);
   return best === undefined ? null : renderTemplate(best, idOrName);

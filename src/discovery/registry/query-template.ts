@@ -1,10 +1,10 @@
-import type { PreparedQuery } from "./records.ts";
+import type { NamedQuery } from "../../model/consul.ts";
 import { registryError } from "./registry-error.ts";
 
 const REGEXP_CHARS_MAX = 512;
 const HOLE = /\$\{\s*(?:name\.(full|prefix|suffix)|match\(\s*(\d{1,3})\s*\)|agent\.segment)\s*\}/g;
 
-export function hasPrefixTemplate({ name, template }: PreparedQuery, asked: string): boolean {
+export function hasPrefixTemplate({ name, template }: NamedQuery, asked: string): boolean {
   return template.type === "name_prefix_match" && asked.startsWith(name);
 }
 
@@ -12,7 +12,7 @@ export function hasPrefixTemplate({ name, template }: PreparedQuery, asked: stri
  * Fills `${name.full}`, `${name.prefix}`, `${name.suffix}` and `${match(N)}` into the service and its conditions.
  * @throws AppError 400 for a template that cannot be filled.
  */
-export function renderTemplate<Query extends Pick<PreparedQuery, "name" | "template" | "service">>(
+export function renderTemplate<Query extends Pick<NamedQuery, "name" | "template" | "service">>(
   query: Query,
   asked: string,
 ): Query {

@@ -1,6 +1,8 @@
 /** The nouns of the registry, in Consul's sense of them. Plain data: what is stored is exactly this. */
 import type { CheckStatus } from "../../model/host-check.ts";
 
+import type { NamedQuery } from "../../model/consul.ts";
+
 /** When a record was made and last changed, on the registry's index. */
 export interface Stamped {
   readonly createIndex: number;
@@ -99,25 +101,9 @@ export interface CheckRecord extends Stamped {
   readonly origin: Origin;
 }
 
-export interface PreparedQuery extends Stamped {
-  readonly id: string;
-  readonly name: string;
+export interface PreparedQuery extends Stamped, NamedQuery {
   readonly session: string;
   readonly token: string;
-  readonly template: { readonly type: string; readonly regexp: string; readonly removeEmptyTags: boolean };
-  readonly service: {
-    readonly service: string;
-    readonly onlyPassing: boolean;
-    readonly near: string;
-    readonly tags: readonly string[];
-    readonly nodeMeta: StringMap;
-    readonly serviceMeta: StringMap;
-    readonly ignoreCheckIds: readonly string[];
-    readonly nearestN: number;
-    readonly datacenters: readonly string[];
-  };
-  /** As given, "" for none. */
-  readonly dnsTtl: string;
 }
 
 export interface AclLink {

@@ -1,0 +1,90 @@
+import type { Command } from "commander";
+import { type CliContext, clientOptions, examples, openSession } from "../cli-context.ts";
+import { ConsulClient, encodePath } from "../consul-client.ts";
+import { Interrupted } from "../format-error.ts";
+import { type Paint, paintState } from "../style.ts";
+
+export interface WatchedInstance {
+  readonly service: string;
+  readonly address: string;
+  readonly node: string;
+  readonly health: string;
+}
+
+export interface InstanceChange extends WatchedInstance {
+  readonly change: "came" | "changed" | "left";
+  /** Health before, when it changed. */
+  readonly before: string | null;
+}
+
+interface HealthJson {
+  readonly Node: { readonly Node: string; readonly Address: string };
+  readonly Service: { readonly ID: string; readonly Service: string; readonly Address: string; readonly Port: number };
+  readonly Checks: readonly { readonly Status: string }[];
+}
+
+export function addWatchCommand(service: Command, context: CliContext): void {
+  const command = clientOptions(
+    service
+      .command("watch")
+      .argument("<service...>")
+      .description("tell what comes, changes health and goes of services, until Ctrl-C"),
+  );
+  command.action(async (names: readonly string[]) => {
+    const { client, paint, flags } = openSession(context, command);
+    const consul = new ConsulClient(client, context.signal);
+    const tell = (change: InstanceChange): void =>
+      context.stdout.write(flags.json === true ? `${JSON.stringify(change)}\n` : formatChange(change, paint));
+    await Promise.all(names.map((name) => watchService(consul, name, tell)));
+    throw new Interrupted();
+  });
+  examples(command, [
+    ["While it is scaled", "apollo service watch nodejs-rest-api"],
+    ["A line of JSON for each change", "apollo service watch web db --json"],
+  ]);
+}
+
+async function watchService(consul: ConsulClient, name: string, tell: (change: InstanceChange) => void): Promise<void> {
+  let before: ReadonlyMap<string, WatchedInstance> = new Map();
+  await consul.watch(`health/service/${encodePath(name)}`, {}, ({ bytes }) => {
+    const now = instancesOf(JSON.parse(new TextDecoder().decode(bytes)) as readonly HealthJson[]);
+    for (const change of changesOf(before, now)) tell(change);
+    before = now;
+  });
+}
+
+function instancesOf(rows: readonly HealthJson[]): ReadonlyMap<string, WatchedInstance> {
+  return new Map(
+    rows.map(({ Node, Service, Checks }) => {
+      const address = `${Service.Address || Node.Address}:${Service.Port}`;
+      return [
+        `${Node.Node}\0${Service.ID}`,
+        { service: Service.Service, address, node: Node.Node, health: worst(Checks) },
+      ];
+    }),
+  );
+}
+
+function worst(checks: HealthJson["Checks"]): string {
+  return ["critical", "warning"].find((status) => checks.some((check) => check.Status === status)) ?? "passing";
+}
+
+/** What differs, in the order of the instances. */
+export function changesOf(
+  before: ReadonlyMap<string, WatchedInstance>,
+  now: ReadonlyMap<string, WatchedInstance>,
+): readonly InstanceChange[] {
+  return [...new Set([...before.keys(), ...now.keys()])].toSorted().flatMap((id): readonly InstanceChange[] => {
+    const [old, one] = [before.get(id), now.get(id)];
+    if (one === undefined) return old === undefined ? [] : [{ ...old, change: "left", before: null }];
+    if (old === undefined) return [{ ...one, change: "came", before: null }];
+    if (old.health === one.health && old.address === one.address) return [];
+    return [{ ...one, change: "changed", before: old.health }];
+  });
+}
+
+function formatChange({ change, service, address, node, health, before }: InstanceChange, paint: Paint): string {
+  const sign = { came: "+", changed: "~", left: "-" }[change];
+  const state = change === "left" ? "gone" : paintState(paint, health);
+  return `${sign} ${service} ${address} on ${node} ${before === null ? "" : `${before} -> `}${state}\n`;
+}

@@ -1,0 +1,129 @@
+/** Consul's API on an agent, over real HTTP and TLS, with and without the server that it is joined to. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { systemClock } from "../../src/platform/clock/system-clock.ts";
+import { type ConsulAgent, startConsulAgent } from "./consul-agent.fixture.ts";
+import { type ConsulServer, startConsulServer } from "./consul-server.ts";
+
+let directory = "";
+let server: ConsulServer;
+let agent: ConsulAgent;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), "apollo-consul-agent-"));
+  server = await startConsulServer(directory, "off");
+  agent = await startConsulAgent(server.server, "h1");
+});
+
+afterAll(async () => {
+  await agent.stop();
+  await server.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+interface Said {
+  readonly status: number;
+  readonly text: string;
+  readonly header: (name: string) => string | null;
+}
+
+async function ask(method: string, path: string, init: RequestInit = {}): Promise<Said> {
+  const answer = await fetch(`${agent.base}/${path}`, { method, ...init });
+  return { status: answer.status, text: await answer.text(), header: (name) => answer.headers.get(name) };
+}
+
+async function put(path: string, body: string | object = ""): Promise<string> {
+  const answer = await ask("PUT", path, { body: typeof body === "string" ? body : JSON.stringify(body) });
+  if (answer.status !== 200) throw new Error(`${path}: ${answer.status} ${answer.text}`);
+  return answer.text;
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await systemClock.sleep(5);
+}
+
+test("the agent's own host is the local node, and what is registered with it is everywhere", async () => {
+  const self = JSON.parse((await ask("GET", "agent/self")).text) as { Config: { NodeName: string; Server: boolean } };
+  expect(self.Config).toMatchObject({ NodeName: "h1", Server: false });
+  await put("agent/service/register", { Name: "web", ID: "w1", Port: 80, Tags: ["v1"], Check: { TTL: "1m" } });
+  await put("agent/check/pass/service:w1");
+  const seen = await fetch(`${server.base}/health/service/web?passing`);
+  expect(await seen.json()).toMatchObject([{ Node: { Node: "h1" }, Service: { ID: "w1", Port: 80 } }]);
+  // The same through the stream: this is what DNS and ingress of every host are made of.
+  await until(() => agent.state.endpoints().some(({ health }) => health === "passing"));
+  expect(agent.state.endpoints()).toMatchObject([
+    { id: "registry/h1/w1", service: "web", address: "192.0.2.21", port: 80, host: "h1", health: "passing" },
+  ]);
+});
+
+test("a blocking query through the agent ends with the change, and a client that goes frees its place", async () => {
+  await put("kv/color", "red");
+  const index = (await ask("GET", "kv/color")).header("x-consul-index");
+  const blocked = ask("GET", `kv/color?index=${index}&wait=60s&raw`);
+  const { watches } = server.server.consul.parts.registry;
+  await until(() => watches.waiting === 1);
+  await put("kv/color", "blue");
+  expect((await blocked).text).toBe("blue");
+  const gone = new AbortController();
+  const left = fetch(`${agent.base}/kv/none?index=900000000&wait=5m`, { signal: gone.signal }).catch(() => "gone");
+  await until(() => watches.waiting === 1);
+  gone.abort();
+  expect(await left).toBe("gone");
+  await until(() => watches.waiting === 0);
+});
+
+test("clients of one host that wait for the same cost the server one query", async () => {
+  const { watches } = server.server.consul.parts.registry;
+  const index = (await ask("GET", "kv/color")).header("x-consul-index");
+  const blocked = Array.from({ length: 30 }, () => ask("GET", `kv/color?index=${index}&wait=60s&raw`));
+  const alone = ask("GET", `kv/color?index=${index}&wait=61s&raw`);
+  await until(() => watches.waiting === 2);
+  await systemClock.sleep(20);
+  expect(watches.waiting).toBe(2);
+  await put("kv/color", "green");
+  expect((await Promise.all([...blocked, alone])).map(({ text }) => text)).toEqual(Array(31).fill("green"));
+});
+
+test("pages of a browser get nothing, and what an operator does needs the token", async () => {
+  expect((await ask("GET", "kv/color", { headers: { origin: "http://evil.example" } })).status).toBe(403);
+  expect((await ask("GET", "kv/color", { headers: { host: "evil.example" } })).status).toBe(403);
+  expect((await ask("GET", "snapshot")).status).toBe(403);
+  const admin = JSON.parse(await Bun.file(server.server.adminFile).text()) as { token: string };
+  const snapshot = await ask("GET", `snapshot?token=${admin.token}`);
+  expect([snapshot.status, snapshot.text.includes("color")]).toEqual([200, true]);
+});
+
+test("packed answers stay packed, errors stay Consul's, and no header of ours leaks", async () => {
+  await put("kv/long", "x".repeat(5000));
+  const packed = await fetch(`${agent.base}/kv/long?raw`, { headers: { "accept-encoding": "gzip" } });
+  expect([packed.headers.get("content-encoding"), (await packed.text()).length]).toEqual(["gzip", 5000]);
+  expect(await ask("GET", "kv/")).toMatchObject({ status: 400, text: "Missing key name" });
+  expect(await ask("GET", "nope")).toMatchObject({ status: 404, text: 'Invalid URL path: "/v1/nope"' });
+  expect((await ask("POST", "kv/x")).header("allow")).toBe("OPTIONS,GET,PUT,DELETE");
+});
+
+test("without a server the catalog is answered from what is known, and nothing can be changed", async () => {
+  const index = Number((await ask("GET", "health/service/web")).header("x-consul-index"));
+  const blocked = ask("GET", `health/service/web?index=${index}&wait=60s`);
+  await until(() => server.server.consul.parts.registry.watches.waiting === 1);
+  await server.stop();
+  await until(() => !agent.state.connected);
+  const waited = await blocked;
+  expect([waited.status, JSON.parse(waited.text).length]).toEqual([200, 1]);
+  const answer = await ask("GET", `health/service/web?passing&index=${index}&wait=60s`);
+  expect(JSON.parse(answer.text)).toMatchObject([
+    { Node: { Node: "h1", Address: "192.0.2.21" }, Service: { ID: "w1", Service: "web", Port: 80, Tags: ["v1"] } },
+  ]);
+  expect(answer.header("x-consul-knownleader")).toBe("false");
+  expect(answer.header("x-consul-effective-consistency")).toBe("stale");
+  expect(Number(answer.header("x-consul-index"))).toBeLessThan(index);
+  expect(Object.keys(JSON.parse((await ask("GET", "agent/services")).text) as object)).toEqual(["w1"]);
+  const refused = { status: 500, text: "No cluster leader" };
+  expect(await ask("PUT", "kv/color", { body: "x" })).toMatchObject(refused);
+  expect(await ask("GET", "kv/color")).toMatchObject(refused);
+  expect(await ask("PUT", "agent/service/register", { body: '{"Name":"db"}' })).toMatchObject(refused);
+  expect(await ask("GET", "health/service/web?consistent")).toMatchObject(refused);
+  expect((await ask("GET", "status/leader")).text).toBe('""');
+});
