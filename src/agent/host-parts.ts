@@ -22,7 +22,6 @@ import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
-import { connectProbe } from "../platform/probe/connect-probe.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
@@ -106,7 +105,7 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
       state,
       engine,
       gateway: () => network.gateway(),
-      inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"], connect: connectProbe }),
+      inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"] }),
     });
     return {
       network,
