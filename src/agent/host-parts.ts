@@ -14,6 +14,7 @@ import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { LinuxNetInspector } from "../platform/linux/linux-net-inspector.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
+import { ownArgv } from "../platform/linux/own-argv.ts";
 import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
@@ -39,7 +40,6 @@ import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createLocalSocketPart } from "./local-socket-part.ts";
 import { createNetworkPart } from "./network-part.ts";
-import { ownArgv } from "./own-argv.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
 import { createOutsidePart } from "./outside-part.ts";
@@ -104,6 +104,7 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
     registerTraceQueries({
       state,
       engine,
+      clock,
       gateway: () => network.gateway(),
       inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"] }),
     });

@@ -31,7 +31,8 @@ const { i32, u32, u64 } = FFIType;
  * missing route, a firewall's answer or a closed port.
  */
 export function connectProbe(target: Target): ConnectResult {
-  const { symbols: libc, close: unload } = openLibc();
+  const library = openLibc();
+  const libc = library.symbols;
   const startMs = performance.now();
   const udp = target.protocol === "udp";
   const fd = libc.socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | NONBLOCK_CLOEXEC, 0);
@@ -58,7 +59,7 @@ export function connectProbe(target: Target): ConnectResult {
     return { ...describe(code, target), ms: Math.round((performance.now() - startMs) * 10) / 10 };
   } finally {
     if (fd >= 0) libc.close(fd);
-    unload();
+    library.close();
   }
 }
 
