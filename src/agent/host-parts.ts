@@ -15,6 +15,7 @@ import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { LinuxNetInspector } from "../platform/linux/linux-net-inspector.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
+import { ownArgv } from "../platform/linux/own-argv.ts";
 import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { BunHttpListener } from "../platform/http/bun-http-listener.ts";
@@ -25,7 +26,6 @@ import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
-import { connectProbe } from "../platform/probe/connect-probe.ts";
 import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
 import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
@@ -47,7 +47,6 @@ import { createKeyPart } from "./key-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createLocalSocketPart } from "./local-socket-part.ts";
 import { createNetworkPart } from "./network-part.ts";
-import { ownArgv } from "./own-argv.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
 import { createOutsidePart } from "./outside-part.ts";
@@ -124,8 +123,9 @@ export function hostParts(options: HostPartsOptions): MakeParts {
     registerTraceQueries({
       state,
       engine,
+      clock,
       gateway: () => network.gateway(),
-      inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"], connect: connectProbe }),
+      inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"] }),
     });
     return {
       network,

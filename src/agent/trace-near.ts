@@ -146,7 +146,7 @@ async function resolveTarget(
   text: string,
   { dnsName, addresses }: TraceTarget,
 ): Promise<NearFacts["name"]> {
-  const { state, inspector, gateway } = world;
+  const { state, inspector, clock, gateway } = world;
   const server = gateway();
   const none = { asked: dnsName, server, code: null, ms: null, expected: null, left: [], aside: null } as const;
   if (dnsName === null) {
@@ -154,14 +154,14 @@ async function resolveTarget(
     return { ...none, left: [], addresses: [...addresses], aside };
   }
   const explained = explain(state, dnsName);
-  const began = performance.now();
+  const began = clock.monotonicMs();
   const answer =
     server === null ? { code: "SILENT" as const, addresses: [] } : await inspector.resolve(dnsName, server);
   return {
     ...none,
     code: answer.code,
     addresses: [...answer.addresses].toSorted(),
-    ms: Math.round((performance.now() - began) * 10) / 10,
+    ms: Math.round((clock.monotonicMs() - began) * 10) / 10,
     expected: explained.addresses,
     left: explained.left,
     aside: answer.addresses.length > 0 ? null : await findAside(world, text),

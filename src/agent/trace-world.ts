@@ -2,6 +2,7 @@ import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { BRIDGE } from "../network/plan-network.ts";
 import type { NearFacts } from "../network/trace/trace-facts.ts";
+import type { Clock } from "../platform/ports/clock.ts";
 import type { NetInspector } from "../platform/ports/net-inspector.ts";
 import type { AgentState } from "./agent-state.ts";
 import { ownAddresses } from "./find-trace-end.ts";
@@ -9,6 +10,7 @@ import type { TraceEndWorld } from "./find-trace-end.ts";
 
 export interface TraceWorld extends TraceEndWorld {
   readonly inspector: NetInspector;
+  readonly clock: Clock;
   /** Address of the bridge, where this host's DNS answers; null while there is none. */
   readonly gateway: () => Ipv4 | null;
 }

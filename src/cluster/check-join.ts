@@ -30,7 +30,7 @@ export const JOIN_SKEW_MS_MAX = 60_000;
  * @throws AppError `conflict`.
  */
 export function checkJoin(
-  { nowMs, phaseOf }: { readonly nowMs: number; phaseOf(id: HostId): HostPhase },
+  around: { readonly nowMs: number; phaseOf(id: HostId): HostPhase },
   request: { readonly name: string; readonly address: Ipv4; readonly examination?: JoinExamination },
   members: readonly Host[],
 ): void {
@@ -39,7 +39,7 @@ export function checkJoin(
   const refuse = (why: string, hint: string): never => {
     throw new AppError("conflict", `Cannot join host "${name}": ${why}`, { hint: `${hint}; or join with --force` });
   };
-  const skewMs = examination.clockMs - nowMs;
+  const skewMs = examination.clockMs - around.nowMs;
   if (Math.abs(skewMs) > JOIN_SKEW_MS_MAX) {
     const seconds = Math.round(Math.abs(skewMs) / 1000);
     refuse(
@@ -47,7 +47,9 @@ export function checkJoin(
       "Set it, and keep it set: timedatectl set-ntp true",
     );
   }
-  const double = members.find((each) => each.name !== name && each.address === address && phaseOf(each.id) === "up");
+  const double = members.find(
+    (each) => each.name !== name && each.address === address && around.phaseOf(each.id) === "up",
+  );
   if (double !== undefined) {
     refuse(
       `host "${double.name}" has its address ${address}`,

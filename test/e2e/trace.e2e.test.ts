@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { z } from "zod";
 import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
-import { endDaemonOf, startDaemonOf } from "../../src/lab/lab-control.ts";
+import { cutLink, endDaemonOf, healLink, startDaemonOf } from "../../src/lab/lab-control.ts";
 import { runCommand } from "../../src/lab/run-command.ts";
 import { ownBinary } from "../../src/lab/own-binary.ts";
 import { NETWORK } from "../../src/lab/tour-world.ts";
@@ -200,6 +200,15 @@ test("the doctor sees that both hosts and the ways between them are well, and wh
   // People see the same, folded, with the cure below.
   const { said, code } = await world.client.cliFailure(["net", "doctor", "--host", "nosuch"]);
   expect([code, said]).toEqual([3, expect.stringContaining('Cannot find host "nosuch"')]);
+});
+
+test("no packets between the hosts", async () => {
+  await cutLink(name, "h1", "h2");
+  await eventually("the link to be found down", async () =>
+    /^link: h2 does not answer h1 \(.*% lost\)$/.test((await fault("front", `${addressOf("db")}:80`)) ?? ""),
+  );
+  await healLink(name, "h1", "h2");
+  await eventually("all to be well", async () => (await fault("front", "db")) === null);
 });
 
 test("the far agent is away: the connection works, and the trace says what it could not look at", async () => {

@@ -21,7 +21,7 @@ export function addNetProbe(net: Command, context: CliContext): void {
     .argument("<port>")
     .argument("<protocol>", "tcp or udp")
     .argument("<milliseconds>")
-    .action(async (address: string, port: string, protocol: string, milliseconds: string) => {
+    .action((address: string, port: string, protocol: string, milliseconds: string) => {
       if (!isIpv4(address) || (protocol !== "tcp" && protocol !== "udp")) {
         throw new AppError(
           "invalid",
@@ -29,7 +29,7 @@ export function addNetProbe(net: Command, context: CliContext): void {
         );
       }
       const timeoutMs = Math.min(readCount(milliseconds, "milliseconds"), TIMEOUT_MS_MAX);
-      const result = await connectProbe({ address, port: readCount(port, "port"), protocol, timeoutMs });
+      const result = connectProbe({ address, port: readCount(port, "port"), protocol, timeoutMs });
       context.stdout.write(`${JSON.stringify(result)}\n`);
     });
   examples(command, [

@@ -181,9 +181,9 @@ function verdictOf(expressions: readonly Expression[]): Verdict | null {
 }
 
 /** What neither decides nor changes whether the rule applies. */
-const NEUTRAL: ReadonlySet<string> = new Set([
-  ...["counter", "log", "drop", "reject", "accept", "return", "jump", "goto", "mangle", "masquerade", "snat", "dnat"],
-]);
+const NEUTRAL: ReadonlySet<string> = new Set(
+  "counter log drop reject accept return jump goto mangle masquerade snat dnat".split(" "),
+);
 const matchShape = z.object({ op: z.string(), left: expression, right: z.unknown() });
 
 function matchRule(expressions: readonly Expression[], path: PacketPath): Truth {

@@ -23,10 +23,8 @@ type Target = Parameters<NetInspector["connect"]>[1];
 
 export interface LinuxNetInspectorOptions {
   readonly runner: Runner;
-  /** argv of the program that tries a connection in the namespace that it is started in; see `probe-command.ts` of the CLI. */
+  /** argv of the program that tries a connection in the namespace that it is started in; see `net-probe.ts` of the CLI. */
   readonly probeArgv: readonly string[];
-  /** Tries a connection from the host's own namespace; default: by `probeArgv` too. */
-  readonly connect?: (target: Target) => Promise<ConnectResult>;
 }
 
 /** IP and ICMP header: what `ping -s` does not count. */
@@ -96,10 +94,8 @@ export class LinuxNetInspector implements NetInspector {
   }
 
   async connect(namespace: NamespacePath, target: Target): Promise<ConnectResult> {
-    const { probeArgv, connect } = this.#options;
-    if (namespace === null && connect !== undefined) return connect(target);
     const { address, port, protocol, timeoutMs } = target;
-    const argv = [...probeArgv, address, String(port), protocol, String(timeoutMs)];
+    const argv = [...this.#options.probeArgv, address, String(port), protocol, String(timeoutMs)];
     const { stdout } = await this.#inside(namespace, argv, { timeoutMs: timeoutMs + START_MS });
     return connectShape.parse(JSON.parse(stdout));
   }
