@@ -1,11 +1,12 @@
 // Addresses that run out, and a server that cannot store or does not answer: on a lab with room for a few containers.
-import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { labPaths } from "../../src/lab/lab-paths.ts";
 import { processOf } from "../../src/lab/lab-state.ts";
 import { listInNamespace, signalProcess } from "../../src/lab/process-table.ts";
+import { mustRun } from "../../src/lab/run-command.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import { LAB_TIMEOUT_MS, clusterUp, eventually, hostPhase, testLabName } from "./cluster.fixture.ts";
 import { Probes, conditions } from "./faults.fixture.ts";
@@ -51,25 +52,22 @@ test("addresses that run out are a condition with a cure; it ends when some are 
   await eventually("no condition", async () => (await found()) === undefined, 90_000);
 });
 
-test("a store that cannot be written refuses changes with what to do, and all that runs goes on", async () => {
-  const file = `${labPaths(name).node("s1").apollo}/state.db`;
-  const lock = new Database(file);
+test("a store that cannot be written refuses changes and says why, and all that runs goes on", async () => {
+  const change = { body: app(3), login: "basic" } as const;
+  const disk = labPaths(name).node("s1").apollo;
+  const files = readdirSync(disk).filter((file) => file.startsWith("state.db"));
+  const protect = (flag: "+i" | "-i") => mustRun(["chattr", flag, ...files.map((file) => `${disk}/${file}`)]);
+  await protect("+i");
   try {
-    lock.exec("BEGIN EXCLUSIVE");
-    const { status, body } = await world.client.request("PUT", "/v2/apps/many?force=true", {
-      body: app(3),
-      login: "basic",
-    });
-    console.log(status, JSON.stringify(body));
-    expect(status).toBe(503);
-    expect(JSON.stringify(body)).toContain("store");
+    const { status, body } = await world.client.request("PUT", "/v2/apps/many?force=true", change);
+    expect([status, JSON.stringify(body)]).toEqual([503, expect.stringContaining("Cannot write store")]);
     expect(await probes.broken()).toEqual([]);
   } finally {
-    lock.exec("ROLLBACK");
-    lock.close();
+    await protect("-i");
   }
-  const again = await world.client.request("PUT", "/v2/apps/many?force=true", { body: app(3), login: "basic" });
-  expect(again.status).toBe(200);
+  await eventually("the change to be taken", async () => {
+    return (await world.client.request("PUT", "/v2/apps/many?force=true", change)).status === 200;
+  });
   await eventually("three of them", async () => (await running()) === 3, 60_000);
 });
 
