@@ -56,7 +56,11 @@ const refused: readonly (readonly [string, string, string])[] = [
   ["src/server/a.ts", "../cli/b.ts", "server may not import the program cli"],
   ["src/cli/a.ts", "../agent/network-part.ts", "cli may not import the program agent"],
   ["src/agent/a.ts", "../sim/fake.ts", "only tests use the simulator's fakes, instead depend on the port"],
-  ["src/agent/a.ts", "../network/b.fixture.ts", "that is for tests, instead move what both need into a file of its own"],
+  [
+    "src/agent/a.ts",
+    "../network/b.fixture.ts",
+    "that is for tests, instead move what both need into a file of its own",
+  ],
   ["src/console/a.tsx", "../server/b.ts", "console may import model and the shapes of api"],
   ["src/console/a.tsx", "../scheduling/b.ts", "console may import model and the shapes of api"],
   ["src/agent/a.ts", "../../tools/b.ts", "src imports nothing from outside it"],

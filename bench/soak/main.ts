@@ -1,7 +1,12 @@
+import { AppError } from "../../src/model/error.ts";
 import { soakAddresses } from "./addresses.ts";
+import { soakTests } from "./tests.ts";
 
 /** Every soak by name; a soak throws when something is not as it should be. */
-const SOAKS: Readonly<Record<string, (argv: readonly string[]) => Promise<string>>> = { addresses: soakAddresses };
+const SOAKS: Readonly<Record<string, (argv: readonly string[]) => Promise<string>>> = {
+  addresses: soakAddresses,
+  tests: soakTests,
+};
 
 /** `npm run soak -- NAME`: minutes of a real load over a lab, with a word about it at the end. */
 async function main([name = "", ...rest]: readonly string[]): Promise<number> {
@@ -10,8 +15,15 @@ async function main([name = "", ...rest]: readonly string[]): Promise<number> {
     console.error(`Usage: npm run soak -- NAME; there is ${Object.keys(SOAKS).join(", ")}`);
     return 2;
   }
-  console.log(await soak(rest));
-  return 0;
+  try {
+    console.log(await soak(rest));
+    return 0;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    console.error(error.message);
+    if (error.hint !== undefined) console.error(error.hint);
+    return 1;
+  }
 }
 
 process.exitCode = await main(process.argv.slice(2));

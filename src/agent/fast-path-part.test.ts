@@ -157,3 +157,26 @@ test("createFastPathPart() that is not wanted takes away what an earlier agent l
   expect(host.state.conditions()).toMatchObject([{ code: "fast-path-off", severity: "info" }]);
   host.abort.abort();
 });
+
+test("createPortsPart() plugs a running container into a bridge that was made anew, and leaves other wires alone", async () => {
+  const host = new Host();
+  host.start();
+  host.state.setWays([PEER]);
+  await host.advance(500);
+  expect(host.state.ports.length).toBe(1);
+  const { bridge } = host;
+  bridge.looseWires.push({ device: "eth0", index: 2, farIndex: 6 }, ...bridge.ports.splice(0));
+  bridge.inside.set(100, [{ index: 6, nearIndex: 7, mac: "02:42:0A:02:01:05" }]);
+  bridge.bridge = null;
+  bridge.change();
+  await host.advance(500);
+  expect([host.state.ports, bridge.looseWires.length]).toEqual([[], 2]);
+  bridge.bridge = "apollo0";
+  bridge.change();
+  await host.advance(500);
+  bridge.change();
+  await host.advance(500);
+  expect(bridge.looseWires.map(({ device }) => device)).toEqual(["eth0"]);
+  expect(host.state.ports.map(({ device }) => device)).toEqual(["veth1"]);
+  host.abort.abort();
+});

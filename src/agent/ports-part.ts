@@ -82,7 +82,16 @@ async function observePorts(engine: PortsPartOptions["engine"], ports: BridgePor
   const indexes = await Promise.all(pids.map(async (pid) => [pid, (await ports.indexesOf(pid)) ?? []] as const));
   const seen = { bridgePorts: plugged ?? [], containers, indexes: new Map(indexes) };
   const found = planPorts(ENGINE_NETWORK, seen);
+  const served = new Set(found.map(({ container }) => container));
+  const cut = containers.filter(
+    ({ id, pid, addresses }) => pid !== null && addresses[ENGINE_NETWORK] !== undefined && !served.has(id),
+  );
   // Where every container has its wire, as always but after an accident, nothing is asked further.
-  if (plugged === null || found.length >= pids.length) return { ports: found, plugs: [] };
-  return { ports: found, plugs: choosePlugs(ENGINE_NETWORK, { ...seen, loose: await ports.loose() }) };
+  const loose = plugged === null || cut.length === 0 ? [] : await ports.loose();
+  if (loose.length === 0) return { ports: found, plugs: [] };
+  const far = await Promise.all(
+    choosePids(ENGINE_NETWORK, cut).map(async (pid) => [pid, (await ports.farPorts(pid)) ?? []] as const),
+  );
+  const plugs = choosePlugs(ENGINE_NETWORK, { containers: cut, loose, farPorts: new Map(far) });
+  return { ports: found, plugs };
 }

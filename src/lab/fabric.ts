@@ -66,9 +66,15 @@ export function renderFabricRules(nodes: readonly LabNode[]): string {
 `;
 }
 
-/** Drops frames of more than so many bytes of IP packet and says nothing of it, as a broken router does; null lets all pass. */
-export async function narrowFabric(lab: string, bytesMax: number | null): Promise<void> {
-  const rule = bytesMax === null ? "" : `add rule bridge ${TABLE} narrow meta length > ${bytesMax} drop\n`;
+/**
+ * Drops what goes from one of these nodes to another in frames of more than so many bytes of IP packet, and says nothing of it,
+ * as a broken router does; null lets all pass. The server and the machine are reached as ever.
+ */
+export async function narrowFabric(lab: string, nodes: readonly LabNode[], bytesMax: number | null): Promise<void> {
+  const marks = nodes.map(({ mark }) => mark).join(", ");
+  const ports = nodes.map(({ name }) => `"${name}"`).join(", ");
+  const drop = `meta mark { ${marks} } oifname { ${ports} } meta length > ${bytesMax} drop`;
+  const rule = bytesMax === null ? "" : `add rule bridge ${TABLE} narrow ${drop}\n`;
   await mustRun(["ip", "netns", "exec", namespaceOf(lab, "fabric"), "nft", "-f", "-"], {
     stdin: `flush chain bridge ${TABLE} narrow\n${rule}`,
   });

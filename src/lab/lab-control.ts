@@ -52,16 +52,17 @@ export async function addHost(lab: string, onProgress?: (text: string) => void):
   return node.name;
 }
 
-/** Large packets vanish on all wires of the lab; null: no more. Hosts cut what they send to wire size themselves meanwhile. */
+/** Large packets between hosts vanish; null: no more. Hosts cut what they send to wire size themselves meanwhile. */
 export async function narrowLinks(lab: string, bytesMax: number | null): Promise<void> {
   const state = requireLabState(lab);
-  for (const { name } of planLab(lab, state.hosts).nodes) {
+  const hosts = planLab(lab, state.hosts).nodes.filter(({ role }) => role === "host");
+  for (const { name } of hosts) {
     if (state.processes[name] === undefined) continue;
     // The kernel's bundles of packets would be taken for large ones, which no real wire sees.
     const on = bytesMax === null ? "on" : "off";
     await mustExec(lab, name, ["ethtool", "-K", "eth0", "tso", on, "gso", on]);
   }
-  await narrowFabric(lab, bytesMax);
+  await narrowFabric(lab, hosts, bytesMax);
 }
 
 /** Starts the server or agent of a node that is on; the counterpart of `endDaemonOf`. */

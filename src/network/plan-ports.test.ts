@@ -44,15 +44,19 @@ test("choosePids() asks only for what runs on the network", () => {
   expect(choosePids("apollo", [on("a", 100), on("b", null), on("c", 300, "other")])).toEqual([100]);
 });
 
-test("choosePlugs() gives containers their wire back, and none a second one or one that may be somebody else's", () => {
-  const containers = [on("a", 100), on("b", 200), on("c", 300)];
-  const indexes = new Map([
-    [100, [1, 6]],
-    [200, [1, 8, 20]],
-    [300, [1, 10, 12]],
-  ]);
-  const seen = { containers, indexes };
-  const loose = [port(7, 6), port(21, 20), port(11, 10), port(13, 12), port(31, 30)];
-  expect(choosePlugs("apollo", { ...seen, bridgePorts: [port(9, 8)], loose })).toEqual(["veth7"]);
-  expect(choosePlugs("apollo", { ...seen, bridgePorts: [], loose: [] })).toEqual([]);
+test("choosePlugs() gives a container its own wire of this network back, and nobody else's with the same index", () => {
+  const mac = "02:42:0a:02:01:05";
+  const containers = [on("a", 100), on("stopped", null)];
+  const loose = [
+    { device: "eth0", index: 2, farIndex: 6 },
+    { device: "veth7", index: 7, farIndex: 6 },
+    { device: "veth9", index: 9, farIndex: 8 },
+  ];
+  const far = [
+    { index: 6, nearIndex: 7, mac },
+    { index: 8, nearIndex: 9, mac: "02:42:ac:11:00:02" },
+  ];
+  expect(choosePlugs("apollo", { containers, loose, farPorts: new Map([[100, far]]) })).toEqual(["veth7"]);
+  expect(choosePlugs("other", { containers, loose, farPorts: new Map([[100, far]]) })).toEqual([]);
+  expect(choosePlugs("apollo", { containers, loose, farPorts: new Map() })).toEqual([]);
 });

@@ -1,6 +1,6 @@
 /** Which container is behind which port of the bridge. */
 import type { Container } from "../model/container.ts";
-import type { BridgePort } from "../platform/ports/bridge-ports.ts";
+import type { BridgePort, FarPort } from "../platform/ports/bridge-ports.ts";
 import type { LocalPort } from "./local-port.ts";
 
 /** What one pass sees: the bridge's ports, the containers, and the interface indexes in each container by its process. */
@@ -32,18 +32,26 @@ export function planPorts(network: string, { bridgePorts, containers, indexes }:
 }
 
 /**
- * Wires to plug in again: a bridge that was deleted and made anew is without the wires of the containers that run. A
- * container that has its wire is given no second one, and of two that fit none is taken: the other one is somebody else's.
+ * Wires to plug in again: a bridge that was deleted and made anew is without the wires of the containers that run. Both ends
+ * must name each other and the far one have the container's MAC in this network: indexes alone are counted per namespace,
+ * and a host's own way out may be a wire as well.
  */
 export function choosePlugs(
   network: string,
-  { loose, ...seen }: ObservedPorts & { readonly loose: readonly BridgePort[] },
+  seen: {
+    readonly containers: readonly Container[];
+    readonly loose: readonly BridgePort[];
+    /** By process id. */
+    readonly farPorts: ReadonlyMap<number, readonly FarPort[]>;
+  },
 ): readonly string[] {
-  const served = new Set(planPorts(network, seen).map(({ container }) => container));
-  const fitting = planPorts(network, { ...seen, bridgePorts: loose }).filter(({ container }) => !served.has(container));
-  return fitting
-    .filter(({ container }) => fitting.filter((other) => other.container === container).length === 1)
-    .map(({ device }) => device);
+  return seen.containers.flatMap(({ pid, macs }) => {
+    const mac = macs?.[network]?.toLowerCase();
+    const far = pid === null ? [] : (seen.farPorts.get(pid) ?? []).filter((port) => port.mac.toLowerCase() === mac);
+    return seen.loose
+      .filter(({ index, farIndex }) => far.some((port) => port.index === farIndex && port.nearIndex === index))
+      .map(({ device }) => device);
+  });
 }
 
 /** Processes whose interfaces have to be looked at: containers that run on the network. */

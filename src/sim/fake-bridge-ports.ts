@@ -1,5 +1,5 @@
 import { AppError } from "../model/error.ts";
-import type { BridgePort, BridgePorts } from "../platform/ports/bridge-ports.ts";
+import type { BridgePort, BridgePorts, FarPort } from "../platform/ports/bridge-ports.ts";
 
 /** Wires into one bridge, in memory. */
 export class FakeBridgePorts implements BridgePorts {
@@ -8,6 +8,8 @@ export class FakeBridgePorts implements BridgePorts {
   readonly looseWires: BridgePort[] = [];
   /** Missing devices are refused, as by the kernel; null: there is no bridge. */
   bridge: string | null = "apollo0";
+  /** By process: interfaces in its network. */
+  readonly inside = new Map<number, readonly FarPort[]>();
   readonly indexes = new Map<number, readonly number[]>();
   #onChange: () => void = () => {};
 
@@ -19,6 +21,11 @@ export class FakeBridgePorts implements BridgePorts {
   async loose(): Promise<readonly BridgePort[]> {
     await Promise.resolve();
     return [...this.looseWires];
+  }
+
+  async farPorts(pid: number): Promise<readonly FarPort[] | null> {
+    await Promise.resolve();
+    return this.inside.get(pid) ?? null;
   }
 
   async plug(device: string, bridge: string): Promise<void> {

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { parseLastKnown } from "../../src/agent/last-known.ts";
 import type { Peer } from "../../src/model/host.ts";
 import type { HostId } from "../../src/model/ids.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
@@ -137,6 +138,12 @@ export class LinkLab {
 
   link(from: string, to: string): LinkReport | null {
     return this.#host(from).told.links.find((link) => link.peer === to) ?? null;
+  }
+
+  /** Whether the host's file has it by now that packets to that peer go through another host. */
+  async hasNotedRelay(name: string, to: string): Promise<boolean> {
+    const { links = [] } = parseLastKnown(await Bun.file(`${this.#files}/${name}.json`).text());
+    return links.some(([id, { relay }]) => id === this.#host(to).peer.id && relay !== null);
   }
 
   conditions(name: string): readonly Condition[] {

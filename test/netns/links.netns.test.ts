@@ -100,6 +100,8 @@ test("a restarted agent goes on through the relay that it knew, and loses no pac
   await lab.filter(['iifname "to-a" oifname "to-b" drop', 'iifname "to-b" oifname "to-a" drop']);
   await lab.until("a and b use a relay", () => mode("a", "b") === "relay" && mode("b", "a") === "relay");
   await lab.until("containers reach each other", async () => (await pings(container("a"), "10.2.2.5")) === 2);
+  // It is killed: what was measured a moment ago may not have reached the disk.
+  await lab.until("a has written it down", () => lab.hasNotedRelay("a", "b"));
   await lab.stop("a");
   const running = container("a").runner.run(["ping", "-n", "-c", "40", "-i", "0.1", "-W", "2", "10.2.2.5"], {
     okCodes: [0, 1],

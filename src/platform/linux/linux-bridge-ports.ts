@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
-import type { BridgePort, BridgePorts } from "../ports/bridge-ports.ts";
+import type { BridgePort, BridgePorts, FarPort } from "../ports/bridge-ports.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { LineRunner } from "../ports/runner.ts";
-import { parseBatchOutput, parseBridgePorts, parseInterfaceIndexes } from "./parse-ip-output.ts";
+import { parseBatchOutput, parseBridgePorts, parseFarPorts, parseInterfaceIndexes } from "./parse-ip-output.ts";
 
 /** As in `LinuxHostNetwork.watch`: a monitor that ended is started again, and not in a tight loop. */
 const MONITOR_RESTART_MS = 1000;
@@ -27,6 +27,12 @@ export class LinuxBridgePorts implements BridgePorts {
   async loose(): Promise<readonly BridgePort[]> {
     const { stdout } = await this.#runner.run(["ip", "-j", "-d", "link", "show", "type", "veth"]);
     return parseBridgePorts(parseBatchOutput(stdout).flat().filter(isLoose));
+  }
+
+  async farPorts(pid: number): Promise<readonly FarPort[] | null> {
+    const argv = ["nsenter", "--target", String(pid), "--net", "--", "ip", "-j", "-d", "link", "show", "type", "veth"];
+    const { code, stdout } = await this.#runner.run(argv, { okCodes: [0, 1] });
+    return code === 0 ? parseFarPorts(parseBatchOutput(stdout).flat()) : null;
   }
 
   async plug(device: string, bridge: string): Promise<void> {

@@ -4,7 +4,7 @@ import { AppError } from "../../model/error.ts";
 import { isIpv4 } from "../../model/ip.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import { NO_ADDRESS } from "../ports/host-network.ts";
-import type { BridgePort } from "../ports/bridge-ports.ts";
+import type { BridgePort, FarPort } from "../ports/bridge-ports.ts";
 import type { NetworkLink, NetworkRoute, TunnelPeer } from "../ports/host-network.ts";
 
 /** Our routes carry this protocol number; 201 is in the range that /etc/iproute2/rt_protos leaves to administrators. */
@@ -151,12 +151,21 @@ function readRuleComments(stdout: string): (string | undefined)[] {
 }
 
 const bridgePortShape = z.object({ ifindex: z.number(), ifname: z.string(), link_index: z.number().optional() });
+const farPortShape = bridgePortShape.extend({ address: z.string() });
 
 /** Ports whose other end lies in another namespace: `ip` names ends in the same one by name, without an index. */
 export function parseBridgePorts(entries: readonly unknown[]): readonly BridgePort[] {
   return entries.filter(hasFields).flatMap((entry) => {
     const { ifindex, ifname, link_index: farIndex } = read(bridgePortShape, entry, "bridge port");
     return farIndex === undefined ? [] : [{ device: ifname, index: ifindex, farIndex }];
+  });
+}
+
+/** The same list, read inside a container. */
+export function parseFarPorts(entries: readonly unknown[]): readonly FarPort[] {
+  return entries.filter(hasFields).flatMap((entry) => {
+    const { ifindex: index, link_index: nearIndex, address: mac } = read(farPortShape, entry, "interface");
+    return nearIndex === undefined ? [] : [{ index, nearIndex, mac }];
   });
 }
 

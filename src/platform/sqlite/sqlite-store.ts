@@ -280,5 +280,6 @@ function storeError(error: unknown, verb: string, path: string): unknown {
     });
   }
   if (code.startsWith("SQLITE_CORRUPT") || code.startsWith("SQLITE_NOTADB")) return damaged(path, error.message);
-  return new AppError("unavailable", `Cannot ${verb} store "${path}": ${error.message}`, options);
+  const hint = `See that ${path} and its file system can be written; the change was not stored`;
+  return new AppError("unavailable", `Cannot ${verb} store "${path}": ${error.message}`, { ...options, hint });
 }
