@@ -36,7 +36,7 @@ const COMMANDS = {
     about: "the simulated cluster, [--what rollout|cluster] [--seed N] [--count N] [--trace]",
     run: (bun, args) => script(bun, "src/sim/main.ts", args),
   },
-  soak: { about: "a long run over a lab by name: addresses [COUNT]", run: soak },
+  soak: { about: "a long run by name: addresses [COUNT], idle-queries [COUNT], http-fuzz [COUNT [SEED]]", run: soak },
   dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },
 };
 

@@ -1,9 +1,15 @@
 import { soakAddresses } from "./addresses.ts";
+import { soakHttpFuzz } from "./http-fuzz.ts";
+import { soakIdleQueries } from "./idle-queries.ts";
 
 /** Every soak by name; a soak throws when something is not as it should be. */
-const SOAKS: Readonly<Record<string, (argv: readonly string[]) => Promise<string>>> = { addresses: soakAddresses };
+const SOAKS: Readonly<Record<string, (argv: readonly string[]) => Promise<string>>> = {
+  addresses: soakAddresses,
+  "idle-queries": soakIdleQueries,
+  "http-fuzz": soakHttpFuzz,
+};
 
-/** `npm run soak -- NAME`: minutes of a real load over a lab, with a word about it at the end. */
+/** `npm run soak -- NAME`: minutes of a real load over a lab or real processes, with a word about it at the end. */
 async function main([name = "", ...rest]: readonly string[]): Promise<number> {
   const soak = Object.hasOwn(SOAKS, name) ? SOAKS[name] : undefined;
   if (soak === undefined) {
