@@ -270,6 +270,7 @@ class Session {
       case "blocks":
       case "holders":
       case "checks":
+      case "check-report":
         state.receive(message);
         return;
     }
