@@ -142,7 +142,9 @@ test(
   LONG_MS,
 );
 
-test("what cannot be is refused with the way out", () =>
+test(
+  "what cannot be is refused with the way out",
+  () =>
   withDirectory((directory) =>
     withNodes(async (begin) => {
       const ports = await freePorts();
@@ -165,4 +167,6 @@ test("what cannot be is refused with the way out", () =>
       expect(await second.ended()).toBeGreaterThan(0);
       expect(second.said).toContain("another process uses it");
     }),
-  ));
+  ),
+  LONG_MS,
+);
