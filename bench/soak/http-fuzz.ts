@@ -11,12 +11,76 @@ const GROWTH_BYTES_MAX = 200 * 1024 * 1024;
 const LEFT_OUT = /^(agent\/leave|snapshot)/;
 
 const PIECES: readonly string[] = [
-  ...["{", "}", "[", "]", ":", ",", '"', "null", "true", "-1", "1e999", "18446744073709551616", "0.1", "\\u0000", "\u0000", "é"],
-  ...['"Name"', '"ID"', '"Check"', '"Checks"', '"Interval"', '"TTL"', '"10s"', '"HTTP"', '"Node"', '"Address"', '"KV"', '"Verb"'],
-  ...['"__proto__"', '"constructor"', '"web"', '"Definition"', '"Args"', '"Tags"', '"Meta"', '"Port"', '"Service"', '"Script"'],
+  ...[
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    '"',
+    "null",
+    "true",
+    "-1",
+    "1e999",
+    "18446744073709551616",
+    "0.1",
+    "\\u0000",
+    "\u0000",
+    "é",
+  ],
+  ...[
+    '"Name"',
+    '"ID"',
+    '"Check"',
+    '"Checks"',
+    '"Interval"',
+    '"TTL"',
+    '"10s"',
+    '"HTTP"',
+    '"Node"',
+    '"Address"',
+    '"KV"',
+    '"Verb"',
+  ],
+  ...[
+    '"__proto__"',
+    '"constructor"',
+    '"web"',
+    '"Definition"',
+    '"Args"',
+    '"Tags"',
+    '"Meta"',
+    '"Port"',
+    '"Service"',
+    '"Script"',
+  ],
 ];
-const WORDS: readonly string[] = ["", "web", "s1", "a/b", "%00", "%E0%A4", "..%2f..", "x".repeat(5000), "serfHealth", "__proto__"];
-const QUERIES: readonly string[] = ["index=x", "index=1&wait=1ms", "filter=((", "recurse", "keys&separator=/", "cas=0", "dc=no", "pretty", "near=_agent", "flags=-1", "wait=99999999h"];
+const WORDS: readonly string[] = [
+  "",
+  "web",
+  "s1",
+  "a/b",
+  "%00",
+  "%E0%A4",
+  "..%2f..",
+  "x".repeat(5000),
+  "serfHealth",
+  "__proto__",
+];
+const QUERIES: readonly string[] = [
+  "index=x",
+  "index=1&wait=1ms",
+  "filter=((",
+  "recurse",
+  "keys&separator=/",
+  "cas=0",
+  "dc=no",
+  "pretty",
+  "near=_agent",
+  "flags=-1",
+  "wait=99999999h",
+];
 const METHODS: readonly string[] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH"];
 
 /** Arguments: how many requests, and the seed. @throws Error for an answer that is none, or a process that grows or ends. */
@@ -44,7 +108,8 @@ export async function soakHttpFuzz([count = String(DEFAULT_COUNT), seed = "1"]: 
       if (node.exitCode !== null) throw new Error(`The process ended (seed ${seed}): ${node.said.slice(-2000)}`);
       if (grownBytes > GROWTH_BYTES_MAX) throw new Error(`The process grew by ${grownBytes} bytes (seed ${seed})`);
       const broken = node.lines.filter(({ msg }) => msg === "request failed");
-      if (broken.length > 0) throw new Error(`${broken.length} requests failed inside (seed ${seed}): ${JSON.stringify(broken[0])}`);
+      if (broken.length > 0)
+        throw new Error(`${broken.length} requests failed inside (seed ${seed}): ${JSON.stringify(broken[0])}`);
     }),
   );
   const shown = [...statuses].toSorted(([a], [b]) => a - b).map(([status, times]) => `${status}: ${times}`);
@@ -73,7 +138,10 @@ const ROUTE_NAMES = Object.keys(ROUTES).filter((route) => !LEFT_OUT.test(route))
 function draw(random: SeededRandom, pick: (list: readonly string[]) => string): string {
   const length = random.integer(0, 24);
   if (random.chance(0.3)) {
-    const fields = Array.from({ length: random.integer(0, 6) }, () => `${pick(PIECES.filter((piece) => piece.startsWith('"')))}:${pick(PIECES)}`);
+    const fields = Array.from(
+      { length: random.integer(0, 6) },
+      () => `${pick(PIECES.filter((piece) => piece.startsWith('"')))}:${pick(PIECES)}`,
+    );
     return `{${fields.join(",")}}`;
   }
   return `{${Array.from({ length }, () => pick(PIECES)).join("")}`;

@@ -1,7 +1,13 @@
 /** Thousands of clients that wait for a change over real HTTP: what they cost, and that each is answered when it comes. */
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { type DiscoveryProcess, freePorts, until, withDirectory, withNodes } from "../../test/discovery/node.fixture.ts";
+import {
+  type DiscoveryProcess,
+  freePorts,
+  until,
+  withDirectory,
+  withNodes,
+} from "../../test/discovery/node.fixture.ts";
 
 const DEFAULT_COUNT = 10_000;
 /** As many connections are opened at a time: a burst of thousands overflows any listen queue. */
@@ -27,7 +33,9 @@ export async function soakIdleQueries([count = String(DEFAULT_COUNT)]: readonly 
       for (let round = 1; round <= ROUNDS; round += 1) {
         const { waitingBytes, wakeMs } = await waitOnce(node, clients, round);
         const each = waitingBytes / clients;
-        report.push(`round ${round}: ${Math.round(each / 1024)} KiB each, all answered ${Math.round(wakeMs)} ms after the change`);
+        report.push(
+          `round ${round}: ${Math.round(each / 1024)} KiB each, all answered ${Math.round(wakeMs)} ms after the change`,
+        );
         // The process itself breathes by some dozens of MiB, whatever the number of clients.
         if (waitingBytes > GROWTH_BYTES_MAX + clients * BYTES_EACH_MAX)
           throw new Error(`A waiting client costs ${Math.round(each)} bytes, ${BYTES_EACH_MAX} at most`);

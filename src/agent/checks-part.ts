@@ -24,7 +24,10 @@ export function createChecksPart(options: ChecksPartOptions): AgentPart {
   return { name: "checks", run: (signal) => runChecks(options, signal) };
 }
 
-async function runChecks({ state, runner, clock, random, local }: ChecksPartOptions, signal: AbortSignal): Promise<void> {
+async function runChecks(
+  { state, runner, clock, random, local }: ChecksPartOptions,
+  signal: AbortSignal,
+): Promise<void> {
   const deps = { clock, random, local, runner: limited(runner) };
   const registered = new HostChecks({ ...deps, onResult: (id, result) => state.setCheckResult(id, result) });
   const declared = new HostChecks({ ...deps, onResult: (id, result) => state.setContainerResult(id, result) });

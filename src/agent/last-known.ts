@@ -45,7 +45,8 @@ export function renderLastKnown(known: LastKnown): string {
 export function parseLastKnown(text: string): LastKnown {
   const json = JSON.parse(text) as Partial<LastKnown> & { readonly form?: unknown };
   if (typeof json !== "object" || json === null || json.form !== FORM) throw new Error("it has another form");
-  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links, holders, checks } = json;
+  const { identity, assignments, endpoints, hosts, peers, revision, health, networkConfig, links, holders, checks } =
+    json;
   if (identity === undefined || typeof revision !== "number") throw new Error("it is not complete");
   const lists = [assignments, endpoints, hosts, peers, health ?? [], links ?? [], holders ?? [], checks ?? []];
   if (

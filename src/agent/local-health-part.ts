@@ -3,10 +3,7 @@ import type { Condition } from "../model/wire.ts";
 import type { AgentPart, AgentState } from "./agent-state.ts";
 
 /** Watches how well this host serves its own agent, and says so when it does not. */
-export function createLocalHealthPart(options: {
-  readonly state: AgentState;
-  readonly local: LocalHealth;
-}): AgentPart {
+export function createLocalHealthPart(options: { readonly state: AgentState; readonly local: LocalHealth }): AgentPart {
   const { state, local } = options;
   return {
     name: "local-health",

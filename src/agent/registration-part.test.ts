@@ -279,7 +279,11 @@ test("what a container's check and its image's HEALTHCHECK say is its endpoint's
   const { state, engine, clock, stop } = await setUp((each) => each.start("box", { env }));
   const endpoint = () => [...state.localEndpoints().values()].find(({ service }) => service === "web");
   const [check] = [...state.containerChecks.values()];
-  expect(check).toMatchObject({ type: "tcp", definition: { TCP: "10.2.1.7:8080", Interval: "10s" }, status: "critical" });
+  expect(check).toMatchObject({
+    type: "tcp",
+    definition: { TCP: "10.2.1.7:8080", Interval: "10s" },
+    status: "critical",
+  });
   expect(endpoint()?.health).toBe("critical");
   const id = check?.id ?? "";
   state.setContainerResult(id, { id, status: "passing", output: "open" });

@@ -45,8 +45,7 @@ const RETRY_MS = 1000;
 /** Events after which a container serves nobody. `kill` comes before, and may be a signal that it survives. */
 const DEAD_ACTIONS: ReadonlySet<string> = new Set(["die", "destroy", "pause"]);
 /** Events that change nothing that is registered; health checks by `exec` send some of them all the time. */
-const IDLE_ACTIONS =
-  /^(exec_|create|kill|stop|attach|detach|top|resize|copy|export|commit|archive|extract)/;
+const IDLE_ACTIONS = /^(exec_|create|kill|stop|attach|detach|top|resize|copy|export|commit|archive|extract)/;
 
 /** Keeps this host's endpoints in step with its containers. */
 export function createRegistrationPart(options: RegistrationPartOptions): AgentPart {
@@ -77,7 +76,15 @@ class Registrar {
   async run(signal: AbortSignal): Promise<void> {
     const { state, engine } = this.#options;
     // What only this host knows changes nothing about its containers: no new listing is needed.
-    const topics: readonly Topic[] = ["identity", "assignments", "reports", "network-config", "imports", "names", "container-results"];
+    const topics: readonly Topic[] = [
+      "identity",
+      "assignments",
+      "reports",
+      "network-config",
+      "imports",
+      "names",
+      "container-results",
+    ];
     const stops = topics.map((topic) => state.on(topic, () => this.#derive()));
     const wake = (): void => this.#nap.abort();
     signal.addEventListener("abort", wake);

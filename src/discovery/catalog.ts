@@ -264,7 +264,21 @@ function fingerprint(endpoint: Endpoint): string {
   const { id, service, address, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
   const meta = Object.entries(endpoint.meta).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const checks = (endpoint.checks ?? []).map((check) => Object.values(check));
-  return JSON.stringify([id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health, checks]);
+  return JSON.stringify([
+    id,
+    service,
+    address,
+    port,
+    protocol,
+    tags,
+    meta,
+    host,
+    container,
+    instanceId,
+    appId,
+    health,
+    checks,
+  ]);
 }
 
 function sortedById(endpoints: Iterable<Endpoint>): readonly Endpoint[] {

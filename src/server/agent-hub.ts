@@ -99,7 +99,10 @@ export class AgentHub {
     this.#checks = source;
   }
 
-  sendChecks(hostId: HostId, change: { readonly upsert: readonly HostCheck[]; readonly remove: readonly string[] }): void {
+  sendChecks(
+    hostId: HostId,
+    change: { readonly upsert: readonly HostCheck[]; readonly remove: readonly string[] },
+  ): void {
     this.session(hostId)?.connection.send({ type: "checks", reset: false, ...change });
   }
 

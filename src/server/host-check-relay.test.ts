@@ -33,7 +33,13 @@ async function openRelay(): Promise<{ consul: ConsulFixture; source: HostCheckSo
   return { consul, source, told };
 }
 
-const WEB = { Name: "web", Checks: [{ CheckID: "tcp", TCP: "127.0.0.1:80", Interval: "5s" }, { CheckID: "ttl", TTL: "1h" }] };
+const WEB = {
+  Name: "web",
+  Checks: [
+    { CheckID: "tcp", TCP: "127.0.0.1:80", Interval: "5s" },
+    { CheckID: "ttl", TTL: "1h" },
+  ],
+};
 
 test("a host is told of the checks that it runs: new ones, changed ones, and those that are gone", async () => {
   const { consul, source, told } = await openRelay();
@@ -44,7 +50,13 @@ test("a host is told of the checks that it runs: new ones, changed ones, and tho
   // Registered again as it is: nothing to tell.
   await consul.put("agent/service/register", WEB);
   expect(told).toHaveLength(1);
-  await consul.put("agent/check/register", { CheckID: "tcp", Name: "x", TCP: "127.0.0.1:81", Interval: "5s", ServiceID: "web" });
+  await consul.put("agent/check/register", {
+    CheckID: "tcp",
+    Name: "x",
+    TCP: "127.0.0.1:81",
+    Interval: "5s",
+    ServiceID: "web",
+  });
   expect(told.slice(1)).toEqual([`id-${NODE} +tcp tcp`]);
   await consul.put("agent/service/deregister/web");
   expect(told.slice(2)).toEqual([`id-${NODE} -tcp`]);
@@ -125,6 +137,9 @@ test("checks of containers show with what they say, and a word on one with a tim
   // One check less: what the endpoint does not name any more goes.
   const [first] = endpoint(NODE).checks ?? [];
   consul.parts.platform.applyEndpoints([{ ...endpoint(NODE), checks: first === undefined ? [] : [first] }], []);
-  expect(consul.parts.registry.view.checksOn(NODE).map(({ id }) => id)).toEqual(["serfHealth", `service:${NODE}:box:80`]);
+  expect(consul.parts.registry.view.checksOn(NODE).map(({ id }) => id)).toEqual([
+    "serfHealth",
+    `service:${NODE}:box:80`,
+  ]);
   consul.parts.close();
 });

@@ -68,7 +68,15 @@ class World {
     for (let at = 1; at <= size; at += 1) {
       const name = `h${at}`;
       const resources = { cpus: 1, memoryMiB: 64, diskMiB: 0 };
-      const request = { name, address: `192.0.2.${at}`, labels: {}, resources, hostRanges: [], credential: null, local: false };
+      const request = {
+        name,
+        address: `192.0.2.${at}`,
+        labels: {},
+        resources,
+        hostRanges: [],
+        credential: null,
+        local: false,
+      };
       const { credential } = await clock.settle(server.members.join(request));
       this.credentials.set(name, credential);
       this.#start(name);

@@ -122,20 +122,26 @@ test(
         const bad = { name: "batch", check: { args: ["sh", "-c", "echo so so; exit 1"], interval: "1s" } };
         const config = { node_name: "s1", enable_local_script_checks: true, services: [good, bad] };
         writeFileSync(file, JSON.stringify(config));
-        const start = { ...server, flags: [...server.flags ?? [], "--config-file", file] };
+        const start = { ...server, flags: [...(server.flags ?? []), "--config-file", file] };
         const s1 = begin(start);
         await until("the good one", async () => (await s1.check("web"))?.Status === "passing");
         await until("the other one", async () => (await s1.check("batch"))?.Status === "warning");
         expect((await s1.check("batch"))?.Output).toBe("so so\n");
         // A script that is in no file is not run.
         await s1.put("agent/service/register", { Name: "other", Check: { Args: ["id"], Interval: "1s" } });
-        await until("the refusal", async () => (await s1.check("other"))?.Output.includes("Scripts are disabled") === true);
+        await until(
+          "the refusal",
+          async () => (await s1.check("other"))?.Output.includes("Scripts are disabled") === true,
+        );
         s1.signal("SIGTERM");
         expect(await s1.ended()).toBe(0);
 
         writeFileSync(file, JSON.stringify({ ...config, services: [good] }));
         const again = begin(start);
-        await until("the other one to go", async () => (await again.get<unknown[]>("catalog/service/batch")).length === 0);
+        await until(
+          "the other one to go",
+          async () => (await again.get<unknown[]>("catalog/service/batch")).length === 0,
+        );
         expect(await again.get<unknown[]>("catalog/service/web")).toHaveLength(1);
       }),
     ),
@@ -145,28 +151,28 @@ test(
 test(
   "what cannot be is refused with the way out",
   () =>
-  withDirectory((directory) =>
-    withNodes(async (begin) => {
-      const ports = await freePorts();
-      const place = { name: "x", address: "127.0.0.1", ports, directory };
-      const table: readonly (readonly [readonly string[], string])[] = [
-        [["--server", "--join", "127.0.0.2"], "a cluster has one server here"],
-        [[], "it is no member of a cluster yet"],
-        [["--bootstrap"], "only a server begins a cluster"],
-        [["--join", "192.0.2.1"], "no token is known for it"],
-        [["--server", "--config-file", join(directory, "none.json")], "none.json"],
-      ];
-      for (const [flags, words] of table) {
-        const node = begin({ ...place, flags });
-        expect(await node.ended()).toBeGreaterThan(0);
-        expect(node.said).toContain(words);
-      }
-      const s1 = begin({ ...place, flags: ["--server"] });
-      await s1.ready();
-      const second = begin({ ...place, flags: ["--server"] });
-      expect(await second.ended()).toBeGreaterThan(0);
-      expect(second.said).toContain("another process uses it");
-    }),
-  ),
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const ports = await freePorts();
+        const place = { name: "x", address: "127.0.0.1", ports, directory };
+        const table: readonly (readonly [readonly string[], string])[] = [
+          [["--server", "--join", "127.0.0.2"], "a cluster has one server here"],
+          [[], "it is no member of a cluster yet"],
+          [["--bootstrap"], "only a server begins a cluster"],
+          [["--join", "192.0.2.1"], "no token is known for it"],
+          [["--server", "--config-file", join(directory, "none.json")], "none.json"],
+        ];
+        for (const [flags, words] of table) {
+          const node = begin({ ...place, flags });
+          expect(await node.ended()).toBeGreaterThan(0);
+          expect(node.said).toContain(words);
+        }
+        const s1 = begin({ ...place, flags: ["--server"] });
+        await s1.ready();
+        const second = begin({ ...place, flags: ["--server"] });
+        expect(await second.ended()).toBeGreaterThan(0);
+        expect(second.said).toContain("another process uses it");
+      }),
+    ),
   LONG_MS,
 );

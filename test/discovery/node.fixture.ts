@@ -110,7 +110,10 @@ export class DiscoveryProcess {
 
   async ask(method: string, path: string, body?: unknown): Promise<{ readonly status: number; readonly text: string }> {
     const { address, ports } = this.start;
-    const init = { method, ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }) };
+    const init = {
+      method,
+      ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+    };
     const answer = await fetch(`http://${address}:${ports.http}/v1/${path}`, init);
     return { status: answer.status, text: await answer.text() };
   }
@@ -139,7 +142,9 @@ export class DiscoveryProcess {
   }
 
   async check(service: string): Promise<{ readonly Status: string; readonly Output: string } | undefined> {
-    return (await this.get<readonly { readonly Status: string; readonly Output: string }[]>(`health/checks/${service}`))[0];
+    return (
+      await this.get<readonly { readonly Status: string; readonly Output: string }[]>(`health/checks/${service}`)
+    )[0];
   }
 }
 

@@ -30,15 +30,16 @@ test("applyCheckAnswer() follows Consul's thresholds", () => {
     ["pccc", "pwwc", { failuresBeforeCritical: 3, failuresBeforeWarning: 1 }],
     ["pccc", "ppwc", { failuresBeforeCritical: 3, failuresBeforeWarning: 2 }],
   ];
-  for (const [answers, said, thresholds] of table)
-    expect([answers, say(answers, thresholds)]).toEqual([answers, said]);
+  for (const [answers, said, thresholds] of table) expect([answers, say(answers, thresholds)]).toEqual([answers, said]);
 });
 
 test("property: it is critical only after as many bad answers in a row as declared, or with the first", () => {
   const answers = fc.array(fc.constantFrom("p", "w", "c"), { minLength: 1, maxLength: 40 });
   fc.assert(
     fc.property(answers, fc.integer({ min: 1, max: 5 }), (letters, most) => {
-      const said = Array.from(say(letters.join(""), { failuresBeforeCritical: most, failuresBeforeWarning: most }, "passing"));
+      const said = Array.from(
+        say(letters.join(""), { failuresBeforeCritical: most, failuresBeforeWarning: most }, "passing"),
+      );
       for (const [at, letter] of said.entries()) {
         if (letter !== "c" || said[at - 1] === "c") continue;
         const row = letters.slice(Math.max(0, at - most + 1), at + 1);

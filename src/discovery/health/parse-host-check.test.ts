@@ -41,7 +41,10 @@ test("parseHostCheck() reads every type that a host runs", () => {
   ];
   for (const [type, definition, target] of table) {
     const parsed = parseHostCheck({ type, definition: { ...TIMED, ...definition } });
-    expect(parsed).toMatchObject({ intervalMs: 10_000, timeoutMs: type === "script" || type === "docker" ? 30_000 : 10_000 });
+    expect(parsed).toMatchObject({
+      intervalMs: 10_000,
+      timeoutMs: type === "script" || type === "docker" ? 30_000 : 10_000,
+    });
     expect(typeof parsed === "string" ? parsed : parsed.target).toEqual(target as never);
   }
 });
@@ -78,7 +81,18 @@ test("parseHostCheck() says what is wrong", () => {
 });
 
 test("property: any definition gives a check or a text", () => {
-  const field = fc.constantFrom("HTTP", "TCP", "UDP", "GRPC", "H2PING", "Args", "Interval", "Header", "Timeout", "OSService");
+  const field = fc.constantFrom(
+    "HTTP",
+    "TCP",
+    "UDP",
+    "GRPC",
+    "H2PING",
+    "Args",
+    "Interval",
+    "Header",
+    "Timeout",
+    "OSService",
+  );
   const definition = fc.dictionary(field, fc.oneof(fc.string(), fc.jsonValue()));
   const type = fc.constantFrom("http", "tcp", "udp", "grpc", "h2ping", "script", "docker", "os_service", "x");
   fc.assert(

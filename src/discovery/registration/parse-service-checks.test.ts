@@ -10,9 +10,21 @@ function parse(meta: Readonly<Record<string, string>>) {
 test("parseServiceCheck() reads registrator's variables", () => {
   const table: readonly (readonly [Record<string, string>, string, object])[] = [
     [{ check_http: "/health" }, "http", { HTTP: "http://10.2.1.2:80/health", Interval: "10s" }],
-    [{ check_http: "health", check_http_method: "HEAD" }, "http", { HTTP: "http://10.2.1.2:80/health", Method: "HEAD" }],
-    [{ check_https: "/", check_tls_skip_verify: "true" }, "http", { HTTP: "https://10.2.1.2:80/", TLSSkipVerify: true }],
-    [{ check_tcp: "true", check_interval: "3s", check_timeout: "1s" }, "tcp", { TCP: "10.2.1.2:80", Interval: "3s", Timeout: "1s" }],
+    [
+      { check_http: "health", check_http_method: "HEAD" },
+      "http",
+      { HTTP: "http://10.2.1.2:80/health", Method: "HEAD" },
+    ],
+    [
+      { check_https: "/", check_tls_skip_verify: "true" },
+      "http",
+      { HTTP: "https://10.2.1.2:80/", TLSSkipVerify: true },
+    ],
+    [
+      { check_tcp: "true", check_interval: "3s", check_timeout: "1s" },
+      "tcp",
+      { TCP: "10.2.1.2:80", Interval: "3s", Timeout: "1s" },
+    ],
     [{ check_grpc: "true", check_grpc_use_tls: "true" }, "grpc", { GRPC: "10.2.1.2:80", GRPCUseTLS: true }],
     [
       { check_script: "nc -z $SERVICE_IP $SERVICE_PORT" },

@@ -19,7 +19,7 @@ test("an alias check says the worst of its target's checks, and critical when th
   expect(await statusOf("alias")).toBe("passing: All checks passing.");
   await consul.put("agent/check/warn/db?note=slow");
   await consul.clock.advance(1000);
-  expect(await statusOf("alias")).toBe('warning: Aliased check "Service \'db\' check" failing: slow');
+  expect(await statusOf("alias")).toBe("warning: Aliased check \"Service 'db' check\" failing: slow");
   await consul.put("agent/check/fail/db?note=broken");
   await consul.clock.advance(1000);
   expect(await statusOf("alias")).toStartWith("critical: ");

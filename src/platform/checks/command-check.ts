@@ -98,7 +98,11 @@ export function checkOsService(name: string, limits: CheckRunLimits): Promise<Ch
   const what = `Service ${name}`;
   return once(what, limits, (attempt) => {
     try {
-      const child = Bun.spawn(["systemctl", "is-active", "--", name], { stdin: "ignore", stdout: "pipe", stderr: "ignore" });
+      const child = Bun.spawn(["systemctl", "is-active", "--", name], {
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "ignore",
+      });
       attempt.onEnd(() => child.kill());
       new Response(child.stdout).text().then(
         (text) => {

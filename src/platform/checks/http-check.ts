@@ -25,7 +25,9 @@ export function checkHttp(target: HttpTarget, limits: CheckRunLimits): Promise<C
         method,
         agent: false as const,
         headers: { ...DEFAULT_HEADERS, ...headersOf(target), Connection: "close" },
-        ...(secure ? { rejectUnauthorized: !skipVerify, ...(serverName === "" ? {} : { servername: serverName }) } : {}),
+        ...(secure
+          ? { rejectUnauthorized: !skipVerify, ...(serverName === "" ? {} : { servername: serverName }) }
+          : {}),
       };
       const sent = (secure ? requestSecure : requestPlain)(place, options, (response) => {
         const { statusCode = 0, headers } = response;
@@ -47,7 +49,7 @@ export function checkHttp(target: HttpTarget, limits: CheckRunLimits): Promise<C
       });
       attempt.onEnd(() => sent.destroy());
       sent.on("error", (error) => attempt.fail("", error));
-      sent.end(target.body === "" || method === "GET" && method !== target.method ? undefined : target.body);
+      sent.end(target.body === "" || (method === "GET" && method !== target.method) ? undefined : target.body);
     };
     if (URL.canParse(target.url)) ask(target.url, target.method, 0);
     else attempt.fail("", new Error("that is no URL"));
@@ -60,7 +62,10 @@ function judge(status: number): CheckAnswer["status"] {
 }
 
 function headersOf({ headers }: HttpTarget): Record<string, string | string[]> {
-  const shown = Object.entries(headers).map(([name, values]) => [name, values.length === 1 ? (values[0] ?? "") : [...values]]);
+  const shown = Object.entries(headers).map(([name, values]) => [
+    name,
+    values.length === 1 ? (values[0] ?? "") : [...values],
+  ]);
   return Object.fromEntries(shown) as Record<string, string | string[]>;
 }
 

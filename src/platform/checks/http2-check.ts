@@ -1,4 +1,10 @@
-import { connect, constants, type ClientHttp2Session, type IncomingHttpHeaders, type SecureClientSessionOptions } from "node:http2";
+import {
+  connect,
+  constants,
+  type ClientHttp2Session,
+  type IncomingHttpHeaders,
+  type SecureClientSessionOptions,
+} from "node:http2";
 import type { CheckAnswer, CheckRunLimits, CheckTarget, CheckTls } from "../ports/check-runner.ts";
 import { type Attempt, once } from "./once.ts";
 import { placeOf, tlsOptions } from "./socket-check.ts";
@@ -55,7 +61,8 @@ export function checkGrpc(target: CheckTarget & { kind: "grpc" }, limits: CheckR
     stream.on("error", (error) => attempt.fail("", error));
     stream.on("close", () => {
       if (httpStatus !== 200) return attempt.fail("", new Error(`HTTP status ${httpStatus}`));
-      if (status !== "0" && status !== "") return attempt.fail("", new Error(`gRPC status ${status} ${message}`.trim()));
+      if (status !== "0" && status !== "")
+        return attempt.fail("", new Error(`gRPC status ${status} ${message}`.trim()));
       const serving = readServingStatus(Buffer.concat(pieces));
       if (serving === "SERVING") return attempt.answer({ status: "passing", output: `${what}: success` });
       attempt.fail("", new Error(serving === null ? "the answer cannot be read" : `the service is ${serving}`));
@@ -64,7 +71,11 @@ export function checkGrpc(target: CheckTarget & { kind: "grpc" }, limits: CheckR
   });
 }
 
-function open(place: { readonly host: string; readonly port: number }, tls: CheckTls | null, attempt: Attempt): ClientHttp2Session {
+function open(
+  place: { readonly host: string; readonly port: number },
+  tls: CheckTls | null,
+  attempt: Attempt,
+): ClientHttp2Session {
   const { host, port } = place;
   const authority = `${tls === null ? "http" : "https"}://${placeOf(host, port)}`;
   const options: SecureClientSessionOptions = tls === null ? {} : { ...tlsOptions(host, tls), ALPNProtocols: ["h2"] };

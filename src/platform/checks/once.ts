@@ -12,7 +12,11 @@ export interface Attempt {
  * Runs one attempt to its first answer, its time-out or its abort, whichever is first; then everything it opened is released.
  * `what` begins the output, as in "TCP connect 10.0.0.1:80".
  */
-export function once(what: string, { timeoutMs, signal }: CheckRunLimits, begin: (attempt: Attempt) => void): Promise<CheckAnswer> {
+export function once(
+  what: string,
+  { timeoutMs, signal }: CheckRunLimits,
+  begin: (attempt: Attempt) => void,
+): Promise<CheckAnswer> {
   const { promise, resolve } = Promise.withResolvers<CheckAnswer>();
   const releases: (() => void)[] = [];
   let ended = false;
