@@ -36,7 +36,10 @@ const COMMANDS = {
     about: "the simulated cluster, [--what rollout|cluster] [--seed N] [--count N] [--trace]",
     run: (bun, args) => script(bun, "src/sim/main.ts", args),
   },
-  soak: { about: "a long run by name: addresses [COUNT], tests PATTERN… [--times 20]", run: soak },
+  soak: {
+    about: "a long run by name: addresses [COUNT], tests PATTERN… [--times 20], idle-queries [COUNT], http-fuzz [COUNT [SEED]]",
+    run: soak,
+  },
   dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },
 };
 

@@ -1,14 +1,18 @@
 import { AppError } from "../../src/model/error.ts";
 import { soakAddresses } from "./addresses.ts";
 import { soakTests } from "./tests.ts";
+import { soakHttpFuzz } from "./http-fuzz.ts";
+import { soakIdleQueries } from "./idle-queries.ts";
 
 /** Every soak by name; a soak throws when something is not as it should be. */
 const SOAKS: Readonly<Record<string, (argv: readonly string[]) => Promise<string>>> = {
   addresses: soakAddresses,
   tests: soakTests,
+  "idle-queries": soakIdleQueries,
+  "http-fuzz": soakHttpFuzz,
 };
 
-/** `npm run soak -- NAME`: minutes of a real load over a lab, with a word about it at the end. */
+/** `npm run soak -- NAME`: minutes of a real load over a lab or real processes, with a word about it at the end. */
 async function main([name = "", ...rest]: readonly string[]): Promise<number> {
   const soak = Object.hasOwn(SOAKS, name) ? SOAKS[name] : undefined;
   if (soak === undefined) {

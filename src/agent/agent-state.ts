@@ -184,6 +184,8 @@ export class AgentState {
   readonly checkResults = new Map<string, HostCheckResult>();
   /** By id: checks that containers of this host declare. Written by the registration part. */
   containerChecks: ReadonlyMap<string, HostCheck> = new Map();
+  /** Hear what clients say of those with a time to live. */
+  readonly checkReporters = new Set<(result: HostCheckResult) => void>();
   /** What those say. Written by the checks part. */
   readonly containerResults = new Map<string, HostCheckResult>();
   /** Written by the health part. */
@@ -622,6 +624,9 @@ export class AgentState {
         for (const check of message.upsert) this.checks.set(check.id, check);
         for (const id of message.remove) this.checks.delete(id);
         this.emit("checks");
+        return;
+      case "check-report":
+        for (const hear of this.checkReporters) hear(message.result);
         return;
       default:
         return;

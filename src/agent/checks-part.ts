@@ -1,5 +1,6 @@
 import { HostChecks } from "../discovery/health/host-checks.ts";
 import type { LocalHealth } from "../discovery/health/local-health.ts";
+import type { HostCheckResult } from "../model/host-check.ts";
 import type { CheckRunner } from "../platform/ports/check-runner.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Random } from "../platform/ports/random.ts";
@@ -33,6 +34,8 @@ async function runChecks(
   const follow = (): void => registered.set(state.checks.values());
   const followContainers = (): void => declared.set(state.containerChecks.values());
   const stops = [state.on("checks", follow), state.on("container-checks", followContainers)];
+  const hear = (result: HostCheckResult): void => declared.report(result);
+  state.checkReporters.add(hear);
   const { promise: ended, resolve: end } = Promise.withResolvers<void>();
   signal.addEventListener("abort", () => end());
   if (signal.aborted) end();
@@ -42,6 +45,7 @@ async function runChecks(
   }
   await ended;
   for (const stop of stops) stop();
+  state.checkReporters.delete(hear);
   await Promise.all([registered.close(), declared.close()]);
 }
 

@@ -273,6 +273,7 @@ class Session {
       case "holders":
       case "checks":
       case "consul":
+      case "check-report":
         state.receive(message);
         return;
     }

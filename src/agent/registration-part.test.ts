@@ -273,3 +273,41 @@ test("createRegistrationPart() counts the engine's default network as ours when 
   expect(ours.state.localEndpoints().get("h1:a:8080")?.address).toBe(parseIpv4("10.2.1.9"));
   await ours.stop();
 });
+
+test("what a container's check and its image's HEALTHCHECK say is its endpoint's health", async () => {
+  const env = { SERVICE_NAME: "web", SERVICE_CHECK_TCP: "true", SERVICE_CHECK_DEREGISTER_AFTER: "5m" };
+  const { state, engine, clock, stop } = await setUp((each) => each.start("box", { env }));
+  const endpoint = () => [...state.localEndpoints().values()].find(({ service }) => service === "web");
+  const [check] = [...state.containerChecks.values()];
+  expect(check).toMatchObject({
+    type: "tcp",
+    definition: { TCP: "10.2.1.7:8080", Interval: "10s" },
+    status: "critical",
+  });
+  expect(endpoint()?.health).toBe("critical");
+  const id = check?.id ?? "";
+  state.setContainerResult(id, { id, status: "passing", output: "open" });
+  expect(endpoint()?.health).toBe("passing");
+  expect(endpoint()?.checks).toMatchObject([{ kind: "container", type: "tcp", status: "passing", output: "open" }]);
+  const [box] = [...engine.containers.values()];
+  if (box === undefined) throw new Error("there is no container");
+  engine.containers.set(box.id, { ...box, health: "unhealthy" });
+  engine.say("health_status: unhealthy", box.id);
+  await settle();
+  await clock.advance(1000);
+  expect(endpoint()?.health).toBe("critical");
+  expect(endpoint()?.checks).toHaveLength(2);
+  engine.containers.set(box.id, { ...box, health: "healthy" });
+  engine.say("health_status: healthy", box.id);
+  await settle();
+  await clock.advance(1000);
+  expect(endpoint()?.health).toBe("passing");
+  // Critical for longer than it lets itself be registered: gone, but still checked, and back once it is well.
+  state.setContainerResult(id, { id, status: "critical", output: "refused" });
+  for (let at = 0; at < 12; at += 1) await clock.advance(30_000);
+  expect(endpoint()).toBeUndefined();
+  expect(state.containerChecks.size).toBe(1);
+  state.setContainerResult(id, { id, status: "passing", output: "open" });
+  expect(endpoint()?.health).toBe("passing");
+  await stop();
+});

@@ -97,6 +97,8 @@ export type ServerMessage =
       readonly upsert: readonly HostCheck[];
       readonly remove: readonly string[];
     }
+  /** What a client says of a check with a time to live that a container of this host declares. */
+  | { readonly type: "check-report"; readonly result: HostCheckResult }
   /** Opens a byte stream to a container: logs or exec. */
   | { readonly type: "open"; readonly channel: number; readonly request: ChannelRequest }
   | { readonly type: "data"; readonly channel: number; readonly bytes: string }
@@ -380,6 +382,7 @@ const SERVER_TYPES: ReadonlySet<string> = new Set([
   "holders",
   "checks",
   "consul",
+  "check-report",
   "open",
   "data",
   "resize",

@@ -124,6 +124,13 @@ export class AgentHub {
     this.session(hostId)?.connection.send({ type: "checks", reset: false, ...change });
   }
 
+  /** False while the host is away. */
+  reportCheck(hostId: HostId, result: HostCheckResult): boolean {
+    const session = this.session(hostId);
+    session?.connection.send({ type: "check-report", result });
+    return session !== null;
+  }
+
   /** Takes an authenticated connection of a member. It counts once its hello is taken. */
   open(hostId: HostId, connection: AgentConnection): AgentSession {
     return new AgentSession(hostId, connection);

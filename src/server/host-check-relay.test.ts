@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
-import type { HostCheck } from "../model/host-check.ts";
-import type { HostId } from "../model/ids.ts";
+import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
+import type { Endpoint } from "../model/endpoint.ts";
+import type { HostId, ServiceName } from "../model/ids.ts";
+import { parseIpv4 } from "../model/ip.ts";
 import { NODE, hostNamed, openConsul, type ConsulFixture } from "../sim/consul-fixture.ts";
 import type { HostCheckSource } from "./agent-hub.ts";
 import { relayHostChecks } from "./host-check-relay.ts";
@@ -18,6 +20,10 @@ async function openRelay(): Promise<{ consul: ConsulFixture; source: HostCheckSo
     sendChecks: (host: HostId, { upsert, remove }: { upsert: readonly HostCheck[]; remove: readonly string[] }) => {
       for (const { id, type } of upsert) told.push(`${host} +${id} ${type}`);
       for (const id of remove) told.push(`${host} -${id}`);
+    },
+    reportCheck: (host: HostId, { id, status, output }: HostCheckResult) => {
+      told.push(`${host} ${id} is ${status}: ${output}`);
+      return host !== "id-n2";
     },
   };
   const hosts = { hostByName: (name: string) => ({ id: `id-${name}`, name }) as never };
@@ -92,5 +98,48 @@ test("a check that was taken away and registered again begins anew", async () =>
   await consul.put("agent/service/register", WEB);
   await consul.clock.advance(100);
   expect(view.check(NODE, "tcp")?.status).toBe("critical");
+  consul.parts.close();
+});
+
+test("checks of containers show with what they say, and a word on one with a time to live goes to its host", async () => {
+  const { consul, told } = await openRelay();
+  const check = { kind: "container", name: "Check of the container", output: "", interval: "", timeout: "" } as const;
+  const endpoint = (host: string): Endpoint => ({
+    id: `${host}:box:80`,
+    service: "box" as ServiceName,
+    address: parseIpv4("10.2.1.2"),
+    port: 80,
+    protocol: "tcp",
+    tags: [],
+    meta: {},
+    host,
+    container: "box",
+    instanceId: null,
+    appId: null,
+    health: "critical",
+    checks: [
+      { ...check, type: "ttl", status: "critical" },
+      { ...check, kind: "engine", type: "docker", status: "passing", output: "The engine says: healthy" },
+    ],
+  });
+  consul.parts.platform.resetEndpoints([endpoint(NODE), endpoint("n2")]);
+  const checks = (await consul.get("health/checks/box")) as readonly Record<string, unknown>[];
+  expect(checks.map(({ CheckID, Type, Status, Output }) => [CheckID, Type, Status, Output])).toEqual([
+    [`service:${NODE}:box:80:1`, "ttl", "critical", ""],
+    [`service:${NODE}:box:80:2`, "docker", "passing", "The engine says: healthy"],
+    ["service:n2:box:80:1", "ttl", "critical", ""],
+    ["service:n2:box:80:2", "docker", "passing", "The engine says: healthy"],
+  ]);
+  await consul.put(`agent/check/pass/service:${NODE}:box:80:1?note=well`);
+  expect(told).toEqual([`id-${NODE} ${NODE}:box:80 is passing: well`]);
+  const refused = await consul.ask("PUT", `agent/check/pass/service:${NODE}:box:80:2`);
+  expect(refused.status).toBe(500);
+  // One check less: what the endpoint does not name any more goes.
+  const [first] = endpoint(NODE).checks ?? [];
+  consul.parts.platform.applyEndpoints([{ ...endpoint(NODE), checks: first === undefined ? [] : [first] }], []);
+  expect(consul.parts.registry.view.checksOn(NODE).map(({ id }) => id)).toEqual([
+    "serfHealth",
+    `service:${NODE}:box:80`,
+  ]);
   consul.parts.close();
 });

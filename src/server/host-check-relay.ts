@@ -10,7 +10,7 @@ import type { ClusterState } from "./cluster-state.ts";
 
 export interface HostCheckRelayDeps {
   readonly parts: RegistryParts;
-  readonly hub: Pick<AgentHub, "serveChecks" | "sendChecks">;
+  readonly hub: Pick<AgentHub, "serveChecks" | "sendChecks" | "reportCheck">;
   readonly hosts: Pick<ClusterState, "hostByName">;
   readonly log: Log;
 }
@@ -22,6 +22,10 @@ const RETRY_MS = 5000;
 export function relayHostChecks(deps: HostCheckRelayDeps): void {
   const relay = new HostCheckRelay(deps);
   deps.hub.serveChecks(relay);
+  deps.parts.checks.onDeclared((node, id, said) => {
+    const host = deps.hosts.hostByName(node);
+    return host !== null && deps.hub.reportCheck(host.id, { id, ...said });
+  });
   deps.parts.registry.onChange(({ table, row }, before) => {
     if (table === "check") relay.follow(before as CheckRecord | null, row as CheckRecord | null);
   });

@@ -148,27 +148,31 @@ test(
   LONG_MS,
 );
 
-test("what cannot be is refused with the way out", () =>
-  withDirectory((directory) =>
-    withNodes(async (begin) => {
-      const ports = await freePorts();
-      const place = { name: "x", address: "127.0.0.1", ports, directory };
-      const table: readonly (readonly [readonly string[], string])[] = [
-        [["--server", "--join", "127.0.0.2"], "a cluster has one server here"],
-        [[], "it is no member of a cluster yet"],
-        [["--bootstrap"], "only a server begins a cluster"],
-        [["--join", "192.0.2.1"], "no token is known for it"],
-        [["--server", "--config-file", join(directory, "none.json")], "none.json"],
-      ];
-      for (const [flags, words] of table) {
-        const node = begin({ ...place, flags });
-        expect(await node.ended()).toBeGreaterThan(0);
-        expect(node.said).toContain(words);
-      }
-      const s1 = begin({ ...place, flags: ["--server"] });
-      await s1.ready();
-      const second = begin({ ...place, flags: ["--server"] });
-      expect(await second.ended()).toBeGreaterThan(0);
-      expect(second.said).toContain("another process uses it");
-    }),
-  ));
+test(
+  "what cannot be is refused with the way out",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const ports = await freePorts();
+        const place = { name: "x", address: "127.0.0.1", ports, directory };
+        const table: readonly (readonly [readonly string[], string])[] = [
+          [["--server", "--join", "127.0.0.2"], "a cluster has one server here"],
+          [[], "it is no member of a cluster yet"],
+          [["--bootstrap"], "only a server begins a cluster"],
+          [["--join", "192.0.2.1"], "no token is known for it"],
+          [["--server", "--config-file", join(directory, "none.json")], "none.json"],
+        ];
+        for (const [flags, words] of table) {
+          const node = begin({ ...place, flags });
+          expect(await node.ended()).toBeGreaterThan(0);
+          expect(node.said).toContain(words);
+        }
+        const s1 = begin({ ...place, flags: ["--server"] });
+        await s1.ready();
+        const second = begin({ ...place, flags: ["--server"] });
+        expect(await second.ended()).toBeGreaterThan(0);
+        expect(second.said).toContain("another process uses it");
+      }),
+    ),
+  LONG_MS,
+);

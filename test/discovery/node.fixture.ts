@@ -81,6 +81,10 @@ export class DiscoveryProcess {
     }
   }
 
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   get said(): string {
     return this.#text;
   }

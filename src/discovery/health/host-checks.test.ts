@@ -137,6 +137,20 @@ describe("HostChecks", () => {
   });
 });
 
+test("a check that is told lives as long as it is told, and keeps its last words", async () => {
+  const world = new World();
+  world.checks.set([{ id: "ttl", type: "ttl", definition: { TTL: "10s" }, status: "critical" }]);
+  for (let at = 0; at < 5; at += 1) {
+    world.checks.report({ id: "ttl", status: "passing", output: "well" });
+    await world.clock.advance(8000);
+  }
+  expect(world.told).toEqual(["ttl critical ", "ttl passing well"]);
+  await world.clock.advance(3000);
+  expect(world.told.at(-1)).toBe("ttl critical TTL expired (last output before timeout follows): well");
+  expect(world.asked).toEqual([]);
+  await world.close();
+});
+
 describe("LocalHealth", () => {
   test("is well on a machine that serves it, and recovers", async () => {
     const world = new World();

@@ -5,6 +5,7 @@ import type { Clock } from "../../platform/ports/clock.ts";
 import type { Random } from "../../platform/ports/random.ts";
 import { applyCheckAnswer, type CheckCount, untried } from "./apply-check-answer.ts";
 import type { LocalHealth } from "./local-health.ts";
+import { parseDuration } from "../registry/parse-duration.ts";
 import { parseHostCheck, type RunnableCheck } from "./parse-host-check.ts";
 
 export interface HostChecksDeps {
@@ -24,10 +25,14 @@ const OUTPUT_INTERVAL_MS = 300_000;
 const HOLDS_MAX = 3;
 const HOLD_MS = 200;
 
+const TTL_MS_MIN = 1000;
+
 interface Watch {
   /** The definition, to see whether it changed. */
   readonly text: string;
   readonly abort: AbortController;
+  /** Of a check that is told: takes a word. */
+  hear: ((result: HostCheckResult) => void) | null;
 }
 
 interface Told {
@@ -63,6 +68,11 @@ export class HostChecks {
     for (const check of wanted.values()) if (!this.#watches.has(check.id)) this.#begin(check);
   }
 
+  /** A client's word on a check with a time to live; for others nobody's word counts. */
+  report(result: HostCheckResult): void {
+    this.#watches.get(result.id)?.hear?.(result);
+  }
+
   /** Ends all; resolves when nothing runs any more. */
   async close(): Promise<void> {
     for (const { abort } of this.#watches.values()) abort.abort();
@@ -72,11 +82,41 @@ export class HostChecks {
 
   #begin(check: HostCheck): void {
     const abort = new AbortController();
-    this.#watches.set(check.id, { text: textOf(check), abort });
+    const watch: Watch = { text: textOf(check), abort, hear: null };
+    this.#watches.set(check.id, watch);
+    const ttlMs = ttlOf(check);
+    if (ttlMs !== null) return this.#track(this.#awaitWords(check, ttlMs, watch));
     const runnable = parseHostCheck(check);
     if (typeof runnable === "string") return this.#tell({ id: check.id, status: "critical", output: runnable });
-    const running = this.#repeat(check, runnable, abort.signal).finally(() => this.#running.delete(running));
+    this.#track(this.#repeat(check, runnable, abort.signal));
+  }
+
+  #track(task: Promise<void>): void {
+    const running = task.finally(() => this.#running.delete(running));
     this.#running.add(running);
+  }
+
+  /** Nobody is asked: clients tell, and one that is silent for too long is critical. */
+  async #awaitWords(check: HostCheck, ttlMs: number, watch: Watch): Promise<void> {
+    const { clock } = this.#deps;
+    const { signal } = watch.abort;
+    let last = "";
+    this.#tell({ id: check.id, status: check.status, output: "" });
+    while (!signal.aborted) {
+      const nap = new AbortController();
+      const wake = (): void => nap.abort();
+      signal.addEventListener("abort", wake);
+      watch.hear = (result) => {
+        last = result.output;
+        this.#tell(result);
+        wake();
+      };
+      await clock.sleep(ttlMs, nap.signal);
+      signal.removeEventListener("abort", wake);
+      if (nap.signal.aborted) continue;
+      const output = last === "" ? "TTL expired" : `TTL expired (last output before timeout follows): ${last}`;
+      this.#tell({ id: check.id, status: "critical", output });
+    }
   }
 
   async #repeat(check: HostCheck, runnable: RunnableCheck, signal: AbortSignal): Promise<void> {
@@ -119,6 +159,13 @@ export class HostChecks {
     this.#told.set(result.id, { result, atMs: nowMs });
     this.#deps.onResult(result.id, result);
   }
+}
+
+/** Null for a check that is not told. */
+function ttlOf({ type, definition }: HostCheck): number | null {
+  const ttl = definition["TTL"];
+  const ms = type === "ttl" && typeof ttl === "string" ? parseDuration(ttl) : null;
+  return ms === null || ms <= 0 ? null : Math.max(ms, TTL_MS_MIN);
 }
 
 function textOf({ type, definition, declaredByContainer = false }: HostCheck): string {

@@ -31,6 +31,7 @@ test("parseServiceCheck() reads registrator's variables", () => {
       "docker",
       { DockerContainerID: "c1", Shell: "/bin/sh", Args: ["nc -z 10.2.1.2 80"] },
     ],
+    [{ check_ttl: "30s", check_tcp: "true" }, "ttl", { TTL: "30s" }],
     [{ check_cmd: "/check.sh", check_tcp: "true" }, "docker", { Args: ["/check.sh"] }],
   ];
   for (const [meta, type, definition] of table) expect(parse(meta)).toMatchObject({ type, definition });

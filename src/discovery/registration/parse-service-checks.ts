@@ -31,7 +31,7 @@ export function parseServiceCheck(meta: Readonly<Record<string, string>>, place:
   const given = (key: string): string => meta[`check_${key}`] ?? "";
   const kind = chooseKind(given, place);
   if (kind === null) return null;
-  const interval = given("interval") || DEFAULT_INTERVAL;
+  const interval = kind.type === "ttl" ? "" : given("interval") || DEFAULT_INTERVAL;
   const timeout = given("timeout");
   const deregisterMs = parseDuration(given("deregister_after")) ?? 0;
   return {
@@ -39,7 +39,7 @@ export function parseServiceCheck(meta: Readonly<Record<string, string>>, place:
     type: kind.type,
     definition: {
       ...kind.definition,
-      Interval: interval,
+      ...(interval === "" ? {} : { Interval: interval }),
       ...(timeout === "" ? {} : { Timeout: timeout }),
       ...(isTrue(given("tls_skip_verify")) ? { TLSSkipVerify: true } : {}),
     },
@@ -66,6 +66,7 @@ function chooseKind(given: (key: string) => string, place: CheckPlace): Pick<Hos
     const line = command.replaceAll("$SERVICE_IP", address).replaceAll("$SERVICE_PORT", String(port));
     return { type: "docker", definition: { DockerContainerID: container, Shell: SHELL, Args: [line] } };
   }
+  if (given("ttl") !== "") return { type: "ttl", definition: { TTL: given("ttl") } };
   if (given("tcp") !== "") return { type: "tcp", definition: { TCP: at } };
   if (given("grpc") === "") return null;
   return { type: "grpc", definition: { GRPC: at, ...(isTrue(given("grpc_use_tls")) ? { GRPCUseTLS: true } : {}) } };

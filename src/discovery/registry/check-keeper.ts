@@ -8,10 +8,19 @@ import type { Registry } from "./registry.ts";
 /** Consul cuts what a check says. */
 const OUTPUT_CHARS_MAX = 4096;
 
+/** Passes a client's word on to the host whose container declares the check; false when the host is away. */
+export type TellHost = (node: string, serviceId: string, said: Said) => boolean;
+
+interface Said {
+  readonly status: CheckStatus;
+  readonly output: string;
+}
+
 export class CheckKeeper {
   readonly #registry: Registry;
   readonly #ttls = new Map<string, Deadline>();
   readonly #reapers = new Map<string, Deadline>();
+  #tellHost: TellHost = () => false;
 
   constructor(registry: Registry) {
     this.#registry = registry;
@@ -21,13 +30,22 @@ export class CheckKeeper {
     });
   }
 
+  /** Who is told of words on checks that containers declare: those are their hosts' to keep. */
+  onDeclared(tellHost: TellHost): void {
+    this.#tellHost = tellHost;
+  }
+
   /**
    * Takes over a client's word on a TTL check and starts its time anew. Saying the same again is no change.
    * @throws AppError 404 for an unknown check, 500 for one without a TTL.
    */
-  async report(node: string, id: string, { status, output }: { status: CheckStatus; output: string }): Promise<void> {
+  async report(node: string, id: string, { status, output }: Said): Promise<void> {
     const check = this.#registry.view.check(node, id);
     if (check === null) throw unknownCheck(id);
+    if (check.origin === "platform" && check.type === "ttl") {
+      if (this.#tellHost(node, check.serviceId, { status, output: output.slice(0, OUTPUT_CHARS_MAX) })) return;
+      throw registryError(500, `The host of check ${JSON.stringify(id)} is not connected`);
+    }
     if (check.ttlMs === 0) throw registryError(500, `CheckID ${JSON.stringify(id)} does not have associated TTL`);
     await this.set(node, id, { status, output: output.slice(0, OUTPUT_CHARS_MAX) });
     const now = this.#registry.tables.get("check", onNode(node, id));

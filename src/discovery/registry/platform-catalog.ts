@@ -232,17 +232,32 @@ function serviceOf(endpoint: Endpoint): Unstamped<ServiceRecord> {
   return { ...NO_SERVICE, node: host, id, name: service, tags, address, taggedAddresses, port, meta };
 }
 
+function checkIdOf(endpoint: string): string {
+  return `service:${endpoint}`;
+}
+
 /** The checks that the endpoint names, or one that stands for its running. */
 function checksOf(endpoint: Endpoint): readonly Unstamped<CheckRecord>[] {
-  const { id, host, service, tags, health, container, checks = [] } = endpoint;
-  const owner = { node: host, serviceId: id, serviceName: service, serviceTags: tags };
-  if (checks.length === 0) {
-    const output = `Container ${container} is ${health === "passing" ? "running and healthy" : health}`;
-    const name = `Service '${service}' check`;
-    return [{ ...NO_CHECK, ...owner, id: `service:${id}`, name, status: health, output, type: "container" }];
-  }
+  const { checks = [] } = endpoint;
+  if (checks.length === 0) return [checkOf(endpoint)];
   return checks.map(({ type, name, status, output, interval, timeout }, at) => {
-    const suffix = checks.length === 1 ? "" : `:${at + 1}`;
-    return { ...NO_CHECK, ...owner, id: `service:${id}${suffix}`, name, status, output, type, interval, timeout };
+    const id = `${checkIdOf(endpoint.id)}${checks.length === 1 ? "" : `:${at + 1}`}`;
+    return { ...checkOf(endpoint), id, name, status, output, type, interval, timeout };
   });
+}
+
+function checkOf(endpoint: Endpoint): Unstamped<CheckRecord> {
+  const { id, host, service, tags, health, container } = endpoint;
+  return {
+    ...NO_CHECK,
+    node: host,
+    id: checkIdOf(id),
+    name: `Service '${service}' check`,
+    status: health,
+    output: `Container ${container} is ${health === "passing" ? "running and healthy" : health}`,
+    serviceId: id,
+    serviceName: service,
+    serviceTags: tags,
+    type: "container",
+  };
 }

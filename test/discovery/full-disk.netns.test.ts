@@ -1,0 +1,58 @@
+/** A node whose disk is full: it refuses changes with a reason, goes on answering, and takes changes again. Needs root. */
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { freePorts, until, withDirectory } from "./node.fixture.ts";
+
+const INSIDE = join(import.meta.dir, "full-disk.inside.ts");
+
+test(
+  "a full disk is an error that says so, and nothing is lost or half done",
+  () =>
+    withDirectory(async (directory) => {
+      const ports = await freePorts();
+      const flags = ["--server", "--bootstrap", "--node", "s1", "--cluster-port", String(ports.cluster)];
+      const more = ["--http-port", String(ports.http), "--dns-port", String(ports.dns)];
+      const argv = ["unshare", "--mount", process.execPath, INSIDE, directory, ...flags, ...more];
+      const child = Bun.spawn(argv, { stdin: "pipe", stdout: "pipe", stderr: "ignore" });
+      const words = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+      const tell = async (word: string): Promise<void> => {
+        child.stdin.write(`${word}\n`);
+        await child.stdin.flush();
+        expect((await words.read()).value?.trim()).toBe(`done ${word}`);
+      };
+      const ask = async (method: string, path: string, body?: string): Promise<Response> => {
+        const init = body === undefined ? { method } : { method, body };
+        return fetch(`http://127.0.0.1:${ports.http}/v1/${path}`, init);
+      };
+      try {
+        await until("the node to be up", async () => (await ask("PUT", "kv/before", "kept")).status === 200);
+        const check = JSON.stringify({ Name: "web", Check: { TTL: "2s", Status: "passing" } });
+        expect((await ask("PUT", "agent/service/register", check)).status).toBe(200);
+        await tell("fill");
+        // What SQLite has allocated already may take a few more.
+        const value = "x".repeat(100_000);
+        let refused: Response | null = null;
+        await until("a refusal", async () => {
+          const answer = await ask("PUT", `kv/during/${performance.now()}`, value);
+          if (answer.status !== 200) refused = answer;
+          return refused !== null;
+        });
+        const refusal = refused as Response | null;
+        expect(refusal?.status).toBeGreaterThanOrEqual(500);
+        expect(await refusal?.text()).toMatch(/full|space/i);
+        expect(await (await ask("GET", "kv/before?raw")).text()).toBe("kept");
+        await tell("free");
+        await until("a change to be taken", async () => (await ask("PUT", "kv/after", "taken")).status === 200);
+        expect(await (await ask("GET", "kv/after?raw")).text()).toBe("taken");
+        // Its TTL ran out meanwhile: that could not be stored then, and is now.
+        await until("the TTL to have run out", async () =>
+          (await (await ask("GET", "health/checks/web")).text()).includes('"critical"'),
+        );
+        expect(child.exitCode).toBeNull();
+      } finally {
+        child.kill("SIGTERM");
+        await child.exited;
+      }
+    }),
+  60_000,
+);
