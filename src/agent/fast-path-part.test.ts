@@ -87,8 +87,8 @@ test("createFastPathPart() waits until ways and ports are known, then has both a
     "eth0 from_uplink",
     "veth1 from_container",
     "endpoints 10.2.1.5 7 02:42:0a:02:01:05 0a:71:0a:02:01:01 false",
-    "routes 10.2.1.0/24 local 0 0.0.0.0 0 0.0.0.0",
-    "routes 10.2.2.0/24 direct 2 192.0.2.2 1500 192.0.2.2",
+    "routes 10.2.1.0/24 local 0 0.0.0.0 0 0.0.0.0 0.0.0.0",
+    "routes 10.2.2.0/24 direct 2 192.0.2.2 1500 192.0.2.2 0.0.0.0",
     "settings 0",
     "sources 7 10.2.1.5 02:42:0a:02:01:05 false",
   ]);

@@ -2,6 +2,7 @@
  * Three hosts with a container each and the fast path between them: a and b share a wire, c is behind a router. Everything
  * from namespaces, the real kernel network and the real programs.
  */
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { tmpdir } from "node:os";
 import { buildFastPath } from "../../tools/build-fast-path.ts";
@@ -104,7 +105,7 @@ export class FastPathLab {
   async close(): Promise<void> {
     const removed = await Promise.allSettled([...this.#hosts.values()].map(({ fastPath }) => fastPath.remove()));
     await this.lab.close();
-    await Bun.file(this.#object).delete();
+    rmSync(this.#object, { force: true });
     for (const result of removed) if (result.status === "rejected") throw result.reason;
   }
 
@@ -180,7 +181,7 @@ export class FastPathLab {
         if (link.mode === "none" || link.mode === "relay")
           throw new Error(`${name} cannot reach ${other}: ${link.why}`);
         const { mode, mtu, path } = link;
-        return { gateway: gatewayOf([block]), underlay: address, blocks: [block], mode, mtu, device: path.device };
+        return { gateway: gatewayOf([block]), underlay: address, blocks: [block], mode, mtu, device: path.device, source: path.source };
       }),
     );
     const tunnelled = peers.filter(({ mode }) => mode === "vxlan");
