@@ -157,3 +157,21 @@ test("createFastPathPart() that is not wanted takes away what an earlier agent l
   expect(host.state.conditions()).toMatchObject([{ code: "fast-path-off", severity: "info" }]);
   host.abort.abort();
 });
+
+test("createFastPathPart() tells what was counted while it is on, and nothing else", async () => {
+  const host = new Host();
+  const counted = { sentPackets: 1, sentBytes: 70, receivedPackets: 2, receivedBytes: 90, refusedPackets: 0 };
+  host.kernel.seen.set(PEER.underlay, counted);
+  host.start();
+  host.state.setWays([PEER]);
+  await host.advance(6000);
+  expect(host.state.linkBytes?.get(PEER.underlay)).toEqual(counted);
+  host.abort.abort();
+
+  const off = new Host();
+  off.start({ enabled: false });
+  off.state.setWays([PEER]);
+  await off.advance(6000);
+  expect(off.state.linkBytes).toBeNull();
+  off.abort.abort();
+});
