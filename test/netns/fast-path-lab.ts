@@ -69,8 +69,12 @@ export class FastPathLab {
     await fabric.runner.run(["ip", "-batch", "-"], {
       stdin: [
         "link add seg1 type bridge forward_delay 0 stp_state 0",
-        "address add 192.0.2.254/24 dev seg1",
         "link set seg1 up",
+        // The router plugs in as a host does: the kernel cuts tunnel packets to wire size on their way to a bridge's own device.
+        "link add gw1 type veth peer name port1",
+        "link set port1 master seg1 up",
+        "address add 192.0.2.254/24 dev gw1",
+        "link set gw1 up",
         "",
       ].join("\n"),
     });
@@ -181,7 +185,15 @@ export class FastPathLab {
         if (link.mode === "none" || link.mode === "relay")
           throw new Error(`${name} cannot reach ${other}: ${link.why}`);
         const { mode, mtu, path } = link;
-        return { gateway: gatewayOf([block]), underlay: address, blocks: [block], mode, mtu, device: path.device, source: path.source };
+        return {
+          gateway: gatewayOf([block]),
+          underlay: address,
+          blocks: [block],
+          mode,
+          mtu,
+          device: path.device,
+          source: path.source,
+        };
       }),
     );
     const tunnelled = peers.filter(({ mode }) => mode === "vxlan");
