@@ -1,10 +1,10 @@
-/** A lab of three hosts with a container each on our network and on Swarm's, and a switch for our fast path. */
+/** A lab of four hosts with a container each on our network and on Swarm's, and a switch for our fast path. */
 import { WEB_IMAGE, publishWebImage } from "../src/lab/images.ts";
 import type { Lab } from "../src/lab/lab.ts";
 import { upLab } from "../src/lab/lab.ts";
 import { waitFor } from "../src/lab/wait-for.ts";
 import type { Place } from "./overlay-load.ts";
-import { serveLoad } from "./overlay-load.ts";
+import { inPlace, serveLoad } from "./overlay-load.ts";
 
 const BINARY = "dist/apollo";
 const SWARM_NETWORK = "bench-overlay";
@@ -12,6 +12,10 @@ const SWARM_RANGE = "10.9.0.0/16";
 /** Place of the fast path's filters in the line of a device's. */
 const PREFERENCE = "49201";
 const READY_MS = 30_000;
+/** All but h4, whose links are WireGuard's therefore. */
+const TRUSTED = "10.77.1.8/30,10.77.1.12/31,10.77.2.0/24";
+const UNTRUSTED = "h4";
+const HOSTS = 4;
 
 export interface Places {
   readonly host: Place;
@@ -37,7 +41,12 @@ export class OverlayLab {
   }
 
   static async up(progress: (text: string) => void): Promise<OverlayLab> {
-    const lab = await upLab({ hosts: 3, binary: BINARY, onProgress: progress });
+    const lab = await upLab({
+      hosts: HOSTS,
+      binary: BINARY,
+      serverArgs: ["--encryption", "auto", "--trusted-ranges", TRUSTED],
+      onProgress: progress,
+    });
     try {
       await publishWebImage(lab.name, lab.hosts[0] ?? "h1");
       await swarmUp(lab);
@@ -45,6 +54,7 @@ export class OverlayLab {
       for (const host of lab.hosts) places.set(host, await startContainers(lab, host));
       const filters = new Map<string, readonly Filter[]>();
       for (const host of lab.hosts) filters.set(host, await awaitFilters(lab, host));
+      await awaitReach(lab, places);
       // From here on only kernels work, as they do without an agent; nothing else takes part in the measurement.
       for (const host of lab.hosts) await stopAgent(lab, host);
       for (const { host, apollo, swarm } of places.values()) {
@@ -108,8 +118,8 @@ async function startContainers(lab: Lab, host: string): Promise<Places> {
 
 /** The agent has seen the container and attached all it attaches: uplink, tunnel and the container's wire. */
 async function awaitFilters(lab: Lab, host: string): Promise<readonly Filter[]> {
-  // Near hosts have a direct and a tunnelled peer, the far one two tunnelled ones.
-  const wanted = lab.node(host).segment === 1 ? 3 : 2;
+  // Near hosts have a direct and a tunnelled peer, the far one two tunnelled ones, the untrusted one neither.
+  const wanted = host === UNTRUSTED ? 1 : lab.node(host).segment === 1 ? 3 : 2;
   return waitFor(
     async () => {
       const found = await listFilters(lab, host);
@@ -117,6 +127,20 @@ async function awaitFilters(lab: Lab, host: string): Promise<readonly Filter[]> 
     },
     { what: `the fast path on ${host}`, timeoutMs: READY_MS, intervalMs: 200 },
   );
+}
+
+/** From the first host to all others. */
+async function awaitReach(lab: Lab, places: ReadonlyMap<string, Places>): Promise<void> {
+  const [first, ...others] = [...places.values()].map(({ apollo }) => apollo);
+  if (first === undefined) return;
+  for (const { host, address } of others) {
+    const argv = inPlace(first, ["ping", "-n", "-c", "1", "-W", "1", address]);
+    await waitFor(async () => (await lab.exec(first.host, argv)).code === 0, {
+      what: `the way from ${first.host} to ${host}`,
+      timeoutMs: READY_MS,
+      intervalMs: 200,
+    });
+  }
 }
 
 async function listFilters(lab: Lab, host: string): Promise<readonly Filter[]> {

@@ -26,6 +26,10 @@ export interface Throughput {
 /** Leaves out the start, where windows still grow. */
 const OMIT_S = 0.3;
 const PORT = 5201;
+const ECHO_PORT = 5202;
+/** Bytes of a request and of its answer. */
+const ECHO_BYTES = 64;
+const ECHO_SECONDS = 1;
 /** As large as fits into a packet of every path: fragments would measure something else. */
 const UDP_BYTES = 1372;
 const PINGS = 250;
@@ -40,19 +44,30 @@ const report = z.object({
     .optional(),
 });
 
+/** Ahead of whatever else the machine does: a neighbour that takes a core at the wrong moment would be measured instead. */
+const AHEAD = ["nice", "-n", "-20"] as const;
+
+/** The command as it runs in a place. */
 export function inPlace({ pid }: Place, argv: readonly string[]): readonly string[] {
-  return pid === null ? argv : ["nsenter", `--net=/proc/${pid}/ns/net`, ...argv];
+  return pid === null ? [...AHEAD, ...argv] : ["nsenter", `--net=/proc/${pid}/ns/net`, ...AHEAD, ...argv];
 }
 
-/** The receiving end; lives as long as its host. */
+/** The receiving ends; they live as long as their host. */
 export async function serveLoad(lab: Lab, place: Place): Promise<void> {
-  await startDaemon(lab.name, place.host, {
-    log: "iperf3",
-    argv: inPlace(place, ["iperf3", "-s", "-p", String(PORT)]),
-  });
-  const ask = inPlace(place, ["ss", "-Hltn", `sport = :${PORT}`]);
-  await waitFor(async () => (await lab.mustExec(place.host, ask)).includes(`:${PORT}`), {
-    what: `iperf3 on ${place.host}`,
+  await serve(lab, place, { port: PORT, argv: ["iperf3", "-s", "-p", String(PORT)] });
+  const echo = ["sockperf", "server", "--tcp", "-i", place.address, "-p", String(ECHO_PORT)];
+  await serve(lab, place, { port: ECHO_PORT, argv: echo });
+}
+
+async function serve(
+  lab: Lab,
+  place: Place,
+  { port, argv }: { readonly port: number; readonly argv: readonly string[] },
+): Promise<void> {
+  await startDaemon(lab.name, place.host, { log: argv[0] ?? "", argv: inPlace(place, argv) });
+  const ask = inPlace(place, ["ss", "-Hltn", `sport = :${port}`]);
+  await waitFor(async () => (await lab.mustExec(place.host, ask)).includes(`:${port}`), {
+    what: `${argv[0]} on ${place.host}`,
     timeoutMs: 10_000,
     intervalMs: 50,
   });
@@ -89,8 +104,19 @@ export async function measureThroughput(
   return { gbits, cpuPerGbit: busy / (gbits * (load.seconds + (load.kind === "tcp" ? OMIT_S : 0))) };
 }
 
-/** Mean of a burst of requests and answers, microseconds. */
-export async function measureLatency(lab: Lab, from: Place, to: Place): Promise<number> {
+/** Median time of a request and its answer over one TCP connection, microseconds. */
+export async function measureRequests(lab: Lab, from: Place, to: Place): Promise<number> {
+  const size = ["-m", String(ECHO_BYTES), "-t", String(ECHO_SECONDS)];
+  const argv = ["sockperf", "ping-pong", "--tcp", "-i", to.address, "-p", String(ECHO_PORT), ...size];
+  const text = await lab.mustExec(from.host, inPlace(from, argv), { timeoutMs: 20_000 });
+  const median = /percentile 50\.000 = +([\d.]+)/.exec(text)?.[1];
+  if (median === undefined) throw new Error(`sockperf from ${from.host} to ${to.address} has no figures: ${text}`);
+  // It says half of what it measured.
+  return Number(median) * 2;
+}
+
+/** Mean of a burst of pings, microseconds. */
+export async function measurePings(lab: Lab, from: Place, to: Place): Promise<number> {
   const argv = ["ping", "-q", "-n", "-c", String(PINGS), "-i", "0.002", to.address];
   const text = await lab.mustExec(from.host, inPlace(from, argv), { timeoutMs: 20_000 });
   const mean = /= [\d.]+\/([\d.]+)\//.exec(text)?.[1];

@@ -196,6 +196,8 @@ export class AgentState {
   linkRows: readonly LinkRow[] = [];
   /** Both together, for people. Written by the links part. */
   links: readonly LinkReport[] = [];
+  /** By a peer's own address: what the fast path counted; null without one. Written by the fast path's part. */
+  linkBytes: ReadonlyMap<Ipv4, { readonly sentBytes: number; readonly receivedBytes: number }> | null = null;
   /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
   ways: readonly DesiredPeer[] | null = null;
   /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */

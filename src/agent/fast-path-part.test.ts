@@ -87,8 +87,8 @@ test("createFastPathPart() waits until ways and ports are known, then has both a
     "eth0 from_uplink",
     "veth1 from_container",
     "endpoints 10.2.1.5 7 02:42:0a:02:01:05 0a:71:0a:02:01:01 false",
-    "routes 10.2.1.0/24 local 0 0.0.0.0 0 0.0.0.0",
-    "routes 10.2.2.0/24 direct 2 192.0.2.2 1500 192.0.2.2",
+    "routes 10.2.1.0/24 local 0 0.0.0.0 0 0.0.0.0 0.0.0.0",
+    "routes 10.2.2.0/24 direct 2 192.0.2.2 1500 192.0.2.2 0.0.0.0",
     "settings 0",
     "sources 7 10.2.1.5 02:42:0a:02:01:05 false",
   ]);
@@ -179,4 +179,22 @@ test("createPortsPart() plugs a running container into a bridge that was made an
   expect(bridge.looseWires.map(({ device }) => device)).toEqual(["eth0"]);
   expect(host.state.ports.map(({ device }) => device)).toEqual(["veth1"]);
   host.abort.abort();
+});
+
+test("createFastPathPart() tells what was counted while it is on, and nothing else", async () => {
+  const host = new Host();
+  const counted = { sentPackets: 1, sentBytes: 70, receivedPackets: 2, receivedBytes: 90, refusedPackets: 0 };
+  host.kernel.seen.set(PEER.underlay, counted);
+  host.start();
+  host.state.setWays([PEER]);
+  await host.advance(6000);
+  expect(host.state.linkBytes?.get(PEER.underlay)).toEqual(counted);
+  host.abort.abort();
+
+  const off = new Host();
+  off.start({ enabled: false });
+  off.state.setWays([PEER]);
+  await off.advance(6000);
+  expect(off.state.linkBytes).toBeNull();
+  off.abort.abort();
 });

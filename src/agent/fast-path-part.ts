@@ -36,6 +36,9 @@ const UNWANTED: FastPathMode = {
 
 const NEEDS = "It needs Linux 5.12 with BPF, and tc; turn it off with --no-fast-path";
 
+/** Two calls of the kernel a peer and port. */
+const COUNT_MS = 5000;
+
 /** Keeps the kernel's fast path as ports, ways and policy want it. Without it everything works, only slower. */
 export function createFastPathPart({ state, fastPath, clock, log, enabled }: FastPathPartOptions): FastPathPart {
   let mode: FastPathMode = STARTING;
@@ -101,6 +104,23 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
     },
   );
 
+  async function count(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      state.linkBytes = mode.on ? await readCounters() : null;
+      await clock.sleep(COUNT_MS, signal);
+    }
+  }
+
+  /** Null when they cannot be read: the loop finds out why, and says so. */
+  async function readCounters(): Promise<AgentState["linkBytes"]> {
+    try {
+      return (await fastPath.counters()).peers;
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      return null;
+    }
+  }
+
   return {
     name: "fast-path",
     run: async (signal) => {
@@ -109,7 +129,7 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
         portsKnown = true;
         loop.poke();
       });
-      await loop.run(signal);
+      await Promise.all([loop.run(signal), count(signal)]);
       onPorts();
       for (const end of ends) end();
     },

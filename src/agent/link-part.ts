@@ -1,7 +1,7 @@
 import { AppError } from "../model/error.ts";
 import type { AnnouncedKeys, HostResources } from "../model/host.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { linksDiffer } from "../model/link.ts";
+import { linksCounted, linksDiffer } from "../model/link.ts";
 import type { LinkReport } from "../model/link.ts";
 import { HEARTBEAT_INTERVAL_MS, parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
 import type { AgentMessage, Refusal, ServerMessage } from "../model/wire.ts";
@@ -50,6 +50,9 @@ const RESOURCES_AGAIN_MS = 5000;
 const DELTA_TOPICS: readonly Topic[] = ["reports", "local", "holders", "check-results"];
 /** Links are looked at this often; what differs for nobody is not told. */
 const LINKS_INTERVAL_MS = 5000;
+/** Counted bytes alone are told this often, with many links less often: a message has all links of the host. */
+const COUNTED_INTERVAL_MS = 15_000;
+const COUNTED_INTERVAL_LINK_MS = 300;
 /** A host that got another address tells so within this time, whether or not its connections noticed. */
 const ADDRESS_INTERVAL_MS = 5000;
 
@@ -305,7 +308,12 @@ class Session {
     const { state, clock } = this.#options;
     if (!this.#welcomed || this.#ended.signal.aborted) return;
     const nowMs = clock.monotonicMs();
-    if (nowMs - this.#linksMs < LINKS_INTERVAL_MS || !linksDiffer(this.#links, state.links)) return;
+    const sinceMs = nowMs - this.#linksMs;
+    const countedMs = Math.max(COUNTED_INTERVAL_MS, COUNTED_INTERVAL_LINK_MS * state.links.length);
+    const due = linksDiffer(this.#links, state.links)
+      ? sinceMs >= LINKS_INTERVAL_MS
+      : sinceMs >= countedMs && linksCounted(this.#links, state.links);
+    if (!due) return;
     this.#linksMs = nowMs;
     this.#links = state.links;
     this.#send({ type: "links", links: state.links });

@@ -232,9 +232,18 @@ class RunningLinks {
       const figures = this.#monitor.figures(peerId) ?? { up: null, rttMs: null, lossPercent: 0 };
       // Hundredths of a millisecond are more than a probe measures.
       const rttMs = figures.rttMs === null ? null : Math.round(figures.rttMs * 100) / 100;
-      const counted = { txBytes: null, rxBytes: null };
+      const counted = this.#bytesOf(peerId);
       return { peerId, peer, mode, via, why, ...figures, rttMs, mtu, ...counted, encryption, sinceMs: since.sinceMs };
     });
+  }
+
+  /** A peer that nothing was sent to or heard of has no counter yet. */
+  #bytesOf(id: HostId): Pick<LinkReport, "txBytes" | "rxBytes"> {
+    const { linkBytes, peers } = this.#options.state;
+    const address = peers.get(id)?.address;
+    if (linkBytes === null || address === undefined) return { txBytes: null, rxBytes: null };
+    const { sentBytes, receivedBytes } = linkBytes.get(address) ?? { sentBytes: 0, receivedBytes: 0 };
+    return { txBytes: sentBytes, rxBytes: receivedBytes };
   }
 }
 

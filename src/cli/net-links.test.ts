@@ -30,13 +30,16 @@ function apollo(argv: readonly string[], links: readonly LinkJson[]) {
 }
 
 test("apollo net links prints one line for each link, with mode and reason", async () => {
-  const { code, out } = await apollo(["net", "links"], [LINK, { ...LINK, host: "host-2", up: null, rttMs: null }]);
+  const { code, out } = await apollo(["net", "links"], [
+    LINK,
+    { ...LINK, host: "host-2", up: null, rttMs: null, txBytes: 999, rxBytes: 1_234_567_890 },
+  ]);
   const [head = "", first = "", second = ""] = out.split("\n");
   expect([code, head.split(/\s+/).slice(0, 3)]).toEqual([0, ["HOST", "PEER", "MODE"]]);
   expect(first).toMatch(
-    /^host-1 +host-2 +relay via host-3 +up +1\.50 ms +4 % +1450 +none +.* 192\.0\.2\.2 does not answer/,
+    /^host-1 +host-2 +relay via host-3 +up +1\.50 ms +4 % +1450 +- +- +none +.* 192\.0\.2\.2 does not answer/,
   );
-  expect(second).toMatch(/unknown +- +4 %/);
+  expect(second).toMatch(/unknown +- +4 % +1450 +999 B +1\.2 GB /);
 });
 
 test("apollo net links asks for one host alone, gives JSON, and says when there are none", async () => {

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { HostId } from "./ids.ts";
 import type { LinkReport } from "./link.ts";
-import { linksDiffer } from "./link.ts";
+import { linksCounted, linksDiffer } from "./link.ts";
 import { parseAgentMessage } from "./wire.ts";
 
 const LINK: LinkReport = {
@@ -33,6 +33,12 @@ test.each([
   ["another reason", { why: "far" }, true],
 ] as const)("linksDiffer(): %s", (_, change, differs) => {
   expect(linksDiffer([LINK], [{ ...LINK, ...change }])).toBe(differs);
+});
+
+test("linksCounted() sees bytes of any link, and nothing else", () => {
+  expect(linksCounted([LINK], [{ ...LINK, rttMs: 40 }])).toBe(false);
+  expect(linksCounted([LINK, LINK], [LINK, { ...LINK, rxBytes: 1 }])).toBe(true);
+  expect(linksCounted([LINK], [{ ...LINK, txBytes: 0 }])).toBe(true);
 });
 
 test("linksDiffer() sees links that came and went", () => {

@@ -16,7 +16,10 @@ export interface LinkReport {
   readonly lossPercent: number;
   /** Bytes that containers can send whole. */
   readonly mtu: number | null;
-  /** Null where the kernel counts by device only. */
+  /**
+   * Bytes of containers' packets that took the fast path, since the agent's programs were loaded. Null where there is none; what
+   * goes the kernel's own way is not in it.
+   */
   readonly txBytes: number | null;
   readonly rxBytes: number | null;
   readonly encryption: "none" | "wireguard";
@@ -35,6 +38,11 @@ export function linksDiffer(before: readonly LinkReport[], after: readonly LinkR
     const known = before[at];
     return known === undefined || linkDiffers(known, link);
   });
+}
+
+/** True when bytes have been counted since. */
+export function linksCounted(before: readonly LinkReport[], after: readonly LinkReport[]): boolean {
+  return after.some(({ txBytes, rxBytes }, at) => txBytes !== before[at]?.txBytes || rxBytes !== before[at]?.rxBytes);
 }
 
 function linkDiffers(a: LinkReport, b: LinkReport): boolean {

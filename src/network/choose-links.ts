@@ -110,7 +110,7 @@ function basePeer(peer: Peer): Pick<DesiredPeer, "gateway" | "underlay" | "block
 function desireOwn({ peer, link }: ChosenLink): readonly DesiredPeer[] {
   if (link.mode === "none" || link.mode === "relay") return [];
   const { mode, mtu, path } = link;
-  const plain = { ...basePeer(peer), mode, device: path.device, mtu };
+  const plain = { ...basePeer(peer), mode, device: path.device, source: path.source, mtu };
   if (mode !== "wireguard") return [plain];
   const keys = [peer.publicKey, peer.nextPublicKey].filter((key) => key !== undefined);
   return [{ ...plain, wireguard: { keys, endpoint: `${peer.address}:${WIREGUARD_PORT}` } }];

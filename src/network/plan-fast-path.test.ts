@@ -22,6 +22,7 @@ const FAR = {
   underlay: parseIpv4("198.51.100.3"),
   blocks: ["10.2.3.0/24"],
   mode: "vxlan",
+  source: parseIpv4("192.0.2.1"),
   mtu: 1450,
 } as const;
 const PORT = {
@@ -60,10 +61,11 @@ test("desireEntries() sends each block its own way, and only those", () => {
   });
   expect(lookUpRoute(desireEntries(WANT, DEVICES), parseIpv4("10.2.3.9"))).toMatchObject({
     kind: "tunnel",
-    ifindex: 5,
+    ifindex: 2,
     nextHop: FAR.gateway,
     mtu: 1450,
     peer: FAR.underlay,
+    local: FAR.source,
   });
   expect(kindOf(WANT, "10.2.4.9")).toBeUndefined();
 });

@@ -41,7 +41,7 @@ export function desireEntries(desired: DesiredFastPath, devices: FastPathState["
       { map: "endpoints", address, ifindex, mac, gatewayMac, slow: isSlow(address) },
     ]),
   );
-  const none = { ifindex: 0, nextHop: NO_ADDRESS, mtu: 0, peer: NO_ADDRESS };
+  const none = { ifindex: 0, nextHop: NO_ADDRESS, mtu: 0, peer: NO_ADDRESS, local: NO_ADDRESS };
   const to =
     (kind: "slow" | "virtual" | "local") =>
     (destination: string): FastPathEntry => ({
@@ -66,7 +66,7 @@ function desirePeer(peer: DesiredPeer, devices: FastPathState["devices"]): reado
   const way = wayTo(peer);
   const device = way === null ? undefined : devices.get(way.device);
   if (way === null || device === undefined || !device.ethernet) return [];
-  const { kind, nextHop } = way;
+  const { kind, nextHop, local } = way;
   return peer.blocks.map((destination) => ({
     map: "routes",
     destination,
@@ -75,24 +75,32 @@ function desirePeer(peer: DesiredPeer, devices: FastPathState["devices"]): reado
     nextHop,
     mtu: peer.mtu,
     peer: peer.underlay,
+    local,
   }));
 }
 
 interface Way {
   readonly kind: "direct" | "tunnel";
+  /** By which packets leave. */
   readonly device: string;
   readonly nextHop: Ipv4;
-  /** What waits at the device for the peer's packets. */
-  readonly program: FastPathProgram;
+  readonly local: Ipv4;
+  /** What waits for the peer's packets, and where. */
+  readonly filter: FastPathFilter;
 }
 
 /** Null for every mode but the two plain ones: what is to be encrypted must not have a way around that. */
-function wayTo({ mode, device, underlay, gateway }: DesiredPeer): Way | null {
+function wayTo({ mode, device, underlay, gateway, source }: DesiredPeer): Way | null {
   switch (mode) {
-    case "direct":
-      return { kind: "direct", device, nextHop: underlay, program: "from_uplink" };
-    case "vxlan":
-      return { kind: "tunnel", device: TUNNEL, nextHop: gateway, program: "from_tunnel" };
+    case "direct": {
+      const filter = { device, program: "from_uplink" } as const;
+      return { kind: "direct", device, nextHop: underlay, local: NO_ADDRESS, filter };
+    }
+    case "vxlan": {
+      if (source === undefined) return null;
+      const filter = { device: TUNNEL, program: "from_tunnel" } as const;
+      return { kind: "tunnel", device, nextHop: gateway, local: source, filter };
+    }
     default:
       return null;
   }
@@ -132,7 +140,7 @@ export function entryKey(entry: FastPathEntry): string {
 /** The programs by device. Devices that are not there, or are not Ethernet, get none. */
 export function desireFilters(desired: DesiredFastPath, devices: FastPathState["devices"]): readonly FastPathFilter[] {
   const want = new Map<string, FastPathProgram>();
-  for (const way of desired.peers.map(wayTo)) if (way !== null) want.set(way.device, way.program);
+  for (const way of desired.peers.map(wayTo)) if (way !== null) want.set(way.filter.device, way.filter.program);
   for (const { device, index } of desired.ports) {
     // The index tells a new device of the same name apart.
     if (devices.get(device)?.index === index) want.set(device, "from_container");

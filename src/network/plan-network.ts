@@ -53,8 +53,10 @@ export interface DesiredPeer {
   readonly underlay: Ipv4;
   readonly blocks: readonly string[];
   readonly mode: "direct" | "vxlan" | "wireguard" | "relay";
-  /** Device towards the peer; used in direct mode. */
+  /** Device towards the peer. */
   readonly device: string;
+  /** This host's address towards the peer. */
+  readonly source?: Ipv4;
   readonly mtu: number;
   /** In wireguard mode: its keys, the one in use first, and where it listens. */
   readonly wireguard?: { readonly keys: readonly string[]; readonly endpoint: string | null };

@@ -16,6 +16,8 @@ export class FakeFastPath implements FastPath {
   readonly #entries = new Map<string, FastPathEntry>();
   /** Set: `open` fails with it, as on a kernel without BPF. */
   broken: AppError | null = null;
+  /** What its programs have counted, by peer. */
+  readonly seen = new Map<Ipv4, FastPathCounters>();
   #open = false;
   installed = false;
 
@@ -66,7 +68,8 @@ export class FakeFastPath implements FastPath {
     readonly ports: ReadonlyMap<number, FastPathCounters>;
     readonly peers: ReadonlyMap<Ipv4, FastPathCounters>;
   }> {
-    return Promise.resolve({ ports: new Map(), peers: new Map() });
+    this.#requireOpen();
+    return Promise.resolve({ ports: new Map(), peers: this.seen });
   }
 
   async remove(): Promise<void> {

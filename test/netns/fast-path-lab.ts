@@ -2,6 +2,7 @@
  * Three hosts with a container each and the fast path between them: a and b share a wire, c is behind a router. Everything
  * from namespaces, the real kernel network and the real programs.
  */
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { tmpdir } from "node:os";
 import { buildFastPath } from "../../tools/build-fast-path.ts";
@@ -68,8 +69,12 @@ export class FastPathLab {
     await fabric.runner.run(["ip", "-batch", "-"], {
       stdin: [
         "link add seg1 type bridge forward_delay 0 stp_state 0",
-        "address add 192.0.2.254/24 dev seg1",
         "link set seg1 up",
+        // The router plugs in as a host does: the kernel cuts tunnel packets to wire size on their way to a bridge's own device.
+        "link add gw1 type veth peer name port1",
+        "link set port1 master seg1 up",
+        "address add 192.0.2.254/24 dev gw1",
+        "link set gw1 up",
         "",
       ].join("\n"),
     });
@@ -104,7 +109,7 @@ export class FastPathLab {
   async close(): Promise<void> {
     const removed = await Promise.allSettled([...this.#hosts.values()].map(({ fastPath }) => fastPath.remove()));
     await this.lab.close();
-    await Bun.file(this.#object).delete();
+    rmSync(this.#object, { force: true });
     for (const result of removed) if (result.status === "rejected") throw result.reason;
   }
 
@@ -180,7 +185,15 @@ export class FastPathLab {
         if (link.mode === "none" || link.mode === "relay")
           throw new Error(`${name} cannot reach ${other}: ${link.why}`);
         const { mode, mtu, path } = link;
-        return { gateway: gatewayOf([block]), underlay: address, blocks: [block], mode, mtu, device: path.device };
+        return {
+          gateway: gatewayOf([block]),
+          underlay: address,
+          blocks: [block],
+          mode,
+          mtu,
+          device: path.device,
+          source: path.source,
+        };
       }),
     );
     const tunnelled = peers.filter(({ mode }) => mode === "vxlan");

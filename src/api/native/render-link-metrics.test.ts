@@ -33,6 +33,11 @@ test("renderLinkMetrics() leaves out what is not known and says each mode as 0 o
   expect(text).not.toContain('apollo_link_mtu_bytes{host="h2"');
   expect(text).toContain('apollo_link_mode{host="h2",peer="h1",mode="none"} 1\n');
   expect(text).toContain('apollo_link_mode{host="h1",peer="h2",mode="vxlan"} 0\n');
+  const counted = renderLinkMetrics([{ ...LINK, txBytes: 12, rxBytes: 0 }, ...LINKS]);
+  expect(counted).toContain(
+    '# TYPE apollo_link_sent_bytes_total counter\napollo_link_sent_bytes_total{host="h1",peer="h2"} 12\n# HELP',
+  );
+  expect(counted).toContain('apollo_link_received_bytes_total{host="h1",peer="h2"} 0\n# HELP');
   const odd = renderLinkMetrics([{ ...LINK, peer: 'a"b\\c\nd' }]);
   expect(odd).toContain('apollo_link_up{host="h1",peer="a\\"b\\\\c\\nd"} 1\n');
 });

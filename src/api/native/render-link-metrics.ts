@@ -5,6 +5,7 @@ const MODES: readonly LinkJson["mode"][] = ["direct", "vxlan", "wireguard", "rel
 interface Metric {
   readonly name: string;
   readonly help: string;
+  readonly type?: "counter";
   /** Null: not known, so not there. */
   readonly value: (link: LinkJson) => number | null;
 }
@@ -27,17 +28,29 @@ const METRICS: readonly Metric[] = [
     value: ({ lossPercent }) => lossPercent / 100,
   },
   { name: "apollo_link_mtu_bytes", help: "Largest packet that containers can send whole", value: ({ mtu }) => mtu },
+  {
+    name: "apollo_link_sent_bytes_total",
+    help: "Bytes of packets from containers that took the fast path to the peer",
+    type: "counter",
+    value: ({ txBytes }) => txBytes,
+  },
+  {
+    name: "apollo_link_received_bytes_total",
+    help: "Bytes of packets to containers that took the fast path from the peer",
+    type: "counter",
+    value: ({ rxBytes }) => rxBytes,
+  },
 ];
 
 /** Text for Prometheus, one sample for each link: its format is the exposition format 0.0.4. */
 export function renderLinkMetrics(links: readonly LinkJson[]): string {
   const labels = ({ host, peer }: LinkJson): string => `host="${escape(host)}",peer="${escape(peer)}"`;
-  const blocks = METRICS.map(({ name, help, value }) => {
+  const blocks = METRICS.map(({ name, help, type, value }) => {
     const samples = links.flatMap((link) => {
       const number = value(link);
       return number === null ? [] : [`${name}{${labels(link)}} ${number}`];
     });
-    return block(name, help, samples);
+    return block(name, help, samples, type);
   });
   const modes = links.flatMap((link) =>
     MODES.map((mode) => `apollo_link_mode{${labels(link)},mode="${mode}"} ${Number(link.mode === mode)}`),
@@ -45,8 +58,8 @@ export function renderLinkMetrics(links: readonly LinkJson[]): string {
   return [...blocks, block("apollo_link_mode", "1 for the mode that the link is in", modes)].join("");
 }
 
-function block(name: string, help: string, samples: readonly string[]): string {
-  return [`# HELP ${name} ${help}`, `# TYPE ${name} gauge`, ...samples, ""].join("\n");
+function block(name: string, help: string, samples: readonly string[], type: "gauge" | "counter" = "gauge"): string {
+  return [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...samples, ""].join("\n");
 }
 
 function escape(text: string): string {

@@ -17,7 +17,7 @@ export function addNetLinks(net: Command, context: CliContext): void {
   const command = clientOptions(
     net
       .command("links")
-      .description("show the path between each two hosts: its mode and why, round trip, loss, MTU")
+      .description("show the path between each two hosts: its mode and why, round trip, loss, MTU, bytes")
       .option("--host <host>", "only those from this host")
       .option("--watch", "show anew every two seconds, until Ctrl-C"),
   );
@@ -51,10 +51,21 @@ export function formatLinks(links: readonly LinkJson[], paint: Paint, nowMs: num
       { title: "RTT", value: (one) => (one.rttMs === null ? "-" : `${one.rttMs.toFixed(2)} ms`), align: "right" },
       { title: "LOSS", value: (one) => `${one.lossPercent} %`, align: "right" },
       { title: "MTU", value: (one) => String(one.mtu ?? "-"), align: "right" },
+      { title: "SENT", value: (one) => formatCounted(one.txBytes), align: "right" },
+      { title: "RECEIVED", value: (one) => formatCounted(one.rxBytes), align: "right" },
       { title: "ENCRYPTION", value: (one) => one.encryption },
       { title: "SINCE", value: (one) => formatDuration(Math.max(0, nowMs - one.sinceMs)) },
       { title: "WHY", value: (one) => one.why },
     ],
     links,
   );
+}
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"] as const;
+
+/** Decimal units, as networks count; "-" where nothing is counted. */
+function formatCounted(bytes: number | null): string {
+  if (bytes === null) return "-";
+  const power = bytes < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(bytes) / 3));
+  return `${(bytes / 1000 ** power).toFixed(power === 0 ? 0 : 1)} ${UNITS[power] ?? ""}`;
 }

@@ -4,8 +4,8 @@ import type { Ipv4 } from "../../model/ip.ts";
 export type FastPathProgram = "from_container" | "from_uplink" | "from_tunnel";
 
 /**
- * What happens to a packet from a container to an address of the range: `direct` and `tunnel` go to the next hop by `ifindex`,
- * `local` into another container of this host, `slow` and `virtual` take the kernel's own way; for a `virtual` one it is kept
+ * What happens to a packet from a container to an address of the range: `direct` goes to the next hop by `ifindex`, `tunnel` by
+ * `ifindex` to the peer inside a VXLAN packet, `local` into another container of this host, `slow` and `virtual` take the kernel's own way; for a `virtual` one it is kept
  * in mind that answers have to, too.
  */
 export type FastRouteKind = "direct" | "tunnel" | "slow" | "virtual" | "local";
@@ -34,10 +34,13 @@ export type FastPathEntry =
       readonly kind: FastRouteKind;
       /** 0 and "0.0.0.0" where the kind needs none. */
       readonly ifindex: number;
+      /** In a tunnel: the peer's gateway address. */
       readonly nextHop: Ipv4;
       readonly mtu: number;
-      /** Address by which the peer's traffic is counted. */
+      /** Address by which the peer's traffic is counted, and to which a tunnel leads. */
       readonly peer: Ipv4;
+      /** This host's own address towards the peer; "0.0.0.0" unless it is a tunnel. */
+      readonly local: Ipv4;
     }
   | { readonly map: "settings"; readonly virtualRanges: number };
 

@@ -27,9 +27,10 @@ test("encodeEntry() writes what fast-path.bpf.c reads: numbers in host order, ad
     nextHop: parseIpv4("10.2.2.1"),
     mtu: 1450,
     peer: parseIpv4("192.0.2.2"),
+    local: parseIpv4("192.0.2.1"),
   });
   expect(hex(route.key)).toBe("180000000a020200");
-  expect(hex(route.value)).toBe("0200000005000000" + "0a020201" + "aa050000" + "c0000202");
+  expect(hex(route.value)).toBe("0200000005000000" + "0a020201" + "aa050000" + "c0000202" + "c0000201");
 });
 
 const number = fc.integer({ min: 0, max: 0xffffffff });
@@ -59,6 +60,7 @@ const entry: fc.Arbitrary<FastPathEntry> = fc.oneof(
     nextHop: address,
     mtu: number,
     peer: address,
+    local: address,
   }),
   fc.record({ map: fc.constant("settings" as const), virtualRanges: number }),
 );

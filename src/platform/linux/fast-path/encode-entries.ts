@@ -10,7 +10,7 @@ export type EntryMap = FastPathEntry["map"];
 export const ENTRY_SIZES: Readonly<Record<EntryMap, { readonly key: number; readonly value: number }>> = {
   sources: { key: 8, value: 8 },
   endpoints: { key: 4, value: 20 },
-  routes: { key: 8, value: 20 },
+  routes: { key: 8, value: 24 },
   settings: { key: 4, value: 4 },
 };
 export const COUNTER_BYTES = 40;
@@ -49,6 +49,7 @@ export function encodeEntry(entry: FastPathEntry): EncodedEntry {
       v.address(entry.nextHop);
       v.number(entry.mtu);
       v.address(entry.peer);
+      v.address(entry.local);
       break;
     }
     case "settings":
@@ -77,7 +78,8 @@ export function decodeEntry(map: EntryMap, { key, value }: EncodedEntry): FastPa
       const kind = KINDS[v.number() - 1];
       if (kind === undefined || prefix > 32) throw unreadable(map);
       const destination = formatCidr({ first, prefix });
-      return { map, destination, kind, ifindex: v.number(), nextHop: v.address(), mtu: v.number(), peer: v.address() };
+      const [ifindex, nextHop, mtu] = [v.number(), v.address(), v.number()];
+      return { map, destination, kind, ifindex, nextHop, mtu, peer: v.address(), local: v.address() };
     }
     case "settings":
       return { map, virtualRanges: v.number() };

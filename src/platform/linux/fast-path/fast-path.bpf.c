@@ -3,7 +3,8 @@
  * The fast path: what the kernel's own way through bridge, netfilter and routing does to a packet between two containers,
  * in the few steps that are left when the answers are known. Three programs at the ingress of three kinds of devices:
  *
- *   from_container  host end of a container's veth: checks the source, finds the peer's block, hands to its next hop
+ *   from_container  host end of a container's veth: checks the source, finds the peer's block, hands to its next hop; where
+ *                   that is a tunnel, writes the outer headers itself, as the VXLAN device would
  *   from_uplink     device to the other hosts: finds the container, hands the packet into its namespace
  *   from_tunnel     the same for what came out of VXLAN
  *
@@ -25,10 +26,17 @@
 #define SECTION(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
 #define SWAP16(value) ((__u16)__builtin_bswap16(value))
+#define SWAP32(value) ((__u32)__builtin_bswap32(value))
 #define AF_INET 2
 #define ICMP_ECHO 8
 #define ICMP_ECHO_REPLY 0
 #define ICMP_BYTES 8
+/* TUNNEL_PORT and TUNNEL_VNI of plan-network.ts. */
+#define VXLAN_PORT 6784
+#define VXLAN_VNI 201
+#define VXLAN_HAS_VNI 0x08000000
+#define OUTER_TTL 64
+#define ECN_BITS 3
 
 struct map_spec {
   __u32 type, key_bytes, value_bytes, entries, flags;
@@ -39,6 +47,9 @@ static long (*map_update)(void *map, const void *key, const void *value, __u64 f
 static long (*pull_data)(struct __sk_buff *skb, __u32 bytes) = (void *)BPF_FUNC_skb_pull_data;
 static long (*check_mtu)(void *context, __u32 ifindex, __u32 *bytes, __s32 difference, __u64 flags) = (void *)BPF_FUNC_check_mtu;
 static long (*redirect_neigh)(__u32 ifindex, struct bpf_redir_neigh *hop, int bytes, __u64 flags) = (void *)BPF_FUNC_redirect_neigh;
+static long (*adjust_room)(struct __sk_buff *skb, __s32 bytes, __u32 mode, __u64 flags) = (void *)BPF_FUNC_skb_adjust_room;
+static __u32 (*flow_hash)(struct __sk_buff *skb) = (void *)BPF_FUNC_get_hash_recalc;
+static __u32 (*random_number)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static long (*redirect_peer)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect_peer;
 
 enum route_kind { ROUTE_DIRECT = 1, ROUTE_TUNNEL = 2, ROUTE_SLOW = 3, ROUTE_VIRTUAL = 4, ROUTE_LOCAL = 5 };
@@ -68,7 +79,16 @@ struct route {
   __be32 next_hop;
   __u32 mtu;
   __be32 peer;
+  __be32 local;
 };
+/* RFC 7348, from the outer IPv4 header to where the inner frame begins. */
+struct outer {
+  struct iphdr ip;
+  struct udphdr udp;
+  __be32 flags;
+  __be32 vni;
+};
+#define TUNNEL_BYTES (sizeof(struct outer) + ETH_HLEN)
 struct flow {
   __be32 client;
   __be16 port;
@@ -218,6 +238,64 @@ INLINE int to_local(struct __sk_buff *skb, struct packet *packet) {
   return redirect_peer(to->ifindex, 0);
 }
 
+INLINE __u16 ip_checksum(struct iphdr *ip) {
+  __u16 *words = (void *)ip;
+  __u32 sum = 0;
+#pragma unroll
+  for (int i = 0; i < 10; i++) sum += words[i];
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (__u16) ~(sum + (sum >> 16));
+}
+
+/* tunnelMac() of mac.ts. */
+INLINE void put_tunnel_mac(__u8 *to, __be32 gateway) {
+  to[0] = 0x0a;
+  to[1] = 0x70;
+  __builtin_memcpy(to + 2, &gateway, sizeof(gateway));
+}
+
+/*
+ * What the VXLAN device of a peer takes for a packet of ours: no UDP checksum, as RFC 7348 has it for IPv4; the source port
+ * tells flows apart; may be split, as packets of the device itself; ECN outside as inside (RFC 6040). Nobody reads the inner
+ * source MAC. Large TCP and UDP packets stay whole (FIXED_GSO): their segments were made for the tunnel's size.
+ */
+INLINE int into_tunnel(struct __sk_buff *skb, struct route *route, __u8 tos) {
+  __u64 flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP |
+                BPF_F_ADJ_ROOM_ENCAP_L2(ETH_HLEN) | BPF_F_ADJ_ROOM_ENCAP_L2_ETH;
+  __u32 inner_bytes = skb->len;
+  __u32 hash = flow_hash(skb);
+  /* Refused when the packet is in a tunnel already, which the device copes with. */
+  if (inner_bytes + sizeof(struct outer) > 0xffff || adjust_room(skb, TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, flags)) return TC_ACT_OK;
+  struct outer *outer = (void *)(long)skb->data + ETH_HLEN;
+  struct ethhdr *eth = (void *)(outer + 1);
+  struct iphdr *inner = (void *)(eth + 1);
+  if ((void *)(inner + 1) > (void *)(long)skb->data_end) return TC_ACT_SHOT;
+  outer->ip = (struct iphdr){
+      .version = 4,
+      .ihl = 5,
+      .tos = tos & ECN_BITS,
+      .tot_len = SWAP16(inner_bytes + sizeof(struct outer)),
+      .id = (__u16)random_number(),
+      .ttl = OUTER_TTL,
+      .protocol = IPPROTO_UDP,
+      .saddr = route->local,
+      .daddr = route->peer,
+  };
+  outer->ip.check = ip_checksum(&outer->ip);
+  outer->udp.source = SWAP16(0xc000 | (hash >> 18));
+  outer->udp.dest = SWAP16(VXLAN_PORT);
+  outer->udp.len = SWAP16(inner_bytes + sizeof(struct outer) - sizeof(struct iphdr));
+  outer->udp.check = 0;
+  outer->flags = SWAP32(VXLAN_HAS_VNI);
+  outer->vni = SWAP32(VXLAN_VNI << 8);
+  put_tunnel_mac(eth->h_dest, route->next_hop);
+  put_tunnel_mac(eth->h_source, route->local);
+  eth->h_proto = SWAP16(ETH_P_IP);
+  decrease_ttl(inner);
+  /* The kernel finds the next hop to the peer. */
+  return redirect_neigh(route->ifindex, 0, 0, 0);
+}
+
 SECTION("classifier/from_container") int from_container(struct __sk_buff *skb) {
   struct packet packet;
   if (!open_packet(skb, &packet)) return TC_ACT_OK;
@@ -241,6 +319,7 @@ SECTION("classifier/from_container") int from_container(struct __sk_buff *skb) {
   if (bytes > route->mtu || !fits(skb, route->ifindex)) return TC_ACT_OK;
   count_sent(&ports_seen, skb->ifindex, skb);
   count_sent(&peers_seen, route->peer, skb);
+  if (route->kind == ROUTE_TUNNEL) return into_tunnel(skb, route, packet.ip->tos);
   struct bpf_redir_neigh hop = {.nh_family = AF_INET, .ipv4_nh = route->next_hop};
   decrease_ttl(packet.ip);
   return redirect_neigh(route->ifindex, &hop, sizeof(hop), 0);
