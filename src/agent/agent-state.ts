@@ -7,13 +7,14 @@ import type { Ipv4 } from "../model/ip.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { NetworkConfig } from "../model/network-config.ts";
 import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
+import type { DeclaredNetwork } from "../network/declared-network.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
 import { AgentQueries } from "./agent-queries.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
 import type { LinkRow } from "../network/plan-host.ts";
-import type { AddressUse, LeaseProblem } from "../model/lease.ts";
+import type { AddressUse, LeaseProblem, NetworkBlocks } from "../model/lease.ts";
 import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
 import type { DesiredPeer } from "../network/plan-network.ts";
 
@@ -24,6 +25,8 @@ export interface AgentIdentity {
   /** CIDR texts leased to this host. */
   readonly blocks: readonly string[];
   readonly epoch: string;
+  /** Blocks of declared networks, by network. */
+  readonly networks?: NetworkBlocks;
   /** Signs probes between hosts, base64url; missing while only older servers were met. */
   readonly probeKey?: string;
 }
@@ -87,6 +90,8 @@ export type Topic =
   | "link-rows"
   | "links"
   | "addresses"
+  /** `declared` has changed. */
+  | "declared"
   | "ways"
   | "slow"
   | "conditions";
@@ -120,6 +125,12 @@ export class AgentState {
   addressUse: AddressUse | null = null;
   /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
   engineRange: string | null = null;
+  /** The same for declared networks that somebody here uses or waits for. Written by their book. */
+  networkUse: Readonly<Record<string, AddressUse>> = {};
+  /** Why there is no block of a declared network, by network. */
+  networkProblems: Readonly<Record<string, LeaseProblem>> = {};
+  /** Declared networks that containers here can be put on. Written by their part. */
+  declared: readonly DeclaredNetwork[] = [];
   catalogRevision = 0;
   readonly assignments = new Map<InstanceId, Assignment>();
   readonly peers = new Map<HostId, Peer>();
@@ -423,6 +434,19 @@ export class AgentState {
     for (const part of this.#applied.keys()) this.#applied.set(part, 0);
   }
 
+  setNetworkUse(use: Readonly<Record<string, AddressUse>>): void {
+    if (sameData(use, this.networkUse)) return;
+    this.networkUse = use;
+    this.emit("addresses");
+  }
+
+  /** Readers of the network's configuration want to know which of it is carried out. */
+  setDeclared(networks: readonly DeclaredNetwork[]): void {
+    if (sameData(networks, this.declared)) return;
+    this.declared = networks;
+    this.emit("declared");
+  }
+
   setEngineRange(range: string | null): void {
     if (range === this.engineRange) return;
     this.engineRange = range;
@@ -465,7 +489,11 @@ export class AgentState {
         const { hostId, hostName, settings, blocks, epoch } = message;
         if (this.identity?.epoch !== epoch) this.#forgetRevisions();
         const probeKey = message.probeKey ?? this.identity?.probeKey;
-        this.identity = { hostId, hostName, settings, blocks, epoch, ...(probeKey === undefined ? {} : { probeKey }) };
+        this.identity = {
+          ...{ hostId, hostName, settings, blocks, epoch, networks: message.networks ?? {} },
+          ...(probeKey === undefined ? {} : { probeKey }),
+        };
+        this.networkProblems = message.networkProblems ?? {};
         this.leaseProblem = message.leaseProblem === undefined ? NO_SERVER : message.leaseProblem;
         if (this.refusal !== null) this.setConditions("link", []);
         this.refusal = null;
@@ -474,7 +502,8 @@ export class AgentState {
       }
       case "blocks":
         if (this.identity === null) return;
-        this.identity = { ...this.identity, blocks: message.blocks };
+        this.identity = { ...this.identity, blocks: message.blocks, networks: message.networks ?? {} };
+        this.networkProblems = message.networkProblems ?? {};
         this.leaseProblem = message.leaseProblem;
         this.emit("identity");
         return;

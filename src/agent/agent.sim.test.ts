@@ -78,6 +78,7 @@ class SimulatedHost {
         prober,
         lastKnownFile: file,
         addressFile: new MemoryFile("/data/addresses.json", clock),
+        networkFile: new MemoryFile("/data/network-addresses.json", clock),
         random: systemRandom,
         log: recordingLog(),
         resources: () =>

@@ -12,6 +12,7 @@ import { AgentState } from "./agent-state.ts";
 import type { AgentPart } from "./agent-state.ts";
 import { createContainersPart } from "./containers-part.ts";
 import type { ContainersPartOptions } from "./containers-part.ts";
+import { NetworkBook } from "./network-book.ts";
 import { createHealthPart } from "./health-part.ts";
 import { createLastKnownPart, loadLastKnown } from "./last-known.ts";
 import { createLinkPart } from "./link-part.ts";
@@ -35,6 +36,8 @@ export interface AgentAdapters {
   readonly lastKnownFile: StateFile;
   /** Addresses of owners that the engine does not know. */
   readonly addressFile: StateFile;
+  /** The same for declared networks. */
+  readonly networkFile: StateFile;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -45,6 +48,7 @@ export interface AgentAdapters {
 export type MakeParts = (
   state: AgentState,
   book: AddressBook,
+  networkBook: NetworkBook,
 ) => {
   /** Also tells containers where to go. */
   readonly network: AgentPart & ContainersPartOptions["network"];
@@ -74,7 +78,8 @@ export async function startAgent(
   const { hostId } = settings;
   if (known !== null && (hostId === undefined || (known.identity?.hostId ?? hostId) === hostId)) state.restore(known);
   const book = await AddressBook.load({ state, file: adapters.addressFile, clock, log });
-  const { network, others } = makeParts(state, book);
+  const networkBook = await NetworkBook.load({ state, file: adapters.networkFile, clock, log });
+  const { network, others } = makeParts(state, book, networkBook);
   const parts: readonly AgentPart[] = [
     createLastKnownPart({ state, file, clock, log }),
     network,

@@ -15,6 +15,7 @@ import { LinuxHostTraffic } from "../platform/linux/host-traffic.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
 import { LinuxWiring } from "../platform/linux/linux-wiring.ts";
+import { LinuxSegments } from "../platform/linux/linux-segments.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -24,7 +25,9 @@ import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import type { MakeParts } from "./agent.ts";
-import { defaultBridge } from "./local-network.ts";
+import { joinBooks } from "./address-books.ts";
+import { createDeclaredNetworksPart } from "./declared-networks-part.ts";
+import { localNetworks } from "./local-network.ts";
 import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { createFastPathPart } from "./fast-path-part.ts";
@@ -60,7 +63,7 @@ const DAY_MS = 86_400_000;
 export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastPath }: HostPartsOptions): MakeParts {
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
-  return (state, book) => {
+  return (state, book, networkBook) => {
     const keys = createKeyPart({
       state,
       openKeys: () => openKeyFile(join(dataDir, KEY_FILE), clock.nowMs()),
@@ -73,7 +76,7 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
     const network = createNetworkPart({ state, engine, clock, log, network: kernel });
     const paths = proxyPaths(runDir);
     const listener = new BunUnixListener({ clock, log });
-    const bridgeFor = defaultBridge(state, () => network.gateway());
+    const bridgeFor = localNetworks(state, () => network.gateway());
     const attach = createAttachParts({
       state,
       engine,
@@ -81,11 +84,20 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
       log,
       dataDir,
       bridgeFor,
-      book,
+      book: joinBooks(book, networkBook),
       listener,
       wiring: new LinuxWiring({ runner }),
       fileAt: diskFile,
       pluginSocket: PLUGIN_SOCKET,
+    });
+    const declared = createDeclaredNetworksPart({
+      state,
+      segments: new LinuxSegments({ runner }),
+      engine,
+      book: networkBook,
+      clock,
+      log,
+      gateway: () => network.gateway(),
     });
     state.expectPorts("wired");
     state.on("wired", () => {
@@ -93,9 +105,10 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
       if (ports !== null) state.setPorts("wired", ports);
     });
     return {
-      network,
+      network: { ...network, declared: () => declared.usable() },
       others: [
         keys,
+        declared,
         createLinksPart({
           state,
           sockets: new LinuxProbeSockets(PROBE_PORT),

@@ -11,6 +11,7 @@ import { addHelpCommand } from "./commands/help.ts";
 import { addHostCommands } from "./commands/host.ts";
 import { addLogsCommand } from "./commands/logs.ts";
 import { addNetCommands } from "./commands/net.ts";
+import { addNetworkCommands } from "./commands/network.ts";
 import { addPolicyCommands } from "./commands/policy.ts";
 import { addProgramCommands } from "./commands/programs.ts";
 import { addPsCommand } from "./commands/ps.ts";
@@ -52,6 +53,7 @@ export function buildProgram(context: CliContext): Command {
   addStatusCommand(program, context);
   addHostCommands(program, context);
   addNetCommands(program, context);
+  addNetworkCommands(program, context);
   addServiceCommands(program, context);
   addDnsCommand(program, context);
   addPolicyCommands(program, context);
