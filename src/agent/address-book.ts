@@ -63,7 +63,8 @@ export class AddressBook {
     const text = await options.file.read();
     try {
       // A host that was no member before has nothing on the network yet.
-      if (text === null) return new AddressBook(options, { ...NOTHING, engine: options.state.identity === null ? [] : null });
+      if (text === null)
+        return new AddressBook(options, { ...NOTHING, engine: options.state.identity === null ? [] : null });
       return new AddressBook(options, parseBook(text));
     } catch (error) {
       options.log.warn(`Cannot use ${options.file.path}: ${describeError(error)}. Starting without it`);

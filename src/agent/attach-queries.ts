@@ -141,11 +141,7 @@ async function findTarget(
   return { target: { kind: "pid", pid: wanted.pid, start }, name: null };
 }
 
-async function requireContainer(
-  { engine }: AttachQueriesOptions,
-  text: string,
-  network: string,
-): Promise<Container> {
+async function requireContainer({ engine }: AttachQueriesOptions, text: string, network: string): Promise<Container> {
   const container = await engine.inspectContainer(text);
   if (container === null) {
     throw new AppError("not-found", `Cannot attach "${text}": the container engine knows no such container`, {
@@ -155,7 +151,10 @@ async function requireContainer(
   if (HOST_NETWORK in container.addresses) throw onHostNetwork(text);
   const there = container.addresses[network];
   if (there !== undefined) {
-    throw new AppError("conflict", `Cannot attach "${text}": it is on network "${network}" already, with address ${there}`);
+    throw new AppError(
+      "conflict",
+      `Cannot attach "${text}": it is on network "${network}" already, with address ${there}`,
+    );
   }
   return container;
 }

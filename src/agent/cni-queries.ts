@@ -73,9 +73,13 @@ export function registerCniQueries({ state, part, wiring, bridgeFor }: CniQuerie
     // Names are answered at the host's gateway in the default network, which others reach as well.
     const { gateway: nameserver } = requireNetwork(bridgeFor, DEFAULT_NETWORK);
     if (wish.foreign !== undefined && wish.network !== DEFAULT_NETWORK) {
-      throw new AppError("invalid", `Cannot use another IPAM plugin on network "${wish.network}": its addresses are Apollo's`, {
-        hint: 'Leave "ipam" out of the configuration',
-      });
+      throw new AppError(
+        "invalid",
+        `Cannot use another IPAM plugin on network "${wish.network}": its addresses are Apollo's`,
+        {
+          hint: 'Leave "ipam" out of the configuration',
+        },
+      );
     }
     if ((await wiring.namespaceAt(wish.netns)) === null) {
       throw new AppError("not-found", `Cannot attach ${wish.netns}: there is no network namespace`);

@@ -112,7 +112,8 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
       onPass: (clean, actions) => {
         const text = JSON.stringify(actions);
         if (clean) failures.clear();
-        if (clean && actions.length > 0) log.info("declared networks changed", { actions: actions.map(({ kind }) => kind) });
+        if (clean && actions.length > 0)
+          log.info("declared networks changed", { actions: actions.map(({ kind }) => kind) });
         // Failed ones follow by themselves; what was done shows in the next pass.
         if (clean && actions.length > 0 && text !== lastActions) loop.poke();
         lastActions = text;
@@ -145,7 +146,9 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
 }
 
 function desireSegments(state: AgentState, local: Ipv4): DesiredSegments {
-  const peers = [...state.peers.values()].filter(({ id, blocks }) => id !== state.identity?.hostId && blocks.length > 0);
+  const peers = [...state.peers.values()].filter(
+    ({ id, blocks }) => id !== state.identity?.hostId && blocks.length > 0,
+  );
   return {
     local,
     networks: carriedNetworks(state.networkConfig.networks).map((network) => ({

@@ -139,7 +139,10 @@ function desireFastPath(state: AgentState): DesiredFastPath | null {
     gatewayMac: bridgeMac(gatewayOf(blocks)),
     // Other networks may use the same addresses: their packets go the kernel's own way.
     ports: state.ports.filter(({ network }) => network === ENGINE_NETWORK),
-    peers: ways.map((way) => ({ ...way, blocks: way.blocks.filter((block) => isWithin(block, identity.settings.range)) })),
+    peers: ways.map((way) => ({
+      ...way,
+      blocks: way.blocks.filter((block) => isWithin(block, identity.settings.range)),
+    })),
     slow: policy,
     virtual,
   };

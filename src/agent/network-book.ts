@@ -76,7 +76,9 @@ export class NetworkBook {
     const kept = page.owners.get(owner);
     if (kept !== undefined && (wanted === undefined || wanted === kept)) return kept;
     if (kept !== undefined) {
-      throw new AppError("conflict", `Cannot take ${wanted} for "${owner}": it has ${kept}`, { hint: "Release it first" });
+      throw new AppError("conflict", `Cannot take ${wanted} for "${owner}": it has ${kept}`, {
+        hint: "Release it first",
+      });
     }
     const address = await this.#awaitAddress({ declared, page, owner, wanted });
     this.publish();
@@ -146,7 +148,8 @@ export class NetworkBook {
         }
         const problem = state.networkProblems[declared.name] ?? state.refusal;
         const leftMs = deadlineMs - clock.monotonicMs();
-        if (leftMs <= 0 || (problem ?? null) !== null) throw exhausted(declared, wish, { problem, connected: state.connected });
+        if (leftMs <= 0 || (problem ?? null) !== null)
+          throw exhausted(declared, wish, { problem, connected: state.connected });
         this.publish();
         const nap = new AbortController();
         const stops = (["identity", "addresses"] as const).map((topic) => state.on(topic, () => nap.abort()));
@@ -176,9 +179,13 @@ export class NetworkBook {
       throw new AppError("conflict", `Cannot take ${wanted}: ${holder} has it`);
     }
     if (isInBlocks(wanted, open) && !isRangeEnd(wanted, declared.range)) return wanted;
-    throw new AppError("invalid", `Cannot take ${wanted}: it is not this host's to give in network "${declared.name}"`, {
-      hint: `Choose one of ${open.join(", ")}`,
-    });
+    throw new AppError(
+      "invalid",
+      `Cannot take ${wanted}: it is not this host's to give in network "${declared.name}"`,
+      {
+        hint: `Choose one of ${open.join(", ")}`,
+      },
+    );
   }
 
   #declared(network: string): DeclaredNetwork {
@@ -234,10 +241,15 @@ export class NetworkBook {
 function exhausted(
   { name }: DeclaredNetwork,
   { owner, wanted }: { readonly owner: string; readonly wanted: Ipv4 | undefined },
-  { problem, connected }: { readonly problem: { readonly text: string; readonly hint: string } | null; readonly connected: boolean },
+  {
+    problem,
+    connected,
+  }: { readonly problem: { readonly text: string; readonly hint: string } | null; readonly connected: boolean },
 ): AppError {
   const what = `Cannot take ${wanted ?? "an address"} of network "${name}" for "${owner}"`;
   if (problem !== null) return new AppError("unavailable", `${what}: ${problem.text}`, { hint: problem.hint });
-  const why = connected ? "the server has leased no block yet" : "this host has no block of it, and no server is connected";
+  const why = connected
+    ? "the server has leased no block yet"
+    : "this host has no block of it, and no server is connected";
   return new AppError("unavailable", `${what}: ${why}`, { hint: "Try again" });
 }

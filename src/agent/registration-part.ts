@@ -124,7 +124,9 @@ class Registrar {
       if (!this.#networksKnown) {
         const ours = (await engine.listNetworks()).filter(isOurs);
         this.#otherNetworks = ours.map(({ name }) => name);
-        this.#declared = new Map(ours.flatMap(({ name, options: { [OPTION_NETWORK]: of } }) => (of === undefined ? [] : [[name, of]])));
+        this.#declared = new Map(
+          ours.flatMap(({ name, options: { [OPTION_NETWORK]: of } }) => (of === undefined ? [] : [[name, of]])),
+        );
         this.#networksKnown = true;
       }
       for (const id of deadBefore) this.#dead.delete(id);
@@ -180,7 +182,9 @@ class Registrar {
       range,
       otherNetworks: this.#otherNetworks.filter((name) => (this.#declared.get(name) ?? NETWORK_NAME) === NETWORK_NAME),
       networks: [NETWORK_NAME],
-      declared: new Map([...this.#declared].filter(([, of]) => networks.some(({ name }) => name === of && name !== NETWORK_NAME))),
+      declared: new Map(
+        [...this.#declared].filter(([, of]) => networks.some(({ name }) => name === of && name !== NETWORK_NAME)),
+      ),
       endpoints,
       labelKeys: policyLabelKeys(policies),
       before,

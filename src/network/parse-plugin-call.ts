@@ -82,7 +82,6 @@ export function readNetworkOption(found: Readonly<Record<string, unknown>> | nul
   return typeof value === "string" ? value : null;
 }
 
-
 function readBody(text: string, call: string): unknown {
   if (text.trim() === "") return {};
   try {

@@ -80,5 +80,7 @@ export function networksAfter(id: HostId, before: NetworkBlocks, steps: readonly
     const others = (after.get(network) ?? []).filter((each) => each !== block);
     after.set(network, kind === "take" ? [...others, block] : others);
   }
-  return Object.fromEntries([...after].filter(([, blocks]) => blocks.length > 0).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  return Object.fromEntries(
+    [...after].filter(([, blocks]) => blocks.length > 0).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+  );
 }

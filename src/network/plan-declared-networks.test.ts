@@ -52,7 +52,9 @@ test("a range that the host routes itself is told and left alone, unless it is a
   const desired = { local, networks: [network(1000), network(1001, { layer2: true, range: "10.50.0.0/16" })] };
   const { ready, conditions } = await settle(desired, kernel, clock);
   expect(ready.map(({ name }) => name)).toEqual(["n1001"]);
-  expect(conditions).toMatchObject([{ code: "network-range-clash", hint: expect.stringContaining("free range such as") }]);
+  expect(conditions).toMatchObject([
+    { code: "network-range-clash", hint: expect.stringContaining("free range such as") },
+  ]);
 });
 
 test("whatever was there, whatever somebody upset: one pass gets to what is wanted, and the next has nothing to do", async () => {
@@ -60,7 +62,10 @@ test("whatever was there, whatever somebody upset: one pass gets to what is want
     vni: fc.integer({ min: 1000, max: 1004 }),
     hosts: fc.subarray([H2, H3]),
   });
-  const world = fc.record({ local: fc.constantFrom(local, H3), networks: fc.uniqueArray(one, { selector: ({ vni }) => vni }) });
+  const world = fc.record({
+    local: fc.constantFrom(local, H3),
+    networks: fc.uniqueArray(one, { selector: ({ vni }) => vni }),
+  });
   await fc.assert(
     fc.asyncProperty(fc.array(world, { minLength: 1, maxLength: 4 }), fc.array(fc.nat(4)), async (worlds, upsets) => {
       const clock = new VirtualClock();

@@ -88,17 +88,26 @@ function planRouted({ vni, range }: DeclaredNetwork, bridge: SegmentBridge | und
 
 function planLayer2(
   { vni }: DeclaredNetwork,
-  at: { readonly desired: DesiredSegments; readonly observed: SegmentState; readonly bridge: SegmentBridge | undefined },
+  at: {
+    readonly desired: DesiredSegments;
+    readonly observed: SegmentState;
+    readonly bridge: SegmentBridge | undefined;
+  },
 ): SegmentAction[] {
   const name = bridgeOf(vni);
   const mtu = segmentMtu(at.observed);
-  if (at.bridge === undefined) return [{ kind: "add-bridge", name, mac: bridgeMac(at.desired.local), mtu, address: null }];
+  if (at.bridge === undefined)
+    return [{ kind: "add-bridge", name, mac: bridgeMac(at.desired.local), mtu, address: null }];
   return at.bridge.up ? [] : [{ kind: "set-up", name }];
 }
 
 function planTunnel(
   { vni, hosts }: DesiredSegments["networks"][number],
-  at: { readonly desired: DesiredSegments; readonly observed: SegmentState; readonly tunnel: SegmentTunnel | undefined },
+  at: {
+    readonly desired: DesiredSegments;
+    readonly observed: SegmentState;
+    readonly tunnel: SegmentTunnel | undefined;
+  },
 ): SegmentAction[] {
   const [name, bridge] = [tunnelOf(vni), bridgeOf(vni)];
   const { desired, observed, tunnel } = at;

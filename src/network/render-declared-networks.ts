@@ -30,7 +30,10 @@ export function renderDeclaredNetworks(want: {
   const routed = networks.filter(({ layer2 }) => !layer2);
   const segments = networks.filter(({ layer2 }) => layer2).map(({ vni }) => `"${bridgeOf(vni)}"`);
   const bridges = [`"${BRIDGE}"`, ...networks.map(({ vni }) => `"${bridgeOf(vni)}"`)].join(", ");
-  const own = [{ bridge: BRIDGE, range: want.range }, ...routed.map(({ vni, range }) => ({ bridge: bridgeOf(vni), range }))];
+  const own = [
+    { bridge: BRIDGE, range: want.range },
+    ...routed.map(({ vni, range }) => ({ bridge: bridgeOf(vni), range })),
+  ];
   const hosts = want.hosts.length === 0 ? "" : ` elements = { ${want.hosts.toSorted().join(", ")} };`;
   return {
     name: DECLARED_PART,
@@ -61,14 +64,18 @@ export function renderDeclaredNetworks(want: {
         ),
         ...routed.flatMap(routedBorder),
       ],
-      postrouting: routed.flatMap(({ vni, range, internal }) => [
-        `ip saddr ${range} ip daddr ${range} snat ip to ip saddr`,
-        ...(internal
-          ? []
-          : [
-              `ip saddr ${range} ip daddr != { ${range}, 224.0.0.0/4, 255.255.255.255 } ip daddr != @networks_hosts oifname != "${bridgeOf(vni)}" masquerade`,
-            ]),
-      ]),
+      postrouting: [
+        // What hosts send keeps their address: it is what lets them in at the other end.
+        "ip saddr @networks_hosts ip daddr @networks_ranges snat ip to ip saddr",
+        ...routed.flatMap(({ vni, range, internal }) => [
+          `ip saddr ${range} ip daddr ${range} snat ip to ip saddr`,
+          ...(internal
+            ? []
+            : [
+                `ip saddr ${range} ip daddr != { ${range}, 224.0.0.0/4, 255.255.255.255 } ip daddr != @networks_hosts oifname != "${bridgeOf(vni)}" masquerade`,
+              ]),
+        ]),
+      ],
     },
   };
 }

@@ -18,7 +18,11 @@ export function checkAppNetwork(
   const found = networks.find(({ name }) => name === network);
   if (found === undefined) {
     const names = [DEFAULT_NETWORK, ...networks.map(({ name }) => name).filter((name) => name !== DEFAULT_NETWORK)];
-    return refuse("/networks", `there is no network "${network}", only ${names.join(", ")}`, `Declare it: apollo network create ${network} --range RANGE`);
+    return refuse(
+      "/networks",
+      `there is no network "${network}", only ${names.join(", ")}`,
+      `Declare it: apollo network create ${network} --range RANGE`,
+    );
   }
   if (found.mode === "routed") return;
   const reached = `network "${network}" is a layer-2 one, on which hosts reach no container`;
@@ -26,6 +30,10 @@ export function checkAppNetwork(
     refuse("/healthChecks", `${reached}: only command checks work`, "Use a command check, or a routed network");
   }
   if (ports.some(({ hostPort }) => hostPort !== null)) {
-    refuse("/container/portMappings", `${reached}: host ports do not work`, "Leave hostPort out, or use a routed network");
+    refuse(
+      "/container/portMappings",
+      `${reached}: host ports do not work`,
+      "Leave hostPort out, or use a routed network",
+    );
   }
 }

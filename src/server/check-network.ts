@@ -52,13 +52,20 @@ function checkRange({ name, range }: ContainerNetwork, state: Known): void {
     ...routed.map((one) => [one.range, `network "${one.name}"`] as const),
   ];
   const underlay = [...hosts.values()].map(({ address, name: host }) => ({ address, host }));
-  const clash = checkRangeClash(range, [...taken.map(([each]) => each), ...underlay.map(({ address }) => `${address}/32`)]);
+  const clash = checkRangeClash(range, [
+    ...taken.map(([each]) => each),
+    ...underlay.map(({ address }) => `${address}/32`),
+  ]);
   if (clash === null) return;
   const what =
     taken.find(([each]) => clash.with.includes(each))?.[1] ??
     `host "${underlay.find(({ address }) => cidrContains(parseCidr(range), address))?.host ?? "?"}"`;
   const free = clash.suggestion === null ? "Choose another range" : `Choose a free range such as ${clash.suggestion}`;
-  throw new AppError("conflict", `Cannot use range ${range} for network "${name}": it overlaps ${clash.with[0]} of ${what}`, {
-    hint: `${free}; ranges of networks in layer-2 mode may overlap`,
-  });
+  throw new AppError(
+    "conflict",
+    `Cannot use range ${range} for network "${name}": it overlaps ${clash.with[0]} of ${what}`,
+    {
+      hint: `${free}; ranges of networks in layer-2 mode may overlap`,
+    },
+  );
 }

@@ -112,7 +112,9 @@ export class LeaseKeeper {
   }
 
   #matters({ key }: StoreWrite): boolean {
-    return key.startsWith("host/") || key.startsWith("net/network/") || (key.startsWith("instance/") && this.#usesFixed());
+    return (
+      key.startsWith("host/") || key.startsWith("net/network/") || (key.startsWith("instance/") && this.#usesFixed())
+    );
   }
 
   #usesFixed(): boolean {

@@ -1,7 +1,13 @@
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import type { Clock } from "../platform/ports/clock.ts";
-import type { SegmentAction, SegmentBridge, SegmentNetwork, SegmentState, SegmentTunnel } from "../platform/ports/segment-network.ts";
+import type {
+  SegmentAction,
+  SegmentBridge,
+  SegmentNetwork,
+  SegmentState,
+  SegmentTunnel,
+} from "../platform/ports/segment-network.ts";
 
 const LATENCY_MS = 5;
 

@@ -126,7 +126,8 @@ function parseMapping(mapping: JsonObject): PortSpec {
   checkFields(mapping, "portMapping");
   // An app has one network, so which one is not a question; the server knows whether there is one of the name.
   for (const name of mapping.strings("networkNames") ?? []) {
-    if (!NETWORK_NAMES.test(name)) mapping.issues.sense(mapping.at("networkNames"), `"${name}" is no name of a network`);
+    if (!NETWORK_NAMES.test(name))
+      mapping.issues.sense(mapping.at("networkNames"), `"${name}" is no name of a network`);
   }
   const containerPort = mapping.integer("containerPort", 0, PORT_MAX) ?? 0;
   const hostPort = mapping.integer("hostPort", 0, PORT_MAX) ?? 0;

@@ -76,7 +76,11 @@ function addDetach(net: Command, context: CliContext): void {
       .description("take an attachment away and free its address"),
   );
   command.action(async (target: string) => {
-    const rows = await askAgent<readonly AttachmentJson[]>(context, command, { kind: "detach", target, network: command.optsWithGlobals<AttachFlags>().network });
+    const rows = await askAgent<readonly AttachmentJson[]>(context, command, {
+      kind: "detach",
+      target,
+      network: command.optsWithGlobals<AttachFlags>().network,
+    });
     print(context, command.optsWithGlobals<AskFlags>(), rows, () => lines(rows));
   });
   examples(command, [["Undo an attach", "apollo net detach db"]]);

@@ -32,11 +32,13 @@ export function addNetworkCommands(program: Command, context: CliContext): void 
 }
 
 function addList(network: Command, context: CliContext): void {
-  const command = clientOptions(network.command("list").alias("ls").description("list the networks")).action(async () => {
-    const { client, show } = openSession(context, command);
-    const rows = await readNetworks(client);
-    show(rows, () => formatRows(rows));
-  });
+  const command = clientOptions(network.command("list").alias("ls").description("list the networks")).action(
+    async () => {
+      const { client, show } = openSession(context, command);
+      const rows = await readNetworks(client);
+      show(rows, () => formatRows(rows));
+    },
+  );
   examples(command, [["All networks", "apollo network list"]]);
 }
 
@@ -97,7 +99,10 @@ function addCreate(network: Command, context: CliContext): void {
   examples(command, [
     ["A network of its own for a team", "apollo network create blue --range 10.50.0.0/16"],
     ["Broadcast and multicast over all hosts", "apollo network create lab --range 10.9.0.0/24 --mode layer2"],
-    ["Nobody out, and nobody in without a rule", "apollo network create vault --range 10.60.0.0/20 --internal --policy deny"],
+    [
+      "Nobody out, and nobody in without a rule",
+      "apollo network create vault --range 10.60.0.0/20 --internal --policy deny",
+    ],
   ]);
 }
 

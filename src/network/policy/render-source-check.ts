@@ -59,11 +59,7 @@ export function renderSourceCheck(
       sets: [
         declareSet("source_ports", "ifname", sorted.map(quoted)),
         declareSet("source_closed", "ifname", closed.map(quoted)),
-        declareSet(
-          "source_layer2",
-          "ifname",
-          sorted.filter(({ network }) => layer2.includes(network)).map(quoted),
-        ),
+        declareSet("source_layer2", "ifname", sorted.filter(({ network }) => layer2.includes(network)).map(quoted)),
         declareSet(
           "source_macs",
           "ifname . ether_addr",

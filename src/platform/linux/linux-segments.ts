@@ -41,7 +41,7 @@ export class LinuxSegments implements SegmentNetwork {
     );
     const ours = links.filter(({ name }) => isDeclaredDevice(name));
     const tunnels = ours.filter(({ kind }) => kind === "vxlan");
-    const table = parseRoutes(routes).map(({ destination, device }) => ({ destination, device }));
+    const table = parseRoutes(routes).filter(({ marked }) => !marked).map(({ destination, device }) => ({ destination, device }));
     const uplink = table.find(({ destination }) => destination === "0.0.0.0/0")?.device;
     return {
       bridges: ours.filter(({ kind }) => kind === "bridge").map(({ name, up, addresses }) => ({ name, up, addresses })),
@@ -57,7 +57,8 @@ export class LinuxSegments implements SegmentNetwork {
       case "allow-bridges":
         return this.#allow();
       case "forbid-bridges":
-        for (const rule of RULES) if (await this.#hasRule(rule)) await this.#runner.run(["iptables", "-w", "-D", ...rule]);
+        for (const rule of RULES)
+          if (await this.#hasRule(rule)) await this.#runner.run(["iptables", "-w", "-D", ...rule]);
         return;
       case "delete-device": {
         const argv = ["ip", "link", "delete", "dev", action.name];
@@ -127,7 +128,8 @@ export class LinuxSegments implements SegmentNetwork {
         hint: "Start the container engine: systemctl start docker",
       });
     }
-    for (const rule of RULES) if (!(await this.#hasRule(rule))) await this.#runner.run(["iptables", "-w", "-I", ...rule]);
+    for (const rule of RULES)
+      if (!(await this.#hasRule(rule))) await this.#runner.run(["iptables", "-w", "-I", ...rule]);
   }
 
   async #hasChain(): Promise<boolean> {
@@ -139,7 +141,13 @@ export class LinuxSegments implements SegmentNetwork {
   }
 }
 
-const RULES: readonly (readonly string[])[] = ["-i", "-o"].map((way) => [ENGINE_CHAIN, way, ALL_BRIDGES, "-j", "ACCEPT"]);
+const RULES: readonly (readonly string[])[] = ["-i", "-o"].map((way) => [
+  ENGINE_CHAIN,
+  way,
+  ALL_BRIDGES,
+  "-j",
+  "ACCEPT",
+]);
 
 type LinkAction = Extract<SegmentAction, { kind: "put-address" | "set-up" | "add-tunnel" | "set-mtu" | "set-master" }>;
 

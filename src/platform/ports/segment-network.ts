@@ -23,7 +23,7 @@ export interface SegmentState {
   /** Devices that declared networks have names for, whoever made them. */
   readonly bridges: readonly SegmentBridge[];
   readonly tunnels: readonly SegmentTunnel[];
-  /** Destinations of all routes of this host, with their devices. */
+  /** Destinations of the routes of this host that are not ours, with their devices. */
   readonly routes: readonly { readonly destination: string; readonly device: string }[];
   /** Of the device that the default route uses. */
   readonly uplinkMtu: number;
