@@ -9,13 +9,14 @@ import type { Ipv4 } from "../model/ip.ts";
 import type { ClusterSettings } from "../model/cluster.ts";
 import type { NetworkConfig } from "../model/network-config.ts";
 import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
+import type { DeclaredNetwork } from "../network/declared-network.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
 import { AgentQueries } from "./agent-queries.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
 import type { LinkRow } from "../network/plan-host.ts";
-import type { AddressUse, LeaseProblem } from "../model/lease.ts";
+import type { AddressUse, LeaseProblem, NetworkBlocks } from "../model/lease.ts";
 import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
 import type { DesiredPeer } from "../network/plan-network.ts";
 import { CatalogTracker } from "./catalog-tracker.ts";
@@ -27,6 +28,8 @@ export interface AgentIdentity {
   /** CIDR texts leased to this host. */
   readonly blocks: readonly string[];
   readonly epoch: string;
+  /** Blocks of declared networks, by network. */
+  readonly networks?: NetworkBlocks;
   /** Signs probes between hosts, base64url; missing while only older servers were met. */
   readonly probeKey?: string;
 }
@@ -99,6 +102,8 @@ export type Topic =
   | "link-rows"
   | "links"
   | "addresses"
+  /** `declared` has changed. */
+  | "declared"
   | "ways"
   | "slow"
   | "conditions";
@@ -147,6 +152,12 @@ export class AgentState {
   addressUse: AddressUse | null = null;
   /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
   engineRange: string | null = null;
+  /** The same for declared networks that somebody here uses or waits for. Written by their book. */
+  networkUse: Readonly<Record<string, AddressUse>> = {};
+  /** Why there is no block of a declared network, by network. */
+  networkProblems: Readonly<Record<string, LeaseProblem>> = {};
+  /** Declared networks that containers here can be put on. Written by their part. */
+  declared: readonly DeclaredNetwork[] = [];
   catalogRevision = 0;
   readonly assignments = new Map<InstanceId, Assignment>();
   readonly peers = new Map<HostId, Peer>();
@@ -513,6 +524,19 @@ export class AgentState {
     for (const part of this.#applied.keys()) this.#applied.set(part, 0);
   }
 
+  setNetworkUse(use: Readonly<Record<string, AddressUse>>): void {
+    if (sameData(use, this.networkUse)) return;
+    this.networkUse = use;
+    this.emit("addresses");
+  }
+
+  /** Readers of the network's configuration want to know which of it is carried out. */
+  setDeclared(networks: readonly DeclaredNetwork[]): void {
+    if (sameData(networks, this.declared)) return;
+    this.declared = networks;
+    this.emit("declared");
+  }
+
   setEngineRange(range: string | null): void {
     if (range === this.engineRange) return;
     this.engineRange = range;
@@ -559,7 +583,11 @@ export class AgentState {
         // Endpoints of the own name are not answered with.
         if (this.identity?.hostName !== hostName) for (const tracker of this.#trackers) tracker.noteAll();
         const probeKey = message.probeKey ?? this.identity?.probeKey;
-        this.identity = { hostId, hostName, settings, blocks, epoch, ...(probeKey === undefined ? {} : { probeKey }) };
+        this.identity = {
+          ...{ hostId, hostName, settings, blocks, epoch, networks: message.networks ?? {} },
+          ...(probeKey === undefined ? {} : { probeKey }),
+        };
+        this.networkProblems = message.networkProblems ?? {};
         this.leaseProblem = message.leaseProblem === undefined ? NO_SERVER : message.leaseProblem;
         if (this.refusal !== null) this.setConditions("link", []);
         this.refusal = null;
@@ -568,7 +596,8 @@ export class AgentState {
       }
       case "blocks":
         if (this.identity === null) return;
-        this.identity = { ...this.identity, blocks: message.blocks };
+        this.identity = { ...this.identity, blocks: message.blocks, networks: message.networks ?? {} };
+        this.networkProblems = message.networkProblems ?? {};
         this.leaseProblem = message.leaseProblem;
         this.emit("identity");
         return;

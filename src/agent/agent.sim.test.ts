@@ -79,6 +79,7 @@ class SimulatedHost {
         checkRunner: null,
         lastKnownFile: file,
         addressFile: new MemoryFile("/data/addresses.json", clock),
+        networkFile: new MemoryFile("/data/network-addresses.json", clock),
         random: systemRandom,
         log: recordingLog(),
         resources: () =>

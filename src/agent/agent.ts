@@ -15,6 +15,7 @@ import type { AgentPart } from "./agent-state.ts";
 import { createChecksPart } from "./checks-part.ts";
 import { createContainersPart } from "./containers-part.ts";
 import type { ContainersPartOptions } from "./containers-part.ts";
+import { NetworkBook } from "./network-book.ts";
 import { createHealthPart } from "./health-part.ts";
 import { createLastKnownPart, loadLastKnown } from "./last-known.ts";
 import { createLinkPart } from "./link-part.ts";
@@ -41,6 +42,8 @@ export interface AgentAdapters {
   readonly lastKnownFile: StateFile;
   /** Addresses of owners that the engine does not know. */
   readonly addressFile: StateFile;
+  /** The same for declared networks. */
+  readonly networkFile: StateFile;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -51,6 +54,7 @@ export interface AgentAdapters {
 export type MakeParts = (
   state: AgentState,
   book: AddressBook,
+  networkBook: NetworkBook,
 ) => {
   /** Also tells containers where to go. */
   readonly network: AgentPart & ContainersPartOptions["network"];
@@ -80,7 +84,8 @@ export async function startAgent(
   const { hostId } = settings;
   if (known !== null && (hostId === undefined || (known.identity?.hostId ?? hostId) === hostId)) state.restore(known);
   const book = await AddressBook.load({ state, file: adapters.addressFile, clock, log });
-  const { network, others } = makeParts(state, book);
+  const networkBook = await NetworkBook.load({ state, file: adapters.networkFile, clock, log });
+  const { network, others } = makeParts(state, book, networkBook);
   const local = new LocalHealth(clock);
   const parts: readonly AgentPart[] = [
     createLocalHealthPart({ state, local }),

@@ -9,7 +9,7 @@ import { PLAIN_CONTAINER } from "../sim/plain-container.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import type { AgentState } from "./agent-state.ts";
 import { AttachPart } from "./attach-part.ts";
-import { defaultBridge } from "./local-network.ts";
+import { localNetworks } from "./local-network.ts";
 import { registerAttachQueries } from "./attach-queries.ts";
 import { AddressBook } from "./address-book.ts";
 
@@ -63,7 +63,7 @@ async function startAgent(machine: Machine): Promise<{
 }> {
   const { clock, engine, wiring } = machine;
   const state = joinedState();
-  const bridgeFor = defaultBridge(state, () => parseIpv4("10.2.1.1"));
+  const bridgeFor = localNetworks(state, () => parseIpv4("10.2.1.1"));
   const log = recordingLog();
   const book = await clock.settle(AddressBook.load({ state, file: machine.addresses, clock, log }));
   state.setEngineRange("10.2.1.0/25");

@@ -86,7 +86,9 @@ export class AttachPart implements AgentPart {
     const poke = (): void => this.#loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
     // The bridge comes with the network part's passes, and that says so by its conditions and the host's identity.
-    const stops = (["identity", "conditions", "network-config"] as const).map((topic) => state.on(topic, changed));
+    const stops = (["identity", "conditions", "network-config", "declared"] as const).map((topic) =>
+      state.on(topic, changed),
+    );
     const watching = engine.watch((event) => {
       if (event.kind === "network" || (event.kind === "container" && QUIET_EVENTS.test(event.action))) return;
       // A busy engine is not asked for nothing: only a container that is attached makes its events matter at once.
@@ -128,7 +130,9 @@ export class AttachPart implements AgentPart {
         return old;
       }
       await this.#list();
-      const address = wish.ownAddress ? await book.take(wish.owner, wish.address ?? undefined) : wish.address;
+      const address = wish.ownAddress
+        ? await book.take(wish.owner, wish.address ?? undefined, wish.network)
+        : wish.address;
       if (address === null) throw new Error(`Expected an address for ${wish.owner}`);
       const attachment: Attachment = { ...wish, address };
       await this.#store({ ...before, attachments: [...before.attachments, attachment] });

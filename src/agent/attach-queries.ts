@@ -45,10 +45,12 @@ const attachShape = z.strictObject({
   multicast: z.boolean().default(true),
 });
 const exposeShape = z.strictObject({ address: address.optional(), name: name.optional() });
-const detachShape = z.strictObject({ target });
+/** From all networks unless one is named. */
+const detachShape = z.strictObject({ target, network: z.string().max(63).optional() });
 
 /** The interface inside a namespace that `attach` made. */
 const INTERFACE = "apollo";
+const INTERFACE_LENGTH_MAX = 15;
 /** In an engine's container list, the network of the host itself. */
 const HOST_NETWORK = "host";
 const OWN_NAMESPACE = "/proc/self/ns/net";
@@ -58,11 +60,12 @@ export function registerAttachQueries(options: AttachQueriesOptions): void {
   const { state, part } = options;
   state.queries.register("attach", async (fields) => rowOf(await attach(options, parse(attachShape, fields)), part));
   state.queries.register("detach", async (fields) => {
-    const { target: text } = parse(detachShape, fields);
+    const { target: text, network } = parse(detachShape, fields);
     const wanted = parseTarget(text);
     const named = wanted.kind === "container" ? await nameOf(options, wanted.text) : null;
     const gone = await part.detach(
-      ({ target: each, owner }) => owner.startsWith("attach:") && fits(each, wanted, named),
+      ({ target: each, owner, network: on }) =>
+        owner.startsWith("attach:") && fits(each, wanted, named) && (network ?? on) === on,
     );
     if (gone.length > 0) return gone.map((each) => rowOf(each, part));
     throw new AppError("not-found", `Cannot detach "${text}": it is not attached`, { hint: "apollo net attachments" });
@@ -93,8 +96,8 @@ export function registerAttachQueries(options: AttachQueriesOptions): void {
 
 async function attach(options: AttachQueriesOptions, wish: z.infer<typeof attachShape>): Promise<Attachment> {
   const { part, bridgeFor } = options;
-  const found = await findTarget(options, wish.target);
-  const { gateway, prefix } = requireNetwork(bridgeFor, wish.network);
+  const { gateway, prefix, layer2 } = requireNetwork(bridgeFor, wish.network);
+  const found = await findTarget(options, wish.target, wish.network);
   return part.attach({
     owner: `attach:${formatTarget(found.target)}@${wish.network}`,
     target: found.target,
@@ -104,8 +107,9 @@ async function attach(options: AttachQueriesOptions, wish: z.infer<typeof attach
     gateway,
     // A container's own name is known anyway; a process has none.
     name: wish.name ?? found.name,
-    interfaceName: INTERFACE,
-    defaultRoute: "if-none",
+    // A container may be on several.
+    interfaceName: wish.network === DEFAULT_NETWORK ? INTERFACE : wish.network.slice(0, INTERFACE_LENGTH_MAX),
+    defaultRoute: layer2 ? "never" : "if-none",
     multicast: wish.multicast,
     routes: [],
     ownAddress: true,
@@ -115,11 +119,12 @@ async function attach(options: AttachQueriesOptions, wish: z.infer<typeof attach
 async function findTarget(
   options: AttachQueriesOptions,
   text: string,
+  network: string,
 ): Promise<{ readonly target: AttachTarget; readonly name: string | null }> {
   const { wiring } = options;
   const wanted = parseTarget(text);
   if (wanted.kind === "container") {
-    const container = await requireContainer(options, wanted.text);
+    const container = await requireContainer(options, wanted.text, network);
     return { target: { kind: "container", name: container.name }, name: dnsNameOf(container.name) };
   }
   const path = wanted.kind === "pid" ? `/proc/${wanted.pid}/ns/net` : wanted.path;
@@ -136,7 +141,7 @@ async function findTarget(
   return { target: { kind: "pid", pid: wanted.pid, start }, name: null };
 }
 
-async function requireContainer({ engine }: AttachQueriesOptions, text: string): Promise<Container> {
+async function requireContainer({ engine }: AttachQueriesOptions, text: string, network: string): Promise<Container> {
   const container = await engine.inspectContainer(text);
   if (container === null) {
     throw new AppError("not-found", `Cannot attach "${text}": the container engine knows no such container`, {
@@ -144,9 +149,12 @@ async function requireContainer({ engine }: AttachQueriesOptions, text: string):
     });
   }
   if (HOST_NETWORK in container.addresses) throw onHostNetwork(text);
-  const there = container.addresses[DEFAULT_NETWORK];
+  const there = container.addresses[network];
   if (there !== undefined) {
-    throw new AppError("conflict", `Cannot attach "${text}": it is on the network already, with address ${there}`);
+    throw new AppError(
+      "conflict",
+      `Cannot attach "${text}": it is on network "${network}" already, with address ${there}`,
+    );
   }
   return container;
 }

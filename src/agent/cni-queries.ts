@@ -69,11 +69,22 @@ export function registerCniQueries({ state, part, wiring, bridgeFor }: CniQuerie
   const { queries } = state;
   queries.register("cni-add", async (fields) => {
     const wish = parse(addShape, fields);
-    const { gateway: nameserver } = requireNetwork(bridgeFor, wish.network);
+    const local = requireNetwork(bridgeFor, wish.network);
+    // Names are answered at the host's gateway in the default network, which others reach as well.
+    const { gateway: nameserver } = requireNetwork(bridgeFor, DEFAULT_NETWORK);
+    if (wish.foreign !== undefined && wish.network !== DEFAULT_NETWORK) {
+      throw new AppError(
+        "invalid",
+        `Cannot use another IPAM plugin on network "${wish.network}": its addresses are Apollo's`,
+        {
+          hint: 'Leave "ipam" out of the configuration',
+        },
+      );
+    }
     if ((await wiring.namespaceAt(wish.netns)) === null) {
       throw new AppError("not-found", `Cannot attach ${wish.netns}: there is no network namespace`);
     }
-    const made = await part.attach(attachmentOf(wish, requireNetwork(bridgeFor, wish.network)));
+    const made = await part.attach(attachmentOf(wish, local));
     const { address, prefix, gateway, owner } = made;
     const domain = state.identity?.settings.containerDomain ?? DEFAULT_CONTAINER_DOMAIN;
     const device = wireDevice("at", owner);
@@ -110,7 +121,7 @@ export function registerCniQueries({ state, part, wiring, bridgeFor }: CniQuerie
 
 function attachmentOf(
   wish: z.infer<typeof addShape>,
-  own: { readonly prefix: number; readonly gateway: Ipv4 },
+  own: { readonly prefix: number; readonly gateway: Ipv4; readonly layer2: boolean },
 ): Omit<Attachment, "address"> & { readonly address: Ipv4 | null } {
   const { foreign } = wish;
   return {
@@ -122,7 +133,7 @@ function attachmentOf(
     gateway: foreign?.gateway ?? own.gateway,
     name: wish.name ?? null,
     interfaceName: wish.interfaceName,
-    defaultRoute: wish.defaultRoute ? "always" : "never",
+    defaultRoute: wish.defaultRoute && !own.layer2 ? "always" : "never",
     multicast: wish.multicast,
     routes: wish.routes,
     ownAddress: foreign === undefined,

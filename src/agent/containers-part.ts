@@ -39,6 +39,8 @@ export interface ContainersPartOptions {
     /** Null until containers can use it. */
     gateway(): Ipv4 | null;
     engineNetwork(): ContainerNetwork | null;
+    /** Engine networks of declared networks, by their name; missing where there are none. */
+    declared?(): ReadonlySet<string>;
   };
 }
 
@@ -53,6 +55,7 @@ const STOPS_AT_ONCE = 16;
 const ALONE_AFTER_MS = 10_000;
 /** An ingress that does not come to it in this time is in trouble itself, and its clients with it. */
 const RELEASE_MS_MAX = 2000;
+const NO_NETWORKS: ReadonlySet<string> = new Set();
 const TOPICS: readonly Topic[] = ["assignments", "identity", "health", "conditions", "connection"];
 
 interface Job {
@@ -184,6 +187,7 @@ class ContainersPart {
       failures: this.#failures,
       // Without the gateway there is no DNS yet that the container could be given.
       network: network.gateway() === null ? null : network.engineNetwork(),
+      declared: network.declared?.() ?? NO_NETWORKS,
       addresses: this.#knownAddresses(),
       hostAddress,
       nowMs: clock.nowMs(),

@@ -11,7 +11,7 @@ import { joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FakeWiring } from "../sim/fake-wiring.ts";
 import { MemoryFile } from "../sim/memory-file.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
-import { defaultBridge } from "./local-network.ts";
+import { localNetworks } from "./local-network.ts";
 import type { DockerPluginPart } from "./docker-plugin-part.ts";
 import { createDockerPluginPart } from "./docker-plugin-part.ts";
 import { DockerPlugin } from "./docker-plugin.ts";
@@ -43,7 +43,7 @@ async function start(
   const book = new AddressBook({ state, file, clock, log });
   state.setEngineRange("10.2.1.0/25");
   book.see(new Set(), new Map());
-  const bridgeFor = defaultBridge(state, () => parseIpv4("10.2.1.1"));
+  const bridgeFor = localNetworks(state, () => parseIpv4("10.2.1.1"));
   const plugin = new DockerPlugin({ wiring, book, bridgeFor, file: new MemoryFile("plugin.json", clock) });
   const listener = new BunUnixListener({ clock, log });
   const attach = { containers: change.containers ?? (() => null) };

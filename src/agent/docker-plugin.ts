@@ -138,16 +138,15 @@ export class DockerPlugin {
         hint: "Start the container again",
       });
     }
-    const { bridge, gateway } = requireNetwork(bridgeFor, networks[body.NetworkID] ?? endpoint.network);
+    const { bridge, gateway, layer2 } = requireNetwork(bridgeFor, networks[body.NetworkID] ?? endpoint.network);
     const [device, far] = [deviceOf(body.EndpointID), farDeviceOf(body.EndpointID)];
     // Left behind by a join that the engine gave up.
     await wiring.disconnect(device);
     await wiring.connectLoose({ device, far, bridge, mac: endpoint.mac });
     return {
       InterfaceName: { SrcName: far, DstPrefix: "eth" },
-      Gateway: gateway,
-      // Else the engine adds an interface on a bridge of its own for the way out.
-      DisableGatewayService: true,
+      // Unless it is disabled the engine adds an interface on a bridge of its own for the way out: that of layer-2 networks.
+      ...(layer2 ? {} : { Gateway: gateway, DisableGatewayService: true }),
     };
   }
 
@@ -173,7 +172,8 @@ export class DockerPlugin {
 
   async #requestAddress(body: Extract<PluginCall, { call: "IpamDriver.RequestAddress" }>["body"]): Promise<object> {
     const { book, bridgeFor } = this.#options;
-    const { gateway, prefix, range } = requireNetwork(bridgeFor, body.PoolID.slice(POOL.length));
+    const network = body.PoolID.slice(POOL.length);
+    const { gateway, prefix, range } = requireNetwork(bridgeFor, network);
     const wanted = parsePluginAddress(body.Address);
     if (body.Options?.["RequestAddressType"] === "com.docker.network.gateway") {
       if (wanted !== null && wanted !== gateway) {
@@ -186,23 +186,23 @@ export class DockerPlugin {
     if (wanted !== null && !cidrContains(parseCidr(range), wanted)) {
       throw new AppError("invalid", `Cannot use address ${wanted}: it is not in ${range}`);
     }
-    const address = await book.take(this.#freeOwner(), wanted ?? undefined);
+    const address = await book.take(this.#freeOwner(network), wanted ?? undefined, network);
     return { Address: `${address}/${prefix}`, Data: {} };
   }
 
   async #releaseAddress(body: Extract<PluginCall, { call: "IpamDriver.ReleaseAddress" }>["body"]): Promise<object> {
     const address = parsePluginAddress(body.Address);
     for (const [owner, held] of this.#options.book.owners()) {
-      if (held === address && owner.startsWith(ENGINE_OWNER)) await this.#options.book.release(owner);
+      if (held === address && isOwnerOn(owner, body.PoolID.slice(POOL.length))) await this.#options.book.release(owner);
     }
     return {};
   }
 
-  #freeOwner(): string {
+  #freeOwner(network: string): string {
     const held = this.#options.book.owners();
     let number = 1;
-    while (held.has(`${ENGINE_OWNER}${number}`)) number += 1;
-    return `${ENGINE_OWNER}${number}`;
+    while (held.has(ownerOn(network, number))) number += 1;
+    return ownerOn(network, number);
   }
 
   async #load(): Promise<PluginState> {
@@ -216,6 +216,15 @@ export class DockerPlugin {
     this.#state = next;
     return {};
   }
+}
+
+/** Ranges of networks may be the same: the owner says which one the address is of. */
+function ownerOn(network: string, number: number): string {
+  return network === DEFAULT_NETWORK ? `${ENGINE_OWNER}${number}` : `${ENGINE_OWNER}${network}/${number}`;
+}
+
+function isOwnerOn(owner: string, network: string): boolean {
+  return owner.startsWith(ENGINE_OWNER) && ownerOn(network, Number(owner.split(/[:/]/).at(-1))) === owner;
 }
 
 /** The host's end of an endpoint. */

@@ -1,3 +1,4 @@
+import { cidrsOverlap, parseCidr } from "../model/ip.ts";
 import { AppError } from "../model/error.ts";
 import type { Condition } from "../model/wire.ts";
 import { gatewayOf } from "../network/blocks.ts";
@@ -142,6 +143,11 @@ function offCondition({ why, hint }: Extract<FastPathMode, { on: false }>): Cond
   return { code: "fast-path-off", severity: "info", text, hint };
 }
 
+/** Blocks of declared networks are behind borders that only the kernel's filter keeps. */
+function isWithin(block: string, range: string): boolean {
+  return cidrsOverlap(parseCidr(block), parseCidr(range));
+}
+
 /** Null until this host has a block and the network part has looked. */
 function desireFastPath(state: AgentState): DesiredFastPath | null {
   const { identity, ways } = state;
@@ -153,7 +159,10 @@ function desireFastPath(state: AgentState): DesiredFastPath | null {
     gatewayMac: bridgeMac(gatewayOf(blocks)),
     // Other networks may use the same addresses: their packets go the kernel's own way.
     ports: state.ports.filter(({ network }) => network === ENGINE_NETWORK),
-    peers: ways,
+    peers: ways.map((way) => ({
+      ...way,
+      blocks: way.blocks.filter((block) => isWithin(block, identity.settings.range)),
+    })),
     slow: policy,
     virtual,
   };

@@ -22,6 +22,7 @@ import { BunHttpListener } from "../platform/http/bun-http-listener.ts";
 import { isApolloAt } from "../platform/http/is-apollo.ts";
 import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
 import { LinuxWiring } from "../platform/linux/linux-wiring.ts";
+import { LinuxSegments } from "../platform/linux/linux-segments.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -35,7 +36,9 @@ import { UdpPortExchange } from "../platform/udp/udp-port-exchange.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
 import { SERVER_TLS_NAME, type ConsulAccess } from "./agent-config.ts";
 import type { MakeParts } from "./agent.ts";
-import { defaultBridge } from "./local-network.ts";
+import { joinBooks } from "./address-books.ts";
+import { createDeclaredNetworksPart } from "./declared-networks-part.ts";
+import { localNetworks } from "./local-network.ts";
 import { PLUGIN_SOCKET, createAttachParts } from "./attach-parts.ts";
 import { registerDoctorQueries } from "./doctor-queries.ts";
 import { createConsulPart } from "./consul-part.ts";
@@ -82,7 +85,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
   const { engine, log, dataDir, runDir, keyRotationDays, fastPath, consul } = options;
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
-  return (state, book) => {
+  return (state, book, networkBook) => {
     const keys = createKeyPart({
       state,
       openKeys: () => openKeyFile(join(dataDir, KEY_FILE), clock.nowMs()),
@@ -95,7 +98,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
     const network = createNetworkPart({ state, engine, clock, log, network: kernel });
     const paths = proxyPaths(runDir);
     const listener = new BunUnixListener({ clock, log });
-    const bridgeFor = defaultBridge(state, () => network.gateway());
+    const bridgeFor = localNetworks(state, () => network.gateway());
     const attach = createAttachParts({
       state,
       engine,
@@ -103,11 +106,20 @@ export function hostParts(options: HostPartsOptions): MakeParts {
       log,
       dataDir,
       bridgeFor,
-      book,
+      book: joinBooks(book, networkBook),
       listener,
       wiring: new LinuxWiring({ runner }),
       fileAt: diskFile,
       pluginSocket: PLUGIN_SOCKET,
+    });
+    const declared = createDeclaredNetworksPart({
+      state,
+      segments: new LinuxSegments({ runner }),
+      engine,
+      book: networkBook,
+      clock,
+      log,
+      gateway: () => network.gateway(),
     });
     state.expectPorts("wired");
     state.on("wired", () => {
@@ -128,9 +140,10 @@ export function hostParts(options: HostPartsOptions): MakeParts {
       inspector: new LinuxNetInspector({ runner, probeArgv: [...ownArgv(), "net", "probe"] }),
     });
     return {
-      network,
+      network: { ...network, declared: () => declared.usable() },
       others: [
         keys,
+        declared,
         createLinksPart({
           state,
           sockets: new LinuxProbeSockets(PROBE_PORT),

@@ -8,11 +8,15 @@ import { HaproxyProxy } from "../platform/haproxy/haproxy-proxy.ts";
 import { readFastPathObject } from "../platform/linux/fast-path/fast-path-object.ts";
 import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
+import type { UnixListener } from "../platform/ports/unix-listener.ts";
+import { LinuxSegments } from "../platform/linux/linux-segments.ts";
 import { LinuxWiring } from "../platform/linux/linux-wiring.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import { pinoLog } from "../platform/log/pino-log.ts";
 import { proxyPaths } from "../platform/ports/proxy.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
+import { ADDRESS_FILES } from "./address-books.ts";
 import { ATTACH_FILES, PLUGIN_SOCKET } from "./attach-parts.ts";
 import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
 import type { AgentFlags } from "./agent-config.ts";
@@ -56,6 +60,8 @@ export async function leaveHost(
       {
         engine: new DockerEngine({ socketPath: dockerSocket, clock: systemClock }),
         network: new LinuxHostNetwork({ runner, clock: systemClock }),
+        segments: new LinuxSegments({ runner }),
+        answerEngine: () => agreeWithEngine(new BunUnixListener({ clock: systemClock, log })),
         fastPath: new LinuxFastPath({ runner, directory: BPF_DIR, object: readFastPathObject }),
         wiring: new LinuxWiring({ runner }),
         proxy: new HaproxyProxy({ paths: proxyPaths(RUN_DIR), runner, clock: systemClock }),
@@ -64,7 +70,7 @@ export async function leaveHost(
         forget: () => {
           rmSync(RUN_DIR, { recursive: true, force: true });
           rmSync(PLUGIN_SOCKET, { force: true });
-          const declared = [KEY_FILE, "addresses.json", ...ATTACH_FILES].map((name) => join(dataDir, name));
+          const declared = [KEY_FILE, ...ADDRESS_FILES, ...ATTACH_FILES].map((name) => join(dataDir, name));
           for (const path of [...declared, lastKnownFile.path, membershipFile.path]) rmSync(path, { force: true });
           return Promise.resolve();
         },
@@ -74,4 +80,21 @@ export async function leaveHost(
   } finally {
     release();
   }
+}
+
+/** Says yes to all that the engine asks its plugin while networks go: what they stood for is taken away anyway. */
+async function agreeWithEngine(listener: UnixListener): Promise<() => Promise<void>> {
+  const socket = await listener.listen({
+    path: PLUGIN_SOCKET,
+    mode: 0o600,
+    bodyBytesMax: 1024 * 1024,
+    requestTimeoutMs: 10_000,
+    handle: ({ path }) =>
+      Promise.resolve({
+        status: 200,
+        headers: { "content-type": "application/vnd.docker.plugins.v1.1+json" },
+        body: path.endsWith("Plugin.Activate") ? '{"Implements":["NetworkDriver","IpamDriver"]}' : "{}",
+      }),
+  });
+  return () => socket.close();
 }

@@ -6,6 +6,7 @@ import { planHost } from "../network/plan-host.ts";
 import { assignmentOf } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeHostNetwork } from "../sim/fake-host-network.ts";
+import { FakeSegments } from "../sim/fake-segments.ts";
 import { FakeFastPath } from "../sim/fake-fast-path.ts";
 import { FakeProxy } from "../sim/fake-proxy.ts";
 import { FakeWiring } from "../sim/fake-wiring.ts";
@@ -33,6 +34,7 @@ class Host {
   readonly wiring = new FakeWiring(this.clock);
   readonly proxy = new FakeProxy({ clock: this.clock });
   readonly fastPath = new FakeFastPath();
+  readonly segments = new FakeSegments(this.clock);
   readonly said: string[] = [];
   readonly posted: string[] = [];
   answer: AppError | null = null;
@@ -65,6 +67,8 @@ class Host {
         wiring: this.wiring,
         proxy: this.proxy,
         fastPath: this.fastPath,
+        segments: this.segments,
+        answerEngine: () => Promise.resolve(() => Promise.resolve()),
         resolver: { restore: () => Promise.resolve(null) },
         server: {
           post: ({ path, bearer }) => {

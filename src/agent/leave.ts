@@ -8,6 +8,9 @@ import { ENGINE_NETWORK, OPTION_BRIDGE } from "../network/plan-engine-network.ts
 import { planLeave } from "../network/plan-leave.ts";
 import { BRIDGE, NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
 import { WIREGUARD } from "../network/wireguard/plan-wireguard.ts";
+import type { SegmentNetwork } from "../platform/ports/segment-network.ts";
+import { isMade } from "../network/plan-declared-engine.ts";
+import { PLUGIN_DRIVER } from "../network/parse-plugin-call.ts";
 import type { Engine, EngineNetwork } from "../platform/ports/engine.ts";
 import type { FastPath } from "../platform/ports/fast-path.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
@@ -27,6 +30,9 @@ export interface LeaveWorld {
   readonly wiring: Pick<Wiring, "observe" | "disconnect" | "hide">;
   readonly proxy: Pick<Proxy, "stop">;
   readonly fastPath: Pick<FastPath, "remove">;
+  readonly segments: Pick<SegmentNetwork, "apply">;
+  /** Serves the engine's plugin for as long as networks of its driver are removed; resolves with how to end that. */
+  readonly answerEngine: () => Promise<() => Promise<void>>;
   readonly resolver: Pick<HostResolver, "restore">;
   readonly server: Pick<JoinClient, "post">;
   /** Deletes what the agent keeps on disk, the membership last. */
@@ -43,8 +49,6 @@ export interface LeaveWish {
   readonly containers: boolean;
 }
 
-/** Of networks made with `docker network create -d apollo`: without the agent the engine cannot remove them. */
-const PLUGIN_DRIVER = "apollo";
 const STOP_GRACE_MS = 10_000;
 
 /** @throws AppError `conflict` while something uses what would be taken away, `unavailable` when the engine is down. */
@@ -64,6 +68,7 @@ export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<
   for (const { device } of wires) await world.wiring.disconnect(device);
   for (const address of exposed) await world.wiring.hide(address);
   await engine.removeNetwork(ENGINE_NETWORK);
+  await removeDeclared(networks.filter(isMade), world);
   // Before the devices that its filters are on, and before what it must not outlive.
   await world.fastPath.remove();
   const range = wish.range ?? networks.find(({ name }) => name === ENGINE_NETWORK)?.subnet ?? null;
@@ -75,6 +80,7 @@ export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<
   });
   // One after the other: a route over a device must be gone before, and rules need no race.
   for (const action of planLeave(range, observed)) await network.apply(action);
+  await world.segments.apply({ kind: "forbid-bridges" });
   say("Network, routes and rules removed");
   await world.forget();
   say(`This machine is no longer host "${wish.membership.name}"`);
@@ -100,13 +106,19 @@ function assertFree({ containers: stop }: LeaveWish, { containers, own, networks
       hint: 'Take "bridge" and "fixed-cidr" out of /etc/docker/daemon.json and restart Docker',
     });
   }
-  const plugged = networks.find(({ driver }) => driver === PLUGIN_DRIVER);
+  const plugged = networks.find((each) => each.driver === PLUGIN_DRIVER && !isMade(each));
   if (plugged !== undefined) {
     throw new AppError("conflict", `Cannot leave the cluster: the engine's network "${plugged.name}" is Apollo's`, {
       hint: `Remove it while the agent runs: docker network rm ${plugged.name}`,
     });
   }
   const ids = new Set(own.map((container) => container.id));
+  const busy = networks.find((each) => isMade(each) && Object.keys(each.containers).some((id) => !ids.has(id)));
+  if (busy !== undefined) {
+    throw new AppError("conflict", `Cannot leave the cluster: containers use its network "${busy.name}"`, {
+      hint: `They are not Apollo's to stop: docker ps --filter network=${busy.name}`,
+    });
+  }
   const attached = Object.keys(networks.find(({ name }) => name === ENGINE_NETWORK)?.containers ?? {});
   const others = attached.filter((id) => !ids.has(id));
   if (others.length === 0) return;
@@ -114,6 +126,17 @@ function assertFree({ containers: stop }: LeaveWish, { containers, own, networks
   throw new AppError("conflict", `Cannot leave the cluster: ${names.toSorted().join(", ")} use its network`, {
     hint: `They are not Apollo's to stop: docker network disconnect ${ENGINE_NETWORK} ${names[0] ?? ""}`,
   });
+}
+
+/** The engine asks our plugin before it lets go of a network, and the agent that serves it has ended. */
+async function removeDeclared(networks: readonly EngineNetwork[], { engine, answerEngine }: LeaveWorld): Promise<void> {
+  if (networks.length === 0) return;
+  const end = await answerEngine();
+  try {
+    for (const { name } of networks) await engine.removeNetwork(name);
+  } finally {
+    await end();
+  }
 }
 
 /** First: from then on nobody is led here, and replacements start while this host takes itself apart. */

@@ -206,7 +206,9 @@ class Session {
 
   /** Whoever waits for an address needs a further block now, not with the next heartbeat. */
   #seeAddresses(): void {
-    const waiting = this.#options.state.addressUse?.waiting ?? 0;
+    const { addressUse, networkUse } = this.#options.state;
+    const all = [addressUse, ...Object.values(networkUse)];
+    const waiting = all.reduce((sum, use) => sum + (use?.waiting ?? 0), 0);
     if (waiting > this.#waiting) this.#heartbeat();
     this.#waiting = waiting;
   }
@@ -301,6 +303,7 @@ class Session {
       epoch: state.identity?.epoch ?? "",
       conditions: state.conditions(),
       ...(state.addressUse === null ? {} : { addresses: state.addressUse }),
+      ...(Object.keys(state.networkUse).length === 0 ? {} : { networks: state.networkUse }),
     });
   }
 

@@ -1,7 +1,8 @@
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { parseCidr } from "../model/ip.ts";
-import { DEFAULT_NETWORK } from "../model/network-config.ts";
+import { DEFAULT_NETWORK, declaredNetworks } from "../model/network-config.ts";
+import { bridgeOf, declaredGateway } from "../network/declared-network.ts";
 import { BRIDGE } from "../network/plan-network.ts";
 import type { AgentState } from "./agent-state.ts";
 
@@ -9,25 +10,38 @@ import type { AgentState } from "./agent-state.ts";
 export interface LocalNetwork {
   readonly bridge: string;
   readonly range: string;
+  /** Of a layer-2 network nobody has it: containers get no route by it. */
   readonly gateway: Ipv4;
+  /** The host takes no part in it. */
+  readonly layer2: boolean;
 }
 
 /** Null while the network is not ready on this host. @throws AppError `not-found` for a network that nobody declared. */
 export type BridgeFor = (network: string) => LocalNetwork | null;
 
-/** The default network alone; declared ones have an interface of the same shape. */
-export function defaultBridge(state: AgentState, gateway: () => Ipv4 | null): BridgeFor {
+/** The default network and the declared ones. */
+export function localNetworks(state: AgentState, gateway: () => Ipv4 | null): BridgeFor {
   return (network) => {
-    if (network !== DEFAULT_NETWORK) {
-      throw new AppError("not-found", `Cannot use network "${network}": this host has no such network`, {
-        hint: `Leave the network out for the default one, "${DEFAULT_NETWORK}"`,
-      });
-    }
+    if (network !== DEFAULT_NETWORK) return findDeclared(state, network);
     const address = gateway();
     const { identity } = state;
     if (address === null || identity === null) return null;
-    return { bridge: BRIDGE, range: identity.settings.range, gateway: address };
+    return { bridge: BRIDGE, range: identity.settings.range, gateway: address, layer2: false };
   };
+}
+
+function findDeclared(state: AgentState, network: string): LocalNetwork | null {
+  const wanted = declaredNetworks(state.networkConfig);
+  if (!wanted.some(({ name }) => name === network)) {
+    const names = [DEFAULT_NETWORK, ...wanted.map(({ name }) => name)];
+    throw new AppError("not-found", `Cannot use network "${network}": this host has no such network`, {
+      hint: `Networks are ${names.join(", ")}; declare one with: apollo network create ${network} --range RANGE`,
+    });
+  }
+  const found = state.declared.find(({ name }) => name === network);
+  if (found === undefined) return null;
+  const { vni, range, layer2 } = found;
+  return { bridge: bridgeOf(vni), range, gateway: declaredGateway(range), layer2 };
 }
 
 /** The network's part of an attachment. @throws AppError `unavailable` while it is not ready. */

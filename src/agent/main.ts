@@ -18,6 +18,7 @@ import { webSocketTransport } from "../platform/server-client/web-socket-transpo
 import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
 import type { AgentConfig, AgentFlags } from "./agent-config.ts";
 import { startAgent } from "./agent.ts";
+import { ADDRESS_FILES } from "./address-books.ts";
 import type { MakeParts } from "./agent.ts";
 import type { AgentState } from "./agent-state.ts";
 import { findMembership, markRemoved } from "./find-membership.ts";
@@ -70,7 +71,8 @@ export async function runAgent(flags: AgentFlags, around: AgentSurroundings, sig
       prober: socketProber,
       checkRunner: new HostCheckRunner({ engine, allowsScript: () => config.scriptChecks }),
       lastKnownFile: diskFile(join(dataDir, "last-known.json")),
-      addressFile: diskFile(join(dataDir, "addresses.json")),
+      addressFile: diskFile(join(dataDir, ADDRESS_FILES[0])),
+      networkFile: diskFile(join(dataDir, ADDRESS_FILES[1])),
       clock: systemClock,
       random: systemRandom,
       log,

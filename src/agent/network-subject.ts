@@ -3,6 +3,9 @@ import { AppError } from "../model/error.ts";
 import type { HostAction, KnownNetwork, ObservedHost } from "../network/plan-host.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
 import { WIREGUARD } from "../network/wireguard/plan-wireguard.ts";
+import type { Peer } from "../model/host.ts";
+import type { DeclaredNetwork } from "../network/declared-network.ts";
+import { carriedNetworks } from "../network/declared-network.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
 import type { AgentState } from "./agent-state.ts";
@@ -14,7 +17,10 @@ export type NetworkEngine = Pick<Engine, "info" | "listNetworks" | "createNetwor
 export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { identity } = state;
   if (identity === null || identity.blocks.length === 0) return null;
-  const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
+  const declared = carriedNetworks(state.networkConfig.networks);
+  const peers = [...state.peers.values()]
+    .filter((peer) => peer.id !== identity.hostId)
+    .map((peer) => ({ ...peer, blocks: [...peer.blocks, ...routedBlocks(peer, declared)] }));
   // An older server does not send the newer settings.
   const { range, virtualRange, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
   const policy = { encryption, trustedRanges };
@@ -22,7 +28,13 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { linkFacts: facts, keys } = state;
   const virtual = state.networkConfig.virtuals.length > 0 ? { virtualRange } : {};
   const rules = { rules: state.rules(), rulesComplete: state.rulesComplete() };
-  return { range, blocks, peers, policy, facts, keys, ...rules, ...virtual };
+  return { range, blocks, peers, policy, facts, keys, declared, ...rules, ...virtual };
+}
+
+/** Blocks of declared networks take the same way as those of the default one. */
+function routedBlocks({ blocks, networks = {} }: Peer, declared: readonly DeclaredNetwork[]): readonly string[] {
+  if (blocks.length === 0) return [];
+  return declared.flatMap(({ name, layer2 }) => (layer2 ? [] : (networks[name] ?? [])));
 }
 
 export async function observeHost(

@@ -58,6 +58,7 @@ function plan({ goal = "running", container = null, wanted = {}, observed = {} }
       told: new Set(),
       busy: new Map(),
       failures: new Map(),
+      declared: new Set(),
       network: { name: "apollo", fixedAddresses: true },
       addresses: inBlocks("10.2.1.0/24"),
       hostAddress: parseIpv4("192.168.0.7"),

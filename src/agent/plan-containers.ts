@@ -2,6 +2,7 @@ import type { Container } from "../model/container.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import { chooseAddress, isInBlocks } from "../network/choose-address.ts";
 import type { HealthRecord } from "./agent-state.ts";
 import { instanceOf } from "./instance-container.ts";
@@ -39,6 +40,8 @@ export interface ObservedContainers {
   /** Instances whose start or life ended badly, as reported; kept until the assignment goes. */
   readonly failures: ReadonlyMap<InstanceId, InstanceStatus & { readonly phase: "failed" }>;
   readonly network: ContainerNetwork | null;
+  /** Names of declared networks that containers can be started on; there the engine asks for the address itself. */
+  readonly declared: ReadonlySet<string>;
   readonly addresses: KnownAddresses;
   readonly hostAddress: Ipv4;
   readonly nowMs: number;
@@ -270,6 +273,10 @@ function choosePlace({ spec, instance }: Assignment, observed: ObservedContainer
   const { network, addresses } = observed;
   if (spec.network === "host") return { kind: "place", network: "host", address: null };
   if (network === null || addresses.blocks.length === 0) return { kind: "no-network" };
+  if (spec.network !== DEFAULT_NETWORK) {
+    if (!observed.declared.has(spec.network)) return { kind: "no-network" };
+    return { kind: "place", network: spec.network, address: null };
+  }
   const fixed = instance.address;
   if (!network.fixedAddresses) {
     if (fixed === undefined) return { kind: "place", network: network.name, address: null };

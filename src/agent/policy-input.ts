@@ -3,6 +3,7 @@ import { isIpv4 } from "../model/ip.ts";
 import { DEFAULT_NETWORK, defaultPolicyOf } from "../model/network-config.ts";
 import type { PolicyRule, Selector } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
+import { bridgeOf, carriedNetworks } from "../network/declared-network.ts";
 import { gatewayOf } from "../network/blocks.ts";
 import { BRIDGE } from "../network/plan-network.ts";
 import { HolderIndex } from "../network/policy/choose-holders.ts";
@@ -24,8 +25,15 @@ export function policyInput(state: AgentState): PolicyInput | null {
 }
 
 /** Networks whose containers are behind a bridge that we know. */
-function policyNetworks(state: AgentState): readonly PolicyNetwork[] {
-  return [{ name: DEFAULT_NETWORK, bridge: BRIDGE, policy: defaultPolicyOf(state.networkConfig, DEFAULT_NETWORK) }];
+export function policyNetworks(state: AgentState): readonly PolicyNetwork[] {
+  const policy = defaultPolicyOf(state.networkConfig, DEFAULT_NETWORK);
+  const declared = carriedNetworks(state.networkConfig.networks).map(({ vni, ...network }) => ({
+    name: network.name,
+    bridge: bridgeOf(vni),
+    policy: network.policy,
+    layer2: network.layer2,
+  }));
+  return [{ name: DEFAULT_NETWORK, bridge: BRIDGE, policy, layer2: false }, ...declared];
 }
 
 /** All that each host sends from: its own address and its gateway in the range. */

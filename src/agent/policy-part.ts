@@ -1,8 +1,6 @@
 import { z } from "zod";
 import type { PolicyCountersJson } from "../api/native/shapes.ts";
 import { AppError } from "../model/error.ts";
-import { DEFAULT_NETWORK, defaultPolicyOf } from "../model/network-config.ts";
-import { BRIDGE } from "../network/plan-network.ts";
 import { chooseParty } from "../network/policy/choose-parties.ts";
 import { DropTotals } from "../network/policy/count-drops.ts";
 import type { PolicyAnswer } from "../network/policy/explain-policy.ts";
@@ -17,7 +15,7 @@ import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { RuleCounters } from "../platform/ports/rule-counters.ts";
 import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
-import { findIdleSelectors, knownParties, policyInput } from "./policy-input.ts";
+import { findIdleSelectors, knownParties, policyInput, policyNetworks } from "./policy-input.ts";
 
 export interface PolicyPartOptions {
   readonly state: AgentState;
@@ -108,9 +106,11 @@ class PolicyPart {
   #updateSource(): void {
     const { state } = this.#options;
     if (!state.portsKnown) return;
-    const strict = defaultPolicyOf(state.networkConfig, DEFAULT_NETWORK) === "deny";
+    const networks = policyNetworks(state);
+    const strict = networks.filter(({ policy }) => policy === "deny");
+    const layer2 = networks.filter((network) => network.layer2 === true).map(({ name }) => name);
     const ports = state.ports.filter(({ addresses }) => addresses.length > 0);
-    this.#publish("source", renderSourceCheck(ports, strict ? [{ name: DEFAULT_NETWORK, bridge: BRIDGE }] : []));
+    this.#publish("source", renderSourceCheck(ports, strict, layer2));
   }
 
   /** What is not known by now goes without rules, until it is. */

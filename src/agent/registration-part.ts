@@ -10,6 +10,7 @@ import type { Cidr, Ipv4 } from "../model/ip.ts";
 import { parseCidr } from "../model/ip.ts";
 import { policyLabelKeys } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
+import { OPTION_NETWORK, PLUGIN_DRIVER } from "../network/parse-plugin-call.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine, EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -33,8 +34,6 @@ const NETWORK_NAME = "apollo";
 const BRIDGE_NAME = "apollo0";
 /** The engine's own default network, which the operator may have put on our bridge. */
 const DEFAULT_NETWORK = "bridge";
-/** Of networks made with `docker network create -d apollo`. */
-const PLUGIN_DRIVER = "apollo";
 const BRIDGE_OPTION = "com.docker.network.bridge.name";
 /** Events come in bursts (create, attach, start); listing is many engine calls, and one for the burst will do. */
 const LIST_GAP_MS = 50;
@@ -57,6 +56,8 @@ class Registrar {
   readonly #options: RegistrationPartOptions;
   #containers: readonly Container[] | null = null;
   #otherNetworks: readonly string[] = [];
+  /** The engine's names of networks that are declared ones of ours. */
+  #declared: ReadonlyMap<string, string> = new Map();
   #networksKnown = false;
   /** Also a host without endpoints says so once: the server waits for it after a reconnect. */
   #announced = false;
@@ -130,7 +131,11 @@ class Registrar {
       this.#containers = await engine.listContainers();
       // Whether Docker's default network is on our bridge changes with a restart of the engine, not with containers.
       if (!this.#networksKnown) {
-        this.#otherNetworks = (await engine.listNetworks()).filter(isOurs).map(({ name }) => name);
+        const ours = (await engine.listNetworks()).filter(isOurs);
+        this.#otherNetworks = ours.map(({ name }) => name);
+        this.#declared = new Map(
+          ours.flatMap(({ name, options: { [OPTION_NETWORK]: of } }) => (of === undefined ? [] : [[name, of]])),
+        );
         this.#networksKnown = true;
       }
       for (const id of deadBefore) this.#dead.delete(id);
@@ -202,8 +207,11 @@ class Registrar {
     const holders = deriveHolders(containers, {
       hostName: state.identity?.hostName ?? "",
       range,
-      otherNetworks: this.#otherNetworks,
-      networks: [...new Set([NETWORK_NAME, ...networks.map(({ name }) => name)])],
+      otherNetworks: this.#otherNetworks.filter((name) => (this.#declared.get(name) ?? NETWORK_NAME) === NETWORK_NAME),
+      networks: [NETWORK_NAME],
+      declared: new Map(
+        [...this.#declared].filter(([, of]) => networks.some(({ name }) => name === of && name !== NETWORK_NAME)),
+      ),
       endpoints,
       labelKeys: policyLabelKeys(policies),
       before,

@@ -11,6 +11,7 @@ const NAMES: Readonly<Record<NameKind, readonly string[]>> = {
   host: ["host-1", "host-2"],
   service: ["web"],
   deployment: ["d1"],
+  network: [],
   policy: ["db"],
   publication: ["web-80"],
   import: ["postgres"],

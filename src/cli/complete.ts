@@ -10,6 +10,7 @@ const NAME_KINDS = [
   "service",
   "deployment",
   "policy",
+  "network",
   "publication",
   "import",
   "virtual",

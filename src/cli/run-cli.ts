@@ -13,6 +13,7 @@ import { addHostCommands } from "./commands/host.ts";
 import { addKvCommands } from "./commands/kv.ts";
 import { addLogsCommand } from "./commands/logs.ts";
 import { addNetCommands } from "./commands/net.ts";
+import { addNetworkCommands } from "./commands/network.ts";
 import { addPolicyCommands } from "./commands/policy.ts";
 import { addProgramCommands } from "./commands/programs.ts";
 import { addPsCommand } from "./commands/ps.ts";
@@ -55,6 +56,7 @@ export function buildProgram(context: CliContext): Command {
   addStatusCommand(program, context);
   addHostCommands(program, context);
   addNetCommands(program, context);
+  addNetworkCommands(program, context);
   addServiceCommands(program, context);
   addKvCommands(program, context);
   addDnsCommands(program, context);

@@ -5,8 +5,9 @@ export interface AddressSource {
   /**
    * The same owner gets the same address until it lets go. @throws AppError `conflict` when somebody else has `wanted`,
    * `invalid` when it is no address that this host may give, `unavailable` when none is free.
+   * @param network the default one unless given
    */
-  take(owner: string, wanted?: Ipv4): Promise<Ipv4>;
+  take(owner: string, wanted?: Ipv4, network?: string): Promise<Ipv4>;
   /** An owner that holds none is fine. */
   release(owner: string): Promise<void>;
   /** What owners hold. */

@@ -10,6 +10,11 @@ const pool = z.object({ AddressSpace: z.string().default(""), Pool: z.string(), 
 const network = z.object({ NetworkID: id });
 const endpoint = z.object({ NetworkID: id, EndpointID: id });
 
+/** Of the engine's networks that our plugin serves. */
+export const PLUGIN_DRIVER = "apollo";
+/** Of such a network: which of ours it is. */
+export const OPTION_NETWORK = "apollo.network";
+
 const shapes = {
   "Plugin.Activate": z.unknown(),
   "NetworkDriver.GetCapabilities": z.unknown(),
@@ -76,8 +81,6 @@ export function readNetworkOption(found: Readonly<Record<string, unknown>> | nul
   const value = isRecord(generic) ? generic[OPTION_NETWORK] : found?.[OPTION_NETWORK];
   return typeof value === "string" ? value : null;
 }
-
-const OPTION_NETWORK = "apollo.network";
 
 function readBody(text: string, call: string): unknown {
   if (text.trim() === "") return {};

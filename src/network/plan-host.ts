@@ -8,6 +8,8 @@ import type { LinkMode, OwnMode, Path } from "./choose-link-mode.ts";
 import { VXLAN_OVERHEAD_BYTES } from "./choose-link-mode.ts";
 import type { ChosenLink, LinkWants } from "./choose-links.ts";
 import { chooseLinks, desirePeers } from "./choose-links.ts";
+import type { DeclaredNetwork } from "./declared-network.ts";
+import { bridgeOf } from "./declared-network.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
 import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
@@ -37,6 +39,8 @@ export interface KnownNetwork extends LinkWants {
   readonly rulesComplete?: boolean;
   /** Of the services' virtual addresses; null while there is none. */
   readonly virtualRange?: string | null;
+  /** Networks beside the default one. */
+  readonly declared?: readonly DeclaredNetwork[];
 }
 
 /** What one pass sees of this host. */
@@ -169,7 +173,8 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
   const own = known.keys?.publicKey;
   const encryption = renderEncryption({
     range: known.range,
-    inside: [BRIDGE],
+    others: (known.declared ?? []).filter(({ layer2 }) => !layer2).map(({ range }) => range),
+    inside: [BRIDGE, ...(known.declared ?? []).map(({ vni }) => bridgeOf(vni))],
     sealed: known.policy?.encryption === "required",
     used: encrypted.length > 0,
     probes: [known.blocks, ...known.peers.map(({ blocks }) => blocks)].flatMap(probesOf),

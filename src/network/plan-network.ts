@@ -16,6 +16,7 @@ import type {
   NetworkState,
   TunnelPeer,
 } from "../platform/ports/host-network.ts";
+import { isDeclaredDevice } from "./declared-network.ts";
 import { bridgeMac, tunnelMac } from "./mac.ts";
 import type { Ruleset } from "./render-ruleset.ts";
 import type { DesiredWireguard } from "./wireguard/plan-wireguard.ts";
@@ -354,6 +355,7 @@ function samePeer(a: TunnelPeer, b: TunnelPeer): boolean {
 export function hostRanges(observed: Pick<NetworkState, "links" | "routes">): readonly string[] {
   return observed.routes
     .filter((route) => !route.marked && ![BRIDGE, TUNNEL, WIREGUARD].includes(route.device))
+    .filter(({ device }) => !isDeclaredDevice(device))
     .map((route) => route.destination);
 }
 

@@ -2,7 +2,7 @@
  * The first block of a host serves two: the container engine, which gives containers that come without an address one of
  * its own choice, and the agent, which gives addresses to all that the engine does not know. Each has its half.
  */
-import { cidrContains, cidrSize, formatCidr, parseCidr } from "../model/ip.ts";
+import { cidrAddress, cidrContains, cidrSize, formatCidr, parseCidr } from "../model/ip.ts";
 import type { Ipv4 } from "../model/ip.ts";
 
 /** Half of a smaller block would leave the engine with a handful: it has the whole of those. */
@@ -40,4 +40,10 @@ export function splitBlocks(blocks: readonly string[], engineRange: string | nul
 /** Whether the engine may give it to anybody at any moment. */
 export function isEngines(address: Ipv4, { engine }: SplitBlocks): boolean {
   return engine !== null && cidrContains(parseCidr(engine), address);
+}
+
+/** The first and the last address of a range are nobody's. */
+export function isRangeEnd(address: Ipv4, range: string): boolean {
+  const cidr = parseCidr(range);
+  return address === cidrAddress(cidr, 0) || address === cidrAddress(cidr, cidrSize(cidr) - 1);
 }

@@ -37,6 +37,7 @@ export class ServerViews {
       phase,
       cordoned: host.cordoned,
       blocks: host.blocks,
+      ...(host.networks === undefined ? {} : { networks: host.networks }),
       cpus: { total: host.resources.cpus, used: round(specs.reduce((sum, spec) => sum + (spec?.cpus ?? 0), 0)) },
       memoryMiB: {
         total: host.resources.memoryMiB,

@@ -64,6 +64,7 @@ export class SimMachine {
   readonly prober: MachineProber;
   readonly file: MemoryFile;
   readonly addressFile: MemoryFile;
+  readonly networkFile: MemoryFile;
   kernel: FakeHostNetwork;
   proxy: FakeProxy;
   agent: AgentRun | null = null;
@@ -84,6 +85,7 @@ export class SimMachine {
     this.prober = new MachineProber(clock, () => this.containers());
     this.file = new MemoryFile("/data/last-known.json", clock);
     this.addressFile = new MemoryFile("/data/addresses.json", clock);
+    this.networkFile = new MemoryFile("/data/network-addresses.json", clock);
     this.kernel = this.#newKernel();
     this.proxy = new FakeProxy({ clock, latencyMs: random.integer(1, 5) });
   }
@@ -194,6 +196,7 @@ export class SimMachine {
         checkRunner: null,
         lastKnownFile: process.guard(this.file),
         addressFile: process.guard(this.addressFile),
+        networkFile: process.guard(this.networkFile),
         resources: () => Promise.resolve(this.engineUp ? this.resources : { cpus: 0, memoryMiB: 0, diskMiB: 0 }),
       },
       (state) => {

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AddressBook } from "../../src/agent/address-book.ts";
 import { createAttachParts } from "../../src/agent/attach-parts.ts";
-import { defaultBridge } from "../../src/agent/local-network.ts";
+import { localNetworks } from "../../src/agent/local-network.ts";
 import { createLocalSocketPart } from "../../src/agent/local-socket-part.ts";
 import { askLocalAgent } from "../../src/cli/ask-local-agent.ts";
 import { runCni } from "../../src/cli/run-cni.ts";
@@ -54,7 +54,7 @@ async function startAgent(): Promise<() => Promise<void>> {
     clock,
     log,
     book,
-    bridgeFor: defaultBridge(state, () => GATEWAY),
+    bridgeFor: localNetworks(state, () => GATEWAY),
     dataDir: directory,
     fileAt: diskFile,
     pluginSocket: join(directory, "apollo.sock"),

@@ -1,5 +1,6 @@
 import type { AppVersion } from "../../model/app.ts";
 import type { Deployment } from "../../model/deployment.ts";
+import { DEFAULT_NETWORK } from "../../model/network-config.ts";
 import type { InstanceHealth, InstanceStatus } from "../../model/instance.ts";
 import type { AppView, InstanceView } from "../../scheduling/app-service.ts";
 import type { AppJson, DeploymentJson, InstanceJson, VersionJson, WhyJson } from "./shapes.ts";
@@ -13,6 +14,7 @@ export function renderAppJson(view: AppView, service: string | null): AppJson {
     values.filter((value) => wanted.includes(value)).length;
   return {
     id: spec.id,
+    ...(spec.network === DEFAULT_NETWORK || spec.network === "host" ? {} : { network: spec.network }),
     image: spec.image,
     instances: spec.instances,
     running: count(phases, "running"),

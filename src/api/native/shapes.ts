@@ -39,6 +39,7 @@
  *   WS     /api/feed                          FeedMessage frames for the console
  *   WS     /api/agent                         agents only, see model/wire.ts
  */
+import type { NetworkBlocks } from "../../model/lease.ts";
 import type { LinkReport } from "../../model/link.ts";
 import type { Condition } from "../../model/wire.ts";
 
@@ -81,6 +82,8 @@ export interface HostJson {
   readonly phase: "joining" | "up" | "down";
   readonly cordoned: boolean;
   readonly blocks: readonly string[];
+  /** Blocks of declared networks, by network; missing when it has none. */
+  readonly networks?: NetworkBlocks;
   readonly cpus: { readonly total: number; readonly used: number };
   readonly memoryMiB: { readonly total: number; readonly used: number };
   readonly instances: number;
@@ -93,6 +96,8 @@ export interface HostJson {
 
 export interface AppJson {
   readonly id: string;
+  /** A declared network; missing for the default one and the host's own. */
+  readonly network?: string;
   readonly image: string;
   /** Wanted. */
   readonly instances: number;

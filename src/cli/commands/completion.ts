@@ -54,6 +54,8 @@ async function listNames(context: CliContext, kind: NameKind): Promise<readonly 
         return (await get<ServiceJson>("/api/services")).map(({ name }) => `${name}.service.consul`);
       case "policy":
         return (await get<PolicyRule>("/api/policies")).map((rule) => rule.name);
+      case "network":
+        return (await get<{ readonly name: string }>("/api/networks")).map(({ name }) => name);
       case "publication":
       case "import":
       case "virtual":

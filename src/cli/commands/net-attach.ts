@@ -72,10 +72,15 @@ function addDetach(net: Command, context: CliContext): void {
     net
       .command("detach")
       .argument("<target>", "as given to attach")
+      .option("--network <name>", "from this network only; default: from all")
       .description("take an attachment away and free its address"),
   );
   command.action(async (target: string) => {
-    const rows = await askAgent<readonly AttachmentJson[]>(context, command, { kind: "detach", target });
+    const rows = await askAgent<readonly AttachmentJson[]>(context, command, {
+      kind: "detach",
+      target,
+      network: command.optsWithGlobals<AttachFlags>().network,
+    });
     print(context, command.optsWithGlobals<AskFlags>(), rows, () => lines(rows));
   });
   examples(command, [["Undo an attach", "apollo net detach db"]]);

@@ -15,6 +15,8 @@ export interface HolderContext {
   readonly otherNetworks: readonly string[];
   /** The engine's names of our networks, which are theirs. */
   readonly networks: readonly string[];
+  /** The engine's names of declared networks of ours, and those. Missing is none. */
+  readonly declared?: ReadonlyMap<string, string>;
   /** This host's. */
   readonly endpoints: readonly Endpoint[];
   /** Keys that policy rules name. */
@@ -67,13 +69,16 @@ function addressesOf(container: Container, context: HolderContext): readonly (re
     return address !== null && cidrContains(context.range, address) ? [[DEFAULT_NETWORK, address]] : [];
   }
   if (!ALIVE.has(container.state)) return [];
-  const found = context.networks.flatMap((network) => {
-    const address = container.addresses[network];
-    return address === undefined ? [] : [[network, address] as const];
-  });
-  const ours = found.some(([network]) => network === DEFAULT_NETWORK);
+  const names = [...context.networks.map((name) => [name, name] as const), ...(context.declared ?? [])];
+  const found = new Map(
+    names.flatMap(([name, network]) => {
+      const address = container.addresses[name];
+      return address === undefined ? [] : [[network, address] as const];
+    }),
+  );
+  const ours = found.has(DEFAULT_NETWORK);
   const shared = context.otherNetworks.map((name) => container.addresses[name]).find((one) => one !== undefined);
-  return ours || shared === undefined ? found : [...found, [DEFAULT_NETWORK, shared]];
+  return ours || shared === undefined ? [...found] : [...found, [DEFAULT_NETWORK, shared]];
 }
 
 function pick(labels: Readonly<Record<string, string>>, keys: ReadonlySet<string>): Readonly<Record<string, string>> {

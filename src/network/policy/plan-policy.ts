@@ -21,6 +21,8 @@ export interface PolicyNetwork {
   /** The bridge that its containers are on. */
   readonly bridge: string;
   readonly policy: "open" | "deny";
+  /** Its addresses say nothing outside of it. Missing is false. */
+  readonly layer2?: boolean;
 }
 
 export interface PolicyInput {
@@ -68,8 +70,14 @@ export interface PolicyPlan {
 }
 
 export function planPolicy(input: PolicyInput): PolicyPlan {
-  const index = new HolderIndex(input.holders, input.hostAddresses);
-  const groups = input.networks.flatMap((network) => planNetworkGroups(network, input, index));
+  const segments = new Set(input.networks.flatMap(({ name, layer2 }) => (layer2 === true ? [name] : [])));
+  // Two segments may have the same addresses: what one rule means by them must not open the other.
+  const routed = input.holders.filter(({ network }) => !segments.has(network));
+  const shared = new HolderIndex(routed, input.hostAddresses);
+  const groups = input.networks.flatMap((network) => {
+    const own = input.holders.filter((holder) => holder.network === network.name);
+    return planNetworkGroups(network, input, network.layer2 === true ? new HolderIndex(own, []) : shared);
+  });
   return { groups: groups.toSorted((a, b) => (a.id < b.id ? -1 : 1)) };
 }
 

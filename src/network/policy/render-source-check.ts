@@ -23,9 +23,13 @@ export interface StrictNetwork {
  *   frame itself, since the kernel takes a tag off and then calls the packet inside by its own protocol.
  *
  * A port that is not known yet, that of a container which starts at this moment, may send: its first packets are what makes
- * it reachable. In `strict` networks they reach neither known containers on the bridge nor anything beyond it.
+ * it reachable. Networks in `layer2` also carry what is neither IP nor ARP. In `strict` networks they reach neither known containers on the bridge nor anything beyond it.
  */
-export function renderSourceCheck(ports: readonly LocalPort[], strict: readonly StrictNetwork[] = []): RulesetPart {
+export function renderSourceCheck(
+  ports: readonly LocalPort[],
+  strict: readonly StrictNetwork[] = [],
+  layer2: readonly string[] = [],
+): RulesetPart {
   const sorted = ports.toSorted((a, b) => (a.device < b.device ? -1 : 1));
   const closed = sorted.filter(({ network }) => strict.some(({ name }) => name === network));
   const unknown = `counter name ${SPOOF_COUNTERS.unknown} drop`;
@@ -55,6 +59,7 @@ export function renderSourceCheck(ports: readonly LocalPort[], strict: readonly 
       sets: [
         declareSet("source_ports", "ifname", sorted.map(quoted)),
         declareSet("source_closed", "ifname", closed.map(quoted)),
+        declareSet("source_layer2", "ifname", sorted.filter(({ network }) => layer2.includes(network)).map(quoted)),
         declareSet(
           "source_macs",
           "ifname . ether_addr",
@@ -86,6 +91,8 @@ const CHECKS: readonly string[] = [
   "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 return",
   "ether type ip6 iifname . ether saddr . ip6 saddr @source_owners6 return",
   "ether type ip6 ip6 saddr { ::, fe80::/10 } icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld-listener-done, mld2-listener-report } return",
+  // A segment carries any protocol, from its own MAC; tags still hide packets that policy would have to see.
+  "iifname @source_layer2 ether type != { ip, arp, ip6, 8021q, 8021ad } return",
   `counter name ${SPOOF_COUNTERS.address} drop`,
 ];
 

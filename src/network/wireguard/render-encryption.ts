@@ -13,6 +13,8 @@ import { WIREGUARD, WIREGUARD_PORT } from "./plan-wireguard.ts";
  */
 export function renderEncryption(want: {
   readonly range: string;
+  /** Ranges of further networks that links carry. */
+  readonly others?: readonly string[];
   /** Devices that packets of the range may use: bridges, and those that encrypt. */
   readonly inside: readonly string[];
   /** Encryption is required. */
@@ -26,7 +28,8 @@ export function renderEncryption(want: {
   const clamp = `oifname "${WIREGUARD}" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`;
   const forward = want.used ? [clamp] : [];
   if (!want.sealed) return { name: "encryption", sets: [], chains: {}, rules: { forward } };
-  const range = formatCidr(parseCidr(want.range));
+  const ranges = [want.range, ...(want.others ?? [])].map((each) => formatCidr(parseCidr(each)));
+  const range = ranges.length === 1 ? ranges[0] : `{ ${ranges.join(", ")} }`;
   const inside = `{ ${[...want.inside, WIREGUARD, "lo"].map((name) => `"${name}"`).join(", ")} }`;
   const probes = want.probes.toSorted().join(", ");
   const carried =

@@ -51,6 +51,17 @@ export function renderCreate(spec: ContainerSpec): Readonly<Record<string, unkno
 
 /** Body of `POST /networks/create`. */
 export function renderNetwork(spec: EngineNetworkSpec): Readonly<Record<string, unknown>> {
+  if (spec.driver !== undefined) {
+    // The driver hands out what it will: the engine is told subnet and gateway, and no part of them.
+    const Config = [{ Subnet: spec.subnet, Gateway: spec.gateway }];
+    return {
+      Name: spec.name,
+      Driver: spec.driver,
+      CheckDuplicate: true,
+      IPAM: { Driver: spec.driver, Options: spec.ipamOptions ?? {}, Config },
+      Options: spec.options,
+    };
+  }
   return {
     Name: spec.name,
     Driver: "bridge",

@@ -51,6 +51,10 @@ export interface EngineNetworkSpec {
   /** Addresses the engine must not hand out, by a name for each. */
   readonly reserved: Readonly<Record<string, Ipv4>>;
   readonly options: Readonly<Record<string, string>>;
+  /** Of the network and of its addresses; missing is the engine's own bridge. */
+  readonly driver?: string;
+  /** For a driver of addresses. */
+  readonly ipamOptions?: Readonly<Record<string, string>>;
 }
 
 /** `lost`: events may be missing (the stream broke, or has just begun): list again. */
