@@ -490,7 +490,12 @@ export class AgentState {
         if (this.identity?.epoch !== epoch) this.#forgetRevisions();
         const probeKey = message.probeKey ?? this.identity?.probeKey;
         this.identity = {
-          ...{ hostId, hostName, settings, blocks, epoch, networks: message.networks ?? {} },
+          hostId,
+          hostName,
+          settings,
+          blocks,
+          epoch,
+          networks: message.networks ?? {},
           ...(probeKey === undefined ? {} : { probeKey }),
         };
         this.networkProblems = message.networkProblems ?? {};

@@ -365,7 +365,8 @@ export class AgentHub {
     const { leases } = this.#deps;
     const networkProblems = leases.networkProblemsOf(id);
     return {
-      ...{ blocks, leaseProblem: leases.problemOf(id) },
+      blocks,
+      leaseProblem: leases.problemOf(id),
       ...(Object.keys(networks).length === 0 ? {} : { networks }),
       ...(Object.keys(networkProblems).length === 0 ? {} : { networkProblems }),
     };
@@ -398,7 +399,11 @@ export class AgentHub {
     return [...this.#deps.state.hosts.values()]
       .filter((host) => host.id !== hostId)
       .map(({ id, name, address, blocks, networks, ...host }) => ({
-        ...{ id, name, address, blocks, ...keysOf(host) },
+        id,
+        name,
+        address,
+        blocks,
+        ...keysOf(host),
         ...(networks === undefined ? {} : { networks }),
       }))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1));

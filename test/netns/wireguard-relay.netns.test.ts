@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import type { DesiredNetwork, DesiredPeer } from "../../src/network/plan-network.ts";
-import { BRIDGE, TUNNEL, TUNNEL_PORT, planNetwork } from "../../src/network/plan-network.ts";
+import { BRIDGE, TUNNEL_PORT, planNetwork } from "../../src/network/plan-network.ts";
 import { gatewayOf, probeAddressOf } from "../../src/network/blocks.ts";
 import { renderRuleset } from "../../src/network/render-ruleset.ts";
 import { encryptedRelay } from "../../src/network/wireguard/encrypted-relay.ts";
