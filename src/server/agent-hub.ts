@@ -459,7 +459,8 @@ export class AgentHub {
     const { leases } = this.#deps;
     const networkProblems = leases.networkProblemsOf(id);
     return {
-      ...{ blocks, leaseProblem: leases.problemOf(id) },
+      blocks,
+      leaseProblem: leases.problemOf(id),
       ...(Object.keys(networks).length === 0 ? {} : { networks }),
       ...(Object.keys(networkProblems).length === 0 ? {} : { networkProblems }),
     };
