@@ -4,7 +4,7 @@ import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
-import type { LinkReport } from "../model/link.ts";
+import { applyLinkChanges, type LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
   type Condition,
@@ -12,6 +12,7 @@ import {
   parseAgentMessage,
   type Refusal,
   type ServerMessage,
+  WIRE_OF_CHANGES,
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
@@ -58,8 +59,6 @@ export interface AgentHubDeps {
  */
 const DOUBT_MS = 2500;
 const HOST_KEY = "host/";
-/** Older agents take peers and the catalog's hosts only whole. */
-const WIRE_OF_CHANGES = 2;
 
 /** Every agent's stream: takes what hosts observe into memory, sends each what is its to know. */
 export class AgentHub {
@@ -178,6 +177,11 @@ export class AgentHub {
       case "links": {
         const observed = this.observed.get(host.id);
         if (observed !== undefined) observed.links = message.links;
+        return;
+      }
+      case "link-changes": {
+        const observed = this.observed.get(host.id);
+        if (observed !== undefined) observed.links = applyLinkChanges(observed.links, message);
         return;
       }
       case "holders":
