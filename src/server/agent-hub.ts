@@ -6,7 +6,7 @@ import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
-import type { LinkReport } from "../model/link.ts";
+import { applyLinkChanges, type LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
   type Condition,
@@ -14,6 +14,7 @@ import {
   parseAgentMessage,
   type Refusal,
   type ServerMessage,
+  WIRE_OF_CHANGES,
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
@@ -67,8 +68,6 @@ export interface HostCheckSource {
  */
 const DOUBT_MS = 2500;
 const HOST_KEY = "host/";
-/** Older agents take peers and the catalog's hosts only whole. */
-const WIRE_OF_CHANGES = 2;
 
 /** Every agent's stream: takes what hosts observe into memory, sends each what is its to know. */
 export class AgentHub {
@@ -208,6 +207,11 @@ export class AgentHub {
       case "links": {
         const observed = this.observed.get(host.id);
         if (observed !== undefined) observed.links = message.links;
+        return;
+      }
+      case "link-changes": {
+        const observed = this.observed.get(host.id);
+        if (observed !== undefined) observed.links = applyLinkChanges(observed.links, message);
         return;
       }
       case "holders":
