@@ -173,13 +173,13 @@ session = c.session.create(name="lock", ttl=10, behavior="delete")
 said["locked"] = c.kv.put("py/lock", "me", acquire=session)
 said["destroyed"] = [c.session.destroy(session), c.kv.get("py/lock")[1]]
 said["registered"] = c.agent.service.register("py", service_id="py1", port=7000, tags=["t"], check=consul.Check.ttl("30s"))
-put = lambda path: c.http.put(consul.base.CB.bool(), "/v1/agent/" + path)
+put = lambda path, **params: c.http.put(consul.base.CB.bool(), "/v1/agent/" + path, params=params)
 said["passed"] = put("check/pass/service:py1")
 nodes = c.health.service("py", passing=True)[1]
 said["found"] = [[n["Node"]["Node"], n["Service"]["ID"], n["Service"]["Port"], n["Service"]["Tags"]] for n in nodes]
 said["names"] = sorted(c.catalog.services()[1].keys())
 said["self"] = c.agent.self()["Config"]["NodeName"]
-said["maintenance"] = [put("service/maintenance/py1?enable=true"), len(c.health.service("py", passing=True)[1])]
+said["maintenance"] = [put("service/maintenance/py1", enable="true"), len(c.health.service("py", passing=True)[1])]
 said["gone"] = [put("service/deregister/py1"), c.health.service("py")[1]]
 said["deleted"] = [c.kv.delete("py/", recurse=True), c.kv.get("py/", recurse=True)[1]]
 print(json.dumps(said))
