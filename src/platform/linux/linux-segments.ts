@@ -41,7 +41,9 @@ export class LinuxSegments implements SegmentNetwork {
     );
     const ours = links.filter(({ name }) => isSegmentDevice(name));
     const tunnels = ours.filter(({ kind }) => kind === "vxlan");
-    const table = parseRoutes(routes).filter(({ marked }) => !marked).map(({ destination, device }) => ({ destination, device }));
+    const table = parseRoutes(routes)
+      .filter(({ marked }) => !marked)
+      .map(({ destination, device }) => ({ destination, device }));
     const uplink = table.find(({ destination }) => destination === "0.0.0.0/0")?.device;
     return {
       bridges: ours.filter(({ kind }) => kind === "bridge").map(({ name, up, addresses }) => ({ name, up, addresses })),
