@@ -16,7 +16,7 @@ test(
       const child = Bun.spawn(argv, { stdin: "pipe", stdout: "pipe", stderr: "ignore" });
       const words = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
       const tell = async (word: string): Promise<void> => {
-        child.stdin.write(`${word}\n`);
+        void child.stdin.write(`${word}\n`);
         await child.stdin.flush();
         expect((await words.read()).value?.trim()).toBe(`done ${word}`);
       };

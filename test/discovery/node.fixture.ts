@@ -38,7 +38,7 @@ export async function withDirectory(run: (directory: string) => Promise<void>): 
 }
 
 export async function freePorts(): Promise<Ports> {
-  const [cluster = 0, http = 0, dns = 0] = await Promise.all([freePort(), freePort(), freePort()]);
+  const [cluster, http, dns] = await Promise.all([freePort(), freePort(), freePort()]);
   return { cluster, http, dns };
 }
 
