@@ -168,8 +168,7 @@ function hostGateways(state: AgentState): readonly Ipv4[] {
 function bordersServed(state: AgentState): boolean {
   const wanted = state.rules().find(({ name }) => name === DECLARED_PART);
   if (wanted === undefined) return true;
-  // An earlier agent's rules may be kept for a while; its borders are as good until ours are known to be there.
-  return state.servedRules?.some(({ name }) => name === DECLARED_PART) === true;
+  return state.servedRules?.includes(wanted) === true;
 }
 
 async function listNetworks(engine: DeclaredNetworksPartOptions["engine"]): Promise<readonly EngineNetwork[] | null> {

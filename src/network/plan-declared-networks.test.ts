@@ -45,6 +45,20 @@ test("a routed network is a bridge with the gateway, a layer-2 one a bridge with
   expect([String(kernel), kernel.allowed]).toEqual(["", false]);
 });
 
+test("a number that another network had before gets what the new one needs", async () => {
+  const clock = new VirtualClock();
+  const kernel = new FakeSegments(clock);
+  for (const [change, line] of [
+    [{}, "apl1000 10.50.0.1/16"],
+    [{ range: "10.77.0.0/16" }, "apl1000 10.77.0.1/16"],
+    [{ layer2: true }, "apl1000 -"],
+    [{}, "apl1000 10.50.0.1/16"],
+  ] as const) {
+    const { ready } = await settle({ local, networks: [network(1000, change)] }, kernel, clock);
+    expect([ready.length, String(kernel).split("\n")[0]]).toEqual([1, line]);
+  }
+});
+
 test("a range that the host routes itself is told and left alone, unless it is a layer-2 network's", async () => {
   const clock = new VirtualClock();
   const kernel = new FakeSegments(clock);

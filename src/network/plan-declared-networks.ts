@@ -65,7 +65,7 @@ export function planDeclaredNetworks(desired: DesiredSegments, observed: Segment
       wanted.add(tunnel);
       actions.push(...planTunnel(network, { desired, observed, tunnel: tunnels.get(tunnel) }));
     }
-    if (bridge !== undefined && bridge.up && !steps.some(({ kind }) => kind === "put-address")) ready.push(network);
+    if (bridge !== undefined && bridge.up && steps.length === 0) ready.push(network);
   }
   const gone = [...bridges.keys(), ...tunnels.keys()].filter((name) => !wanted.has(name)).toSorted();
   // Ports before their bridges: the names sort the other way round.
@@ -80,6 +80,15 @@ function planRouted({ vni, range }: DeclaredNetwork, bridge: SegmentBridge | und
   const name = bridgeOf(vni);
   const address = { address: declaredGateway(range), prefix: parseCidr(range).prefix };
   if (bridge === undefined) return [{ kind: "add-bridge", name, mac: bridgeMac(address.address), mtu, address }];
+  // Of a network that had the number or the name before: nobody is on this one yet.
+  const other = bridge.addresses.some((each) => each.address !== address.address);
+  if (other) {
+    const mac = bridgeMac(address.address);
+    return [
+      { kind: "delete-device", name },
+      { kind: "add-bridge", name, mac, mtu, address },
+    ];
+  }
   const has = bridge.addresses.some((each) => each.address === address.address && each.prefix === address.prefix);
   return [
     ...(has ? [] : [{ kind: "put-address", name, ...address } as const]),
@@ -99,6 +108,13 @@ function planLayer2(
   const mtu = segmentMtu(at.observed);
   if (at.bridge === undefined)
     return [{ kind: "add-bridge", name, mac: bridgeMac(at.desired.local), mtu, address: null }];
+  if (at.bridge.addresses.length > 0) {
+    const mac = bridgeMac(at.desired.local);
+    return [
+      { kind: "delete-device", name },
+      { kind: "add-bridge", name, mac, mtu, address: null },
+    ];
+  }
   return at.bridge.up ? [] : [{ kind: "set-up", name }];
 }
 

@@ -77,6 +77,10 @@ export class LinuxSegments implements SegmentNetwork {
       }
       case "add-bridge":
         return this.#addBridge(action);
+      case "put-address":
+        await this.#runner.run(["sysctl", "-q", "-w", ...sysctls(action.name, true)]);
+        await this.#runner.run(["ip", "address", "replace", `${action.address}/${action.prefix}`, "dev", action.name]);
+        return;
       default:
         await this.#runner.run(["ip", "-batch", "-"], { stdin: `${commands(action).join("\n")}\n` });
     }
@@ -101,13 +105,7 @@ export class LinuxSegments implements SegmentNetwork {
     ];
     await this.#runner.run(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
     try {
-      const values =
-        address === null
-          ? // The host is no part of the segment: it answers for none of its addresses there, and carries nothing out of it.
-            [`net/ipv4/conf/${name}/arp_ignore=8`, `net/ipv4/conf/${name}/forwarding=0`]
-          : // Proxy answers wait up to 0.8 s by default.
-            [`net/ipv4/conf/${name}/proxy_arp=1`, `net/ipv4/neigh/${name}/proxy_delay=0`];
-      await this.#runner.run(["sysctl", "-q", "-w", ...values]);
+      await this.#runner.run(["sysctl", "-q", "-w", ...sysctls(name, address !== null)]);
       await this.#runner.run(["ip", "link", "set", "dev", name, "up"]);
     } catch (error) {
       await this.apply({ kind: "delete-device", name });
@@ -151,14 +149,20 @@ const RULES: readonly (readonly string[])[] = ["-i", "-o"].map((way) => [
   "ACCEPT",
 ]);
 
-type LinkAction = Extract<SegmentAction, { kind: "put-address" | "set-up" | "add-tunnel" | "set-mtu" | "set-master" }>;
+/** On a segment the host takes no part: it answers for none of its addresses there, and carries nothing out of it. */
+function sysctls(name: string, routed: boolean): readonly string[] {
+  const of = `net/ipv4/conf/${name}`;
+  // Proxy answers wait up to 0.8 s by default.
+  const proxy = routed ? [`${of}/proxy_arp=1`, `net/ipv4/neigh/${name}/proxy_delay=0`] : [];
+  return [`${of}/arp_ignore=${routed ? 0 : 8}`, `${of}/forwarding=${routed ? 1 : 0}`, ...proxy];
+}
+
+type LinkAction = Extract<SegmentAction, { kind: "set-up" | "add-tunnel" | "set-mtu" | "set-master" }>;
 
 /** Lines for `ip -batch`. Values are names and addresses that were parsed before, never free text with spaces. */
 function commands(action: LinkAction): readonly string[] {
   const { kind, name } = action;
   switch (kind) {
-    case "put-address":
-      return [`address replace ${action.address}/${action.prefix} dev ${name}`];
     case "set-up":
       return [`link set dev ${name} up`];
     case "set-mtu":
