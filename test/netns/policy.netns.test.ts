@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -159,6 +159,9 @@ async function sendFrame(from: string, hex: string): Promise<void> {
   await Bun.write(file, Buffer.from(hex, "hex"));
   await space(from).runner.run(["socat", "-u", `FILE:${file}`, "INTERFACE:eth0"]);
 }
+
+// A test that is ended in its middle leaves a container with a foreign MAC to the next ones.
+setDefaultTimeout(60_000);
 
 beforeAll(async () => {
   for (const name of ["a", "b"] as const) spaces.set(name, await lab.addNamespace(name));
