@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { NamedQuery } from "../../model/consul.ts";
-import { queryFinder } from "./query-lookup.ts";
+import { lookupOf } from "./query-lookup.ts";
 
 function query(
   change: Partial<Omit<NamedQuery, "service">> & { readonly service?: Partial<NamedQuery["service"]> },
@@ -37,9 +37,9 @@ test("a query is found by name and by id, whatever their case", () => {
     serviceMeta: {},
     ttlSeconds: 90,
   };
-  expect(queryFinder(queries)("my-query")).toEqual(wanted);
-  expect(queryFinder(queries)("11111111-2222-4333-8444-555555555555")).toEqual(wanted);
-  expect(queryFinder(queries)("other")).toBeNull();
+  expect(lookupOf(queries, "my-query")).toEqual(wanted);
+  expect(lookupOf(queries, "11111111-2222-4333-8444-555555555555")).toEqual(wanted);
+  expect(lookupOf(queries, "other")).toBeNull();
 });
 
 test("a template is filled by the name, the longest prefix first, and not found by its id", () => {
@@ -48,9 +48,9 @@ test("a template is filled by the name, the longest prefix first, and not found 
     query({ id: "all", name: "", template, service: { service: "${name.full}" } }),
     query({ id: "geo", name: "geo-", template, service: { service: "${name.suffix}", tags: ["${name.prefix}", ""] } }),
   ];
-  expect(queryFinder(queries)("geo-DB")).toMatchObject({ service: "db", tags: ["geo-"], ttlSeconds: null });
-  expect(queryFinder(queries)("anything")).toMatchObject({ service: "anything" });
-  expect(queryFinder(queries)("geo")).toBeNull();
-  expect(queryFinder(queries.slice(1))("geo-")).toMatchObject({ service: "" });
-  expect(queryFinder([query({ id: "t", name: "t-", template: { ...template, type: "other" } })])("t-x")).toBeNull();
+  expect(lookupOf(queries, "geo-DB")).toMatchObject({ service: "db", tags: ["geo-"], ttlSeconds: null });
+  expect(lookupOf(queries, "anything")).toMatchObject({ service: "anything" });
+  expect(lookupOf(queries, "geo")).toBeNull();
+  expect(lookupOf(queries.slice(1), "geo-")).toMatchObject({ service: "" });
+  expect(lookupOf([query({ id: "t", name: "t-", template: { ...template, type: "other" } })], "t-x")).toBeNull();
 });

@@ -2,7 +2,7 @@
 import type { NamedQuery } from "../../model/consul.ts";
 import { AppError } from "../../model/error.ts";
 import { parseDuration } from "./parse-duration.ts";
-import { chooseQuery, isTemplate } from "./prepared-queries.ts";
+import { chooseQuery } from "./prepared-queries.ts";
 
 export interface QueryLookup {
   readonly service: string;
@@ -17,27 +17,17 @@ export interface QueryLookup {
   readonly ttlSeconds: number | null;
 }
 
-/**
- * Finds queries by name or id, whatever their case; null when there is none, or it is a template that the name cannot fill. Made
- * once for a list, since it is asked for every question.
- */
-export function queryFinder(queries: readonly NamedQuery[]): (name: string) => QueryLookup | null {
+/** By name or id, whatever its case; null when there is none, or it is a template that this name cannot fill. */
+export function lookupOf(queries: readonly NamedQuery[], name: string): QueryLookup | null {
+  const wanted = name.toLowerCase();
   const folded = queries.map((query) => ({ ...query, id: query.id.toLowerCase(), name: query.name.toLowerCase() }));
-  const templates = folded.filter(isTemplate);
-  const exact = new Map<string, NamedQuery>();
-  for (const query of folded) if (query.name !== "" && !isTemplate(query)) exact.set(query.name, query);
-  for (const query of folded) exact.set(query.id, query);
-  return (name) => {
-    const wanted = name.toLowerCase();
-    const known = exact.get(wanted);
-    try {
-      const found = chooseQuery(known === undefined ? templates : [known], wanted);
-      return found === null ? null : toLookup(found);
-    } catch (error) {
-      if (error instanceof AppError) return null;
-      throw error;
-    }
-  };
+  try {
+    const found = chooseQuery(folded, wanted);
+    return found === null ? null : toLookup(found);
+  } catch (error) {
+    if (error instanceof AppError) return null;
+    throw error;
+  }
 }
 
 function toLookup({ service, dnsTtl }: NamedQuery): QueryLookup {
