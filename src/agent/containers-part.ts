@@ -326,6 +326,7 @@ class ContainersPart {
         hostName: state.identity?.hostName ?? "",
         network: name,
         address,
+        host6: network.engineNetwork()?.host6 ?? null,
         gateway: network.gateway(),
         dnsDomain: state.identity?.settings.dnsDomain ?? "",
       }),

@@ -2,6 +2,7 @@ import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import type { HostAction, KnownNetwork, ObservedHost } from "../network/plan-host.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
+import { NETWORK6_SYSCTLS } from "../network/plan-network6.ts";
 import { WIREGUARD } from "../network/wireguard/plan-wireguard.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
@@ -16,13 +17,13 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   if (identity === null || identity.blocks.length === 0) return null;
   const peers = [...state.peers.values()].filter((peer) => peer.id !== identity.hostId);
   // An older server does not send the newer settings.
-  const { range, virtualRange, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
+  const { range, range6, virtualRange, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
   const policy = { encryption, trustedRanges };
   const { blocks } = identity;
   const { linkFacts: facts, keys } = state;
   const virtual = state.networkConfig.virtuals.length > 0 ? { virtualRange } : {};
   const rules = { rules: state.rules(), rulesComplete: state.rulesComplete() };
-  return { range, blocks, peers, policy, facts, keys, ...rules, ...virtual };
+  return { range, range6: range6 ?? null, blocks, peers, policy, facts, keys, ...rules, ...virtual };
 }
 
 export async function observeHost(
@@ -30,8 +31,15 @@ export async function observeHost(
   network: HostNetwork,
   engine: NetworkEngine,
 ): Promise<ObservedHost> {
+  const { range6 = null } = known;
   const [kernel, seen, paths] = await Promise.all([
-    network.observe({ sysctls: NETWORK_SYSCTLS, range: known.range, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD }),
+    network.observe({
+      sysctls: range6 === null ? NETWORK_SYSCTLS : [...NETWORK_SYSCTLS, ...NETWORK6_SYSCTLS],
+      range: known.range,
+      range6,
+      tunnelDevice: TUNNEL,
+      wireguardDevice: WIREGUARD,
+    }),
     observeEngine(engine),
     Promise.all(known.peers.map(async ({ address }) => [address, await network.pathTo(address)] as const)),
   ]);

@@ -11,6 +11,8 @@ export interface ContainerNetwork {
   readonly name: string;
   /** False on the engine's default network, which takes none. */
   readonly fixedAddresses: boolean;
+  /** The part of the IPv6 range that containers on it have addresses of; null or missing: they have none. */
+  readonly host6?: string | null;
 }
 
 /** The end of a container's main process, as the engine told it. */

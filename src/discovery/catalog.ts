@@ -261,9 +261,10 @@ export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
 }
 
 function fingerprint(endpoint: Endpoint): string {
-  const { id, service, address, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
+  const { id, service, address, address6, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
   const meta = Object.entries(endpoint.meta).toSorted(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health]);
+  const what = [id, service, address, address6, port, protocol, tags, meta];
+  return JSON.stringify([...what, host, container, instanceId, appId, health]);
 }
 
 function sortedById(endpoints: Iterable<Endpoint>): readonly Endpoint[] {

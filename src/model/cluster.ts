@@ -4,6 +4,8 @@ import type { Ipv4 } from "./ip.ts";
 export interface ClusterSettings {
   /** CIDR text of the container range. */
   readonly range: string;
+  /** CIDR text of the /64 of containers' IPv6 addresses; null or missing (a cluster of an older version): they have none. */
+  readonly range6?: string | null;
   /** CIDR text of the addresses that services get for life; see `VirtualService`. */
   readonly virtualRange: string;
   /** Prefix length of a host's block. */

@@ -1,5 +1,6 @@
 import type { AppId, InstanceId, ServiceName } from "./ids.ts";
 import type { Ipv4 } from "./ip.ts";
+import type { Ipv6 } from "./ip6.ts";
 
 export type EndpointHealth = "passing" | "warning" | "critical";
 
@@ -9,6 +10,8 @@ export interface Endpoint {
   readonly id: string;
   readonly service: ServiceName;
   readonly address: Ipv4;
+  /** Where else it answers; missing: nowhere. */
+  readonly address6?: Ipv6;
   readonly port: number;
   readonly protocol: "tcp" | "udp";
   readonly tags: readonly string[];

@@ -12,14 +12,15 @@ import {
   makeRange6,
   parseRange6,
 } from "./address6.ts";
+import { gatewayOf } from "./blocks.ts";
 
 const RANGE6 = "fd12:3456:789a::/64";
 
 test("a host's prefix follows from its first block, addresses in it from IPv4 ones", () => {
-  const host6 = host6Of(RANGE6, ["10.2.1.0/24", "10.2.9.0/26"]);
+  const host6 = host6Of(RANGE6, gatewayOf(["10.2.1.0/24", "10.2.9.0/26"]));
   expect(formatCidr6(host6)).toBe("fd12:3456:789a:0:a02:100::/96");
   expect(address6Of(host6, parseIpv4("10.2.9.7")) as string).toBe("fd12:3456:789a:0:a02:100:a02:907");
-  expect(gateway6Of(RANGE6, ["10.2.1.0/24"]) as string).toBe("fd12:3456:789a:0:a02:100:a02:101");
+  expect(gateway6Of(RANGE6, gatewayOf(["10.2.1.0/24"])) as string).toBe("fd12:3456:789a:0:a02:100:a02:101");
   expect(engineRange6(host6)).toBe("fd12:3456:789a:0:a02:100::/112");
   expect(linkLocalOf(parseIpv4("192.0.2.1")) as string).toBe("fe80::6170:0:c000:201");
 });
@@ -29,7 +30,7 @@ test("two hosts never share a prefix, and no derived address lies in the engine'
   const inside = fc.nat(0xff_ff_ff).map((offset) => formatIpv4(0x0a_00_00_00 + offset));
   fc.assert(
     fc.property(block, block, inside, (a, b, address) => {
-      const [x, y] = [host6Of(RANGE6, [a]), host6Of(RANGE6, [b])];
+      const [x, y] = [host6Of(RANGE6, gatewayOf([a])), host6Of(RANGE6, gatewayOf([b]))];
       expect(cidrs6Overlap(x, y)).toBe(a === b);
       expect(cidr6Contains(parseCidr6(RANGE6), address6Of(x, address))).toBe(true);
       expect(cidr6Contains(x, address6Of(x, address))).toBe(true);

@@ -9,10 +9,9 @@
  */
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { ipv4ToNumber, parseCidr } from "../model/ip.ts";
+import { ipv4ToNumber } from "../model/ip.ts";
 import type { Cidr6, Ipv6 } from "../model/ip6.ts";
 import { cidr6Contains, formatCidr6, formatIpv6, ipv6ToNumber, parseCidr6 } from "../model/ip6.ts";
-import { gatewayOf } from "./blocks.ts";
 
 export const RANGE6_PREFIX = 64;
 export const HOST6_PREFIX = 96;
@@ -35,19 +34,21 @@ export function parseRange6(text: string): string {
   const range = parseCidr6(text);
   const usable = [UNICAST, UNIQUE_LOCAL].some((area) => cidr6Contains(area, formatIpv6(range.first)));
   if (range.prefix !== RANGE6_PREFIX || !usable) {
-    throw new AppError("invalid", `Cannot use IPv6 range "${text}": it must be a /${RANGE6_PREFIX} of unicast addresses`, {
-      hint: "Leave it out for a private one that is made for this cluster, or write one such as fd12:3456:789a::/64",
-    });
+    throw new AppError(
+      "invalid",
+      `Cannot use IPv6 range "${text}": it must be a /${RANGE6_PREFIX} of unicast addresses`,
+      {
+        hint: "Leave it out for a private one that is made for this cluster, or write one such as fd12:3456:789a::/64",
+      },
+    );
   }
   return formatCidr6(range);
 }
 
-/** What a host has of the range. @throws AppError `invalid` for a host without blocks. */
-export function host6Of(range6: string, blocks: readonly string[]): Cidr6 {
-  const first = blocks[0];
-  if (first === undefined) throw new AppError("invalid", "Cannot find the IPv6 prefix of a host: it has no block");
-  const { first: base } = parseCidr6(range6);
-  return { first: base | (BigInt(parseCidr(first).first) << 32n), prefix: HOST6_PREFIX };
+/** What the host with this gateway has of the range: the gateway is the address after the first of the first block. */
+export function host6Of(range6: string, gateway: Ipv4): Cidr6 {
+  const { first } = parseCidr6(range6);
+  return { first: first | (BigInt(ipv4ToNumber(gateway) - 1) << 32n), prefix: HOST6_PREFIX };
 }
 
 /** The IPv6 address of whoever has this IPv4 address on the host. */
@@ -55,9 +56,9 @@ export function address6Of(host6: Cidr6, address: Ipv4): Ipv6 {
   return formatIpv6(host6.first | BigInt(ipv4ToNumber(address)));
 }
 
-/** The gateway of a host, as the IPv4 one ends. */
-export function gateway6Of(range6: string, blocks: readonly string[]): Ipv6 {
-  return address6Of(host6Of(range6, blocks), gatewayOf(blocks));
+/** The gateway of a host; it ends as the IPv4 one. */
+export function gateway6Of(range6: string, gateway: Ipv4): Ipv6 {
+  return address6Of(host6Of(range6, gateway), gateway);
 }
 
 /**

@@ -1,6 +1,9 @@
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrAddress, cidrSize, parseCidr } from "../model/ip.ts";
+import type { Cidr6, Ipv6 } from "../model/ip6.ts";
+import { formatCidr6 } from "../model/ip6.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
+import { engineRange6 } from "./address6.ts";
 import { BRIDGE } from "./plan-network.ts";
 
 export const ENGINE_NETWORK = "apollo";
@@ -8,12 +11,20 @@ export const OPTION_BRIDGE = "com.docker.network.bridge.name";
 const OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade";
 const OPTION_MTU = "com.docker.network.driver.mtu";
 const OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4";
+const OPTION_GATEWAY6_MODE = "com.docker.network.bridge.gateway_mode_ipv6";
 /** Engine 28: from there on the engine drops packets for containers that do not come from their own bridge. */
 const API_MINOR_DIRECT_ROUTING_DROPPED = 48;
 
 export type EngineNetworkPlan =
   /** `fixedAddresses`: the agent may choose a container's address on it. `fault`: what works less well than it could. */
-  | { readonly kind: "ready"; readonly name: string; readonly fixedAddresses: boolean; readonly fault: string | null }
+  | {
+      readonly kind: "ready";
+      readonly name: string;
+      readonly fixedAddresses: boolean;
+      readonly fault: string | null;
+      /** Containers on it have IPv6 addresses. */
+      readonly ip6: boolean;
+    }
   | { readonly kind: "create"; readonly spec: EngineNetworkSpec }
   | { readonly kind: "recreate"; readonly spec: EngineNetworkSpec }
   | { readonly kind: "blocked"; readonly why: string; readonly hint: string };
@@ -24,6 +35,8 @@ export function engineNetworkSpec(want: {
   readonly block: string;
   readonly gateway: Ipv4;
   readonly mtu: number;
+  /** The host's part of the IPv6 range; null or missing for none. */
+  readonly six?: { readonly host6: Cidr6; readonly gateway: Ipv6 } | null;
   /** The engine's, such as "1.41". */
   readonly apiVersion: string;
 }): EngineNetworkSpec {
@@ -36,6 +49,8 @@ export function engineNetworkSpec(want: {
   };
   if (Number(want.apiVersion.split(".")[1]) >= API_MINOR_DIRECT_ROUTING_DROPPED)
     options[OPTION_GATEWAY_MODE] = "nat-unprotected";
+  const { six = null } = want;
+  if (six !== null && options[OPTION_GATEWAY_MODE] !== undefined) options[OPTION_GATEWAY6_MODE] = "nat-unprotected";
   return {
     name: ENGINE_NETWORK,
     subnet: want.range,
@@ -43,6 +58,9 @@ export function engineNetworkSpec(want: {
     gateway: want.gateway,
     // Docker would hand out both: inside the range they are addresses like any other.
     reserved: { network: cidrAddress(block, 0), broadcast: cidrAddress(block, cidrSize(block) - 1) },
+    ...(six === null
+      ? {}
+      : { ip6: { subnet: formatCidr6(six.host6), ipRange: engineRange6(six.host6), gateway: six.gateway } }),
     options,
   };
 }
@@ -52,7 +70,7 @@ export function planEngineNetwork(spec: EngineNetworkSpec, networks: readonly En
   const onBridge = networks.filter((network) => network.options[OPTION_BRIDGE] === BRIDGE);
   // A daemon started with --bridge=apollo0: its default network is the one, and Docker allows no --ip on that.
   if (onBridge.some((network) => network.name === "bridge")) {
-    return { kind: "ready", name: "bridge", fixedAddresses: false, fault: null };
+    return { kind: "ready", name: "bridge", fixedAddresses: false, fault: null, ip6: false };
   }
   const other = onBridge.find((network) => network.name !== ENGINE_NETWORK);
   if (other !== undefined) {
@@ -67,9 +85,9 @@ export function planEngineNetwork(spec: EngineNetworkSpec, networks: readonly En
   const fault = findFault(spec, current);
   const attached = Object.keys(current.containers).length;
   if (fault !== null && attached === 0) return { kind: "recreate", spec };
-  const soft = findGatewayModeFault(spec, current);
+  const soft = findSoftFault(spec, current);
   if (fault === null || fault === soft) {
-    return { kind: "ready", name: ENGINE_NETWORK, fixedAddresses: true, fault: soft };
+    return { kind: "ready", name: ENGINE_NETWORK, fixedAddresses: true, fault: soft, ip6: hasIp6(spec, current) };
   }
   return {
     kind: "blocked",
@@ -89,8 +107,20 @@ function findFault(spec: EngineNetworkSpec, current: EngineNetwork): string | nu
     ["masquerading", current.options[OPTION_MASQUERADE], "false"],
   ];
   const wrong = pairs.find(([, have, want]) => have !== want);
-  if (wrong === undefined) return findGatewayModeFault(spec, current);
+  if (wrong === undefined) return findSoftFault(spec, current);
   return `${wrong[0]} ${wrong[1] ?? "unset"} instead of ${wrong[2]}`;
+}
+
+/** What containers that run can live with until the network is empty and made anew. */
+function findSoftFault(spec: EngineNetworkSpec, current: EngineNetwork): string | null {
+  const mode = findGatewayModeFault(spec, current);
+  if (mode !== null) return mode;
+  const [want, have] = [spec.ip6?.subnet ?? "none", current.ip6?.subnet ?? "none"];
+  return want === have ? null : `IPv6 subnet ${have} instead of ${want}`;
+}
+
+function hasIp6(spec: EngineNetworkSpec, current: EngineNetwork): boolean {
+  return (spec.ip6 ?? null) !== null && current.ip6?.subnet === spec.ip6?.subnet;
 }
 
 /** An engine that was upgraded under running containers: they work on this host, but other hosts' packets are dropped. */

@@ -1,5 +1,7 @@
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { Ipv6 } from "../model/ip6.ts";
+import { formatCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
@@ -20,6 +22,8 @@ import {
   hostRanges,
   planNetwork,
 } from "./plan-network.ts";
+import type { DesiredNetwork6 } from "./plan-network6.ts";
+import { bridge6Ready, conditions6, desireNetwork6, findClash6, planNetwork6 } from "./plan-network6.ts";
 import { OUTSIDE_PART } from "./render-fronts.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
@@ -37,6 +41,8 @@ export interface KnownNetwork extends LinkWants {
   readonly rulesComplete?: boolean;
   /** Of the services' virtual addresses; null while there is none. */
   readonly virtualRange?: string | null;
+  /** Of containers' IPv6 addresses; null or missing for none. */
+  readonly range6?: string | null;
 }
 
 /** What one pass sees of this host. */
@@ -70,12 +76,21 @@ export interface LinkRow {
   readonly deviceMtu: number | null;
 }
 
+export interface ReadyEngineNetwork {
+  readonly name: string;
+  readonly fixedAddresses: boolean;
+  /** Containers on it have IPv6 addresses, of this part of the range (CIDR text); null or missing: none. */
+  readonly host6?: string | null;
+}
+
 export interface HostPlan {
   readonly actions: readonly HostAction[];
   readonly conditions: readonly Condition[];
   /** Set once containers and programs can use it. */
   readonly gateway: Ipv4 | null;
-  readonly engineNetwork: { readonly name: string; readonly fixedAddresses: boolean } | null;
+  readonly engineNetwork: ReadyEngineNetwork | null;
+  /** Set once containers and programs can use it by IPv6. */
+  readonly gateway6: Ipv6 | null;
   readonly links: readonly LinkRow[];
   /** How the blocks of the other hosts are reached. */
   readonly peers: readonly DesiredPeer[];
@@ -89,16 +104,19 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const gateway = gatewayOf(known.blocks);
   const modes = chooseLinks(known, observed.paths);
   const virtual = planVirtualRange(known, kernel);
-  const desired = desireNetwork({ ...known, ...virtual }, modes, kernel);
+  const range6 = known.range6 ?? null;
+  const usable6 = range6 !== null && (kernel.ip6 ?? null) !== null && findClash6(range6, kernel).length === 0;
+  const desired = desireNetwork({ ...known, ...virtual, range6: usable6 ? range6 : null }, modes, kernel);
+  const desired6 = usable6 ? desireNetwork6(range6, desired, kernel) : null;
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
   const links = modes.map(describeLink);
   // A network that runs is kept running: a VPN that comes up later must not cut containers off.
   if (clash !== null && !ready) {
     const conditions = [clashCondition(clash)];
-    return { actions: [], conditions, gateway: null, engineNetwork: null, links, peers: [], rules: [] };
+    return { ...NOTHING_READY, conditions, links };
   }
-  const engine = planEngine(known, observed, desired);
+  const engine = planEngine(known, observed, { desired, desired6 });
   const conditions = [
     ...(clash === null ? [] : [clashCondition(clash)]),
     ...virtual.conditions,
@@ -107,17 +125,35 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     ...engineConditions(engine),
     ...bridgeFilterConditions(known, kernel),
     ...modes.flatMap(linkConditions),
+    ...(range6 === null ? [] : conditions6(range6, desired6, { peers: desired.peers, observed: kernel })),
   ];
+  const first = planNetwork(desired, kernel);
   return {
-    actions: [...planNetwork(desired, kernel), ...engineActions(engine)],
+    actions: [...first, ...planNetwork6(desired6, kernel, first), ...engineActions(engine)],
     conditions,
     gateway: ready ? gateway : null,
-    engineNetwork:
-      ready && engine?.kind === "ready" ? { name: engine.name, fixedAddresses: engine.fixedAddresses } : null,
+    gateway6: desired6 !== null && ready && bridge6Ready(desired6, kernel) ? desired6.gateway : null,
+    engineNetwork: ready && engine?.kind === "ready" ? readyNetwork(engine, desired6) : null,
     links,
     peers: desired.peers,
     rules: virtual.rules,
   };
+}
+
+const NOTHING_READY: Omit<HostPlan, "conditions" | "links"> = {
+  actions: [],
+  gateway: null,
+  gateway6: null,
+  engineNetwork: null,
+  peers: [],
+  rules: [],
+};
+
+function readyNetwork(
+  { name, fixedAddresses, ip6 }: EngineNetworkPlan & { kind: "ready" },
+  desired6: DesiredNetwork6 | null,
+): ReadyEngineNetwork {
+  return { name, fixedAddresses, host6: ip6 && desired6 !== null ? formatCidr6(desired6.host6) : null };
 }
 
 /** A host that uses the range of the virtual addresses itself keeps it: everything of ours on it is left out. */
@@ -157,6 +193,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
   const own = known.keys?.publicKey;
   const encryption = renderEncryption({
     range: known.range,
+    range6: known.range6 ?? null,
     inside: [BRIDGE],
     sealed: known.policy?.encryption === "required",
     used: encrypted.length > 0,
@@ -166,6 +203,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
   const probed = encrypted.length > 0 || (known.facts ?? null) !== null;
   return {
     range: known.range,
+    range6: known.range6 ?? null,
     virtualRange: known.virtualRange ?? null,
     gateway: gatewayOf(known.blocks),
     bridgeMtu: uplinkMtu(kernel),
@@ -179,6 +217,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
     keepRuleset: known.rulesComplete === false,
     ruleset: renderRuleset({
       range: known.range,
+      range6: known.range6 ?? null,
       bridge: BRIDGE,
       parts: encryption === null ? known.rules : [...known.rules, encryption],
     }),
@@ -196,12 +235,16 @@ function uplinkMtu(kernel: NetworkState): number {
   return kernel.links.find((link) => link.name === uplink)?.mtu ?? MTU_DEFAULT;
 }
 
-function planEngine(known: KnownNetwork, observed: ObservedHost, desired: DesiredNetwork): EngineNetworkPlan | null {
+function planEngine(
+  known: KnownNetwork,
+  observed: ObservedHost,
+  { desired, desired6 }: { readonly desired: DesiredNetwork; readonly desired6: DesiredNetwork6 | null },
+): EngineNetworkPlan | null {
   const [block] = known.blocks;
   if (observed.engine === null || block === undefined) return null;
   const { apiVersion, networks } = observed.engine;
   const { range, gateway, bridgeMtu: mtu } = desired;
-  return planEngineNetwork(engineNetworkSpec({ range, block, gateway, mtu, apiVersion }), networks);
+  return planEngineNetwork(engineNetworkSpec({ range, block, gateway, mtu, apiVersion, six: desired6 }), networks);
 }
 
 function engineActions(plan: EngineNetworkPlan | null): readonly HostAction[] {

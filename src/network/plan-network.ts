@@ -8,6 +8,7 @@
  */
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, parseCidr } from "../model/ip.ts";
+import { formatCidr6 } from "../model/ip6.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 import type {
   NetworkAction,
@@ -16,6 +17,7 @@ import type {
   NetworkState,
   TunnelPeer,
 } from "../platform/ports/host-network.ts";
+import { host6Of } from "./address6.ts";
 import { bridgeMac, tunnelMac } from "./mac.ts";
 import type { Ruleset } from "./render-ruleset.ts";
 import type { DesiredWireguard } from "./wireguard/plan-wireguard.ts";
@@ -68,6 +70,8 @@ export interface DesiredPeer {
 
 export interface DesiredNetwork {
   readonly range: string;
+  /** Of IPv6 addresses; null or missing for none. What it needs is `planNetwork6`'s, but for the encrypted links. */
+  readonly range6?: string | null;
   /** Of the services' virtual addresses; null or missing while there is none. */
   readonly virtualRange?: string | null;
   readonly gateway: Ipv4;
@@ -275,9 +279,12 @@ function nextHop(
 function desiredWireguard(desired: DesiredNetwork): DesiredWireguard | null {
   const own = desired.wireguard ?? null;
   if (own === null) return null;
-  const peers = desired.peers.flatMap(({ mode, wireguard, blocks, carries = [] }) =>
-    mode === "wireguard" && wireguard !== undefined ? [{ ...wireguard, allowedIps: [...blocks, ...carries] }] : [],
-  );
+  const { range6 = null } = desired;
+  const peers = desired.peers.flatMap(({ mode, wireguard, gateway, blocks, carries = [] }) => {
+    if (mode !== "wireguard" || wireguard === undefined) return [];
+    const six = range6 === null ? [] : [formatCidr6(host6Of(range6, gateway))];
+    return [{ ...wireguard, allowedIps: [...blocks, ...carries, ...six] }];
+  });
   return { ...own, range: desired.range, peers };
 }
 

@@ -8,6 +8,7 @@ import {
 } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { formatCidr, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { parseRange6 } from "../network/address6.ts";
 import { checkRangeClash } from "../network/blocks.ts";
 
 /** Everything a server has to know to start; made once, from defaults, file, environment and flags. */
@@ -26,6 +27,8 @@ export interface ServerConfig {
   readonly resetAdminToken: boolean;
   /** Settings of a new cluster; a cluster that exists keeps its own. */
   readonly initial: ClusterSettings;
+  /** An IPv6 range was asked for: a cluster that exists and has none gets it. */
+  readonly range6IsGiven: boolean;
 }
 
 export interface ConsulConfig {
@@ -51,6 +54,8 @@ export interface ServerSettingsInput {
   readonly listen?: string | undefined;
   readonly advertise?: string | undefined;
   readonly range?: string | undefined;
+  /** CIDR of the IPv6 range, "auto" for a private one, or "off". */
+  readonly range6?: string | undefined;
   readonly virtualRange?: string | undefined;
   readonly blockPrefix?: string | number | undefined;
   readonly datacenter?: string | undefined;
@@ -76,6 +81,7 @@ const fileSchema = z
     listen: text,
     advertise: text,
     range: text,
+    range6: text,
     virtualRange: text,
     blockPrefix: z.number().int(),
     datacenter: text,
@@ -109,6 +115,7 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_LISTEN: "listen",
   APOLLO_ADVERTISE: "advertise",
   APOLLO_RANGE: "range",
+  APOLLO_RANGE6: "range6",
   APOLLO_VIRTUAL_RANGE: "virtualRange",
   APOLLO_BLOCK_PREFIX: "blockPrefix",
   APOLLO_DATACENTER: "datacenter",
@@ -132,10 +139,11 @@ const DOMAIN = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a
 /**
  * Puts the sources together; later ones win.
  * @param ownAddress an address of this machine that others may reach it by, for when none is given
+ * @param newRange6 an IPv6 range for a new cluster, made by chance; null for none
  */
 export function makeServerConfig(
   sources: readonly ServerSettingsInput[],
-  machine: { readonly version: string; readonly ownAddress: string },
+  machine: { readonly version: string; readonly ownAddress: string; readonly newRange6?: string | null },
 ): ServerConfig {
   const defined = sources.map((source) =>
     Object.fromEntries(Object.entries(source).filter(([, value]) => value !== undefined)),
@@ -152,8 +160,10 @@ export function makeServerConfig(
     anonymousPort: merged.anonymous === true ? ANONYMOUS_PORT : null,
     consul: parseConsul(merged),
     resetAdminToken: merged.resetAdminToken === true,
+    range6IsGiven: merged.range6 !== undefined && merged.range6 !== "off",
     initial: {
       range: checked("range", merged.range ?? DEFAULT_SETTINGS.range, (value) => parseCidr(value) !== null),
+      range6: chooseRange6(merged.range6 ?? "auto", machine.newRange6 ?? null),
       virtualRange: parseVirtualRange(merged),
       blockPrefix: parseBlockPrefix(merged),
       dnsDomain: domain("dnsDomain", merged.dnsDomain ?? DEFAULT_SETTINGS.dnsDomain),
@@ -182,6 +192,11 @@ function parseListen(value: string): { bind: string; port: number } {
     throw new AppError("invalid", `Cannot listen on "${value}": it must look like 0.0.0.0:${DEFAULT_PORT}`);
   }
   return { bind, port };
+}
+
+function chooseRange6(value: string, made: string | null): string | null {
+  if (value === "off") return null;
+  return value === "auto" ? made : parseRange6(value);
 }
 
 /** A default that lies in the container range is no one's wish: another one is taken. */

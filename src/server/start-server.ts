@@ -57,6 +57,7 @@ export async function startServer(
   const { ca, caFingerprint } = identity;
   const secrets = await openSecrets({ store, random, digest, dataDir, url, ca, caFingerprint, resetAdminToken });
   const cluster = await ClusterServer.open({ store, clock, random, log, initial: config.initial });
+  if (config.range6IsGiven) await cluster.state.addRange6(config.initial.range6 ?? null);
   const views = new ServerViews(cluster, config.version, () => clock.nowMs());
   const members = new HostMembers({ server: cluster, clock, random, digest, chooseBlock, checkRangeClash });
   const feed = new ConsoleFeed(() => feedState(cluster, views), clock);

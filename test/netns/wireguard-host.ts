@@ -8,6 +8,7 @@ import type { HostPlan, KnownNetwork } from "../../src/network/plan-host.ts";
 import { planHost } from "../../src/network/plan-host.ts";
 import { planLeave } from "../../src/network/plan-leave.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../../src/network/plan-network.ts";
+import { NETWORK6_SYSCTLS } from "../../src/network/plan-network6.ts";
 import { WIREGUARD } from "../../src/network/wireguard/plan-wireguard.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { openKeyFile } from "../../src/platform/tls/wireguard-keys.ts";
@@ -29,6 +30,8 @@ export class WireguardHost {
   readonly block: string;
   readonly keys: HostKeys;
   encryption: Encryption = "required";
+  /** Of containers' IPv6 addresses. */
+  range6: string | null = null;
   /** What it was told of the others. */
   peers: readonly Peer[] = [];
   which: (program: string) => string | null = Bun.which;
@@ -58,14 +61,15 @@ export class WireguardHost {
   }
 
   observe(): Promise<NetworkState> {
-    const want = { sysctls: NETWORK_SYSCTLS, range: RANGE, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD };
-    return this.network().observe(want);
+    const devices = { tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD };
+    const sysctls = [...NETWORK_SYSCTLS, ...NETWORK6_SYSCTLS];
+    return this.network().observe({ sysctls, range: RANGE, range6: this.range6, ...devices });
   }
 
   known(): KnownNetwork {
-    const { block, peers, encryption } = this;
+    const { block, peers, encryption, range6 } = this;
     const policy = { encryption, trustedRanges: ["0.0.0.0/0"] };
-    return { range: RANGE, blocks: [block], peers, rules: [], policy, keys: this.keys.announced() };
+    return { range: RANGE, range6, blocks: [block], peers, rules: [], policy, keys: this.keys.announced() };
   }
 
   async plan(): Promise<{ readonly plan: HostPlan; readonly actions: readonly NetworkAction[] }> {
@@ -94,7 +98,8 @@ export class WireguardHost {
   }
 
   async leave(): Promise<void> {
-    for (const action of planLeave(RANGE, await this.observe())) await this.network().apply(action);
+    for (const action of planLeave({ range: RANGE, range6: this.range6 }, await this.observe()))
+      await this.network().apply(action);
   }
 
   async close(): Promise<void> {

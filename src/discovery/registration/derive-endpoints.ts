@@ -9,6 +9,7 @@ import { AppError } from "../../model/error.ts";
 import { type InstanceId, type ServiceName, defaultServiceName, parseServiceName } from "../../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../../model/instance.ts";
 import type { Ipv4 } from "../../model/ip.ts";
+import type { Ipv6 } from "../../model/ip6.ts";
 import type { Condition } from "../../model/wire.ts";
 import { type MetadataSources, hasServiceMetadata, parseServiceMetadata } from "./parse-service-metadata.ts";
 
@@ -39,6 +40,7 @@ interface Port {
 interface Subject {
   readonly sources: MetadataSources;
   readonly address: Ipv4;
+  readonly address6: Ipv6 | null;
   readonly ports: readonly Port[];
   readonly defaultName: string;
   readonly health: EndpointHealth;
@@ -87,6 +89,7 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
   return {
     sources: { env: { ...container.env, ...spec.env }, labels: { ...container.labels, ...spec.labels } },
     address,
+    address6: spec.network === "host" ? null : address6Of(container, context),
     ports: portsOfApp(spec),
     // The cut at 63 characters may leave a dash at the end, which a name cannot have.
     defaultName: defaultServiceName(spec.id).replace(/-+$/, ""),
@@ -121,13 +124,28 @@ function plainSubject(container: Container, context: RegistrationContext): Subje
   const address = HOST_NETWORK in container.addresses ? context.hostAddress : addressOf(container, context);
   if (address === null) return null;
   const ports = uniquePorts(container.exposedPorts);
-  return { sources, address, ports, defaultName: imageBaseName(container.image), health: "passing", assignment: null };
+  const address6 = HOST_NETWORK in container.addresses ? null : address6Of(container, context);
+  return {
+    sources,
+    address,
+    address6,
+    ports,
+    defaultName: imageBaseName(container.image),
+    health: "passing",
+    assignment: null,
+  };
 }
 
 /** Its address on the first of our networks that it is on. */
 export function addressOf(container: Container, context: RegistrationContext): Ipv4 | null {
   const names = [context.engineNetworkName, ...context.otherNetworks];
   return names.map((name) => container.addresses[name]).find((address) => address !== undefined) ?? null;
+}
+
+/** The same for IPv6. */
+export function address6Of(container: Container, context: RegistrationContext): Ipv6 | null {
+  const names = [context.engineNetworkName, ...context.otherNetworks];
+  return names.map((name) => container.addresses6?.[name]).find((address) => address !== undefined) ?? null;
 }
 
 function uniquePorts(ports: readonly Port[]): readonly Port[] {
@@ -158,6 +176,7 @@ function makeEndpoint(
     id: `${hostName}:${metadata.id ?? ownId}`,
     service,
     address: subject.address,
+    ...(subject.address6 === null ? {} : { address6: subject.address6 }),
     port: port.port,
     protocol: port.protocol,
     tags: [...new Set([...metadata.tags, ...(udp ? ["udp"] : [])])].slice(0, TAGS_MAX),

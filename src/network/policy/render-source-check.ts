@@ -65,7 +65,7 @@ export function renderSourceCheck(ports: readonly LocalPort[], strict: readonly 
           "ifname . ether_addr . ipv4_addr",
           ownersOf(sorted, (port) => `${quoted(port)} . ${port.mac}`),
         ),
-        declareSet("source_owners6", "ifname . ether_addr . ipv6_addr", []),
+        declareSet("source_owners6", "ifname . ether_addr . ipv6_addr", sorted.flatMap(owners6Of)),
         ...Object.values(SPOOF_COUNTERS).map((name) => `counter ${name} { }`),
       ],
       chains: { source_check: CHECKS },
@@ -91,6 +91,10 @@ const CHECKS: readonly string[] = [
 
 function quoted({ device }: LocalPort): string {
   return `"${device}"`;
+}
+
+function owners6Of(port: LocalPort): readonly string[] {
+  return (port.addresses6 ?? []).map((address) => `${quoted(port)} . ${port.mac} . ${address}`);
 }
 
 /** Each address of each port behind what names its owner. */

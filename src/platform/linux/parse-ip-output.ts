@@ -26,7 +26,7 @@ const linkShape = z.object({
     .optional(),
   addr_info: z.array(z.object({ family: z.string(), local: z.string(), prefixlen: z.number() }).partial()).default([]),
 });
-const metrics = z.array(z.object({ mtu: z.number() }).partial()).optional();
+export const metrics = z.array(z.object({ mtu: z.number() }).partial()).optional();
 const routeShape = z.object({
   type: z.string().optional(),
   dst: z.string(),
@@ -169,7 +169,7 @@ export function parseInterfaceIndexes(text: string): readonly number[] {
 }
 
 /** `ip` prints {} for entries that its own filter left out. */
-function hasFields(entry: unknown): boolean {
+export function hasFields(entry: unknown): boolean {
   return typeof entry === "object" && entry !== null && Object.keys(entry).length > 0;
 }
 
@@ -178,11 +178,11 @@ function fullCidr(destination: string): string {
   return destination.includes("/") ? destination : `${destination}/32`;
 }
 
-function firstMtu(list: z.infer<typeof metrics>): number | null {
+export function firstMtu(list: z.infer<typeof metrics>): number | null {
   return list?.find(({ mtu }) => mtu !== undefined)?.mtu ?? null;
 }
 
-function read<T>(shape: z.ZodType<T>, value: unknown, what: string): T {
+export function read<T>(shape: z.ZodType<T>, value: unknown, what: string): T {
   const result = shape.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
