@@ -4,7 +4,8 @@ import { Forwarder } from "../discovery/dns/forwarder.ts";
 import { type Zone, buildZone } from "../discovery/dns/zone.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
-import { type Ipv4, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { type Ipv4, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { type HostAddress, type Ipv6, parseCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Binding, DatagramClient, Listener } from "../platform/ports/listener.ts";
@@ -22,6 +23,8 @@ export interface DnsPartOptions {
   readonly log: Log;
   /** Address of the bridge, null while there is none. */
   readonly gateway: () => Ipv4 | null;
+  /** Its IPv6 address; null or missing while it has none. */
+  readonly gateway6?: () => Ipv6 | null;
   readonly resolver: HostResolver;
   /** Domains that the host's own search list gains; none by default. */
   readonly search?: readonly string[];
@@ -60,7 +63,7 @@ class DnsPart {
       random,
       datagrams,
       upstreams: () => this.#upstreams(),
-      own: () => this.#addresses(),
+      own: () => this.#addresses().flatMap(({ address, port }) => (isIpv4(address) ? [{ address, port }] : [])),
     });
     this.#server = new DnsServer({ random, zone: () => this.#zone, forwarder });
   }
@@ -132,7 +135,7 @@ class DnsPart {
     return fault === null ? faults : [...faults, fault];
   }
 
-  async #bind(address: Upstream): Promise<Condition | null> {
+  async #bind(address: ServedAddress): Promise<Condition | null> {
     if (this.#bindings.has(keyOf(address))) return null;
     const { listener, log } = this.#options;
     const bound: Binding[] = [];
@@ -176,10 +179,12 @@ class DnsPart {
     return address === null ? null : { address, port: this.#options.ports?.gateway ?? DNS_PORT };
   }
 
-  #addresses(): readonly Upstream[] {
+  #addresses(): readonly ServedAddress[] {
     const gateway = this.#gatewayAddress();
     const loopback = { address: LOOPBACK, port: this.#options.ports?.loopback ?? CONSUL_DNS_PORT };
-    return gateway === null ? [loopback] : [gateway, loopback];
+    const address6 = this.#options.gateway6?.() ?? null;
+    const six = address6 === null ? [] : [{ address: address6, port: this.#options.ports?.gateway ?? DNS_PORT }];
+    return gateway === null ? [loopback] : [gateway, ...six, loopback];
   }
 
   /** The cluster's setting wins over the host's own configuration. */
@@ -198,8 +203,14 @@ const NO_BRIDGE: Condition = {
   hint: "It comes with the host's block; see the conditions of the network",
 };
 
-function keyOf({ address, port }: Upstream): string {
-  return `${address}:${port}`;
+/** Of either family. */
+interface ServedAddress {
+  readonly address: HostAddress;
+  readonly port: number;
+}
+
+function keyOf({ address, port }: ServedAddress): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function zoneOptions({ settings }: AgentIdentity, nameserver: Ipv4 | null): Parameters<typeof buildZone>[2] {
@@ -209,6 +220,7 @@ function zoneOptions({ settings }: AgentIdentity, nameserver: Ipv4 | null): Para
     datacenter: settings.datacenter,
     ttlSeconds: 0,
     range: parseCidr(settings.range),
+    range6: (settings.range6 ?? null) === null ? null : parseCidr6(settings.range6 ?? ""),
     nameserver,
   };
 }

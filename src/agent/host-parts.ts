@@ -134,6 +134,7 @@ export function hostParts({ engine, log, dataDir, runDir, keyRotationDays, fastP
           random,
           log,
           gateway: () => network.gateway(),
+          gateway6: () => network.gateway6(),
           resolver: new ResolverFile({ dataDirectory: dataDir }),
         }),
         createIngressPart({

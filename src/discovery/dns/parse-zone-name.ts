@@ -8,6 +8,7 @@
  * Labels are read from the right to the first keyword, so that a service or a tag may be called "node".
  */
 import { type Ipv4, formatIpv4 } from "../../model/ip.ts";
+import { type Ipv6, formatIpv6 } from "../../model/ip6.ts";
 
 export interface ServiceCandidate {
   readonly service: string;
@@ -113,4 +114,11 @@ export function parseReverseName(labels: readonly string[]): Ipv4 | null {
   const parts = labels.slice(0, 4).toReversed();
   const valid = parts.every((part) => /^(0|[1-9][0-9]{0,2})$/.test(part) && Number(part) <= 255);
   return valid ? (parts.join(".") as Ipv4) : null;
+}
+
+/** The same under ip6.arpa: 32 digits, the last one first (RFC 3596 §2.5). */
+export function parseReverseName6(labels: readonly string[]): Ipv6 | null {
+  if (labels.length !== 34 || labels[32] !== "ip6" || labels[33] !== "arpa") return null;
+  const digits = labels.slice(0, 32).toReversed();
+  return digits.every((digit) => /^[0-9a-f]$/.test(digit)) ? formatIpv6(BigInt(`0x${digits.join("")}`)) : null;
 }

@@ -3,11 +3,13 @@
  * pointer to the question, so a set serves whatever case or spelling the client asked with.
  */
 import { type Ipv4, ipv4ToNumber } from "../../model/ip.ts";
+import { type Ipv6, ipv6ToNumber } from "../../model/ip6.ts";
 import { type NameKey, nameBytes } from "./domain-name.ts";
 import {
   CLASS_IN,
   HEADER_BYTES,
   TYPE_A,
+  TYPE_AAAA,
   TYPE_NS,
   TYPE_PTR,
   TYPE_SOA,
@@ -49,6 +51,22 @@ export function addressRecords(addresses: readonly Ipv4[], ttlSeconds: number): 
     addresses.map((address) => record(TYPE_A, ttlSeconds, addressBytes(address))),
     null,
   );
+}
+
+export function address6Records(addresses: readonly Ipv6[], ttlSeconds: number): RecordSet {
+  return recordSet(
+    addresses.map((address) => record(TYPE_AAAA, ttlSeconds, address6Bytes(address))),
+    null,
+  );
+}
+
+/** The records of both, for a question that asks for any. */
+export function joinRecords(a: RecordSet, b: RecordSet): RecordSet {
+  return recordSet([...recordsOf(a), ...recordsOf(b)], null);
+}
+
+function recordsOf({ bytes, starts, count }: RecordSet): readonly Uint8Array[] {
+  return Array.from({ length: count }, (_, index) => bytes.subarray(starts[index], starts[index + 1]));
 }
 
 /** Every target comes with its own address, so that a client pairs port and address without a second question. */
@@ -115,6 +133,15 @@ function record(type: number, ttlSeconds: number, data: Uint8Array): Uint8Array 
 function addressBytes(address: Ipv4): Uint8Array {
   const bytes = new Uint8Array(4);
   writeUint32(bytes, 0, ipv4ToNumber(address));
+  return bytes;
+}
+
+function address6Bytes(address: Ipv6): Uint8Array {
+  const value = ipv6ToNumber(address);
+  const bytes = new Uint8Array(16);
+  for (let word = 0; word < 4; word++) {
+    writeUint32(bytes, word * 4, Number((value >> BigInt(96 - 32 * word)) & 0xffffffffn));
+  }
   return bytes;
 }
 

@@ -4,20 +4,23 @@
  * and a name that nobody asks for is never encoded.
  */
 import { type CatalogHost, type Endpoint, isNameOnly } from "../../model/endpoint.ts";
-import { type Cidr, type Ipv4, cidrContains, ipv4ToNumber } from "../../model/ip.ts";
+import { type Cidr, type Ipv4, cidrContains, ipv4ToNumber, isIpv4 } from "../../model/ip.ts";
+import { type Cidr6, type Ipv6, cidr6Contains } from "../../model/ip6.ts";
 import { chooseEndpoints } from "./choose-endpoints.ts";
 import { type NameKey, labelsOf, nameKey } from "./domain-name.ts";
-import { type ZoneName, parseReverseName, parseZoneName } from "./parse-zone-name.ts";
+import { type ZoneName, parseReverseName, parseReverseName6, parseZoneName } from "./parse-zone-name.ts";
 import {
   type RecordSet,
+  address6Records,
   addressRecords,
+  joinRecords,
   nameserverRecords,
   pointerRecords,
   soaRecord,
   soaRecords,
   srvRecords,
 } from "./record-set.ts";
-import { TYPE_A, TYPE_ANY, TYPE_NS, TYPE_PTR, TYPE_SOA, TYPE_SRV } from "./wire-format.ts";
+import { TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_NS, TYPE_PTR, TYPE_SOA, TYPE_SRV } from "./wire-format.ts";
 
 export interface ZoneOptions {
   /** Without dots at the ends: "consul". */
@@ -28,6 +31,8 @@ export interface ZoneOptions {
   readonly ttlSeconds: number;
   /** Container range: its reverse names are ours, known or not, and are never asked for outside. */
   readonly range: Cidr | null;
+  /** The same of IPv6; null or missing for none. */
+  readonly range6?: Cidr6 | null;
   /** Address given for `ns.<domain>`. */
   readonly nameserver: Ipv4 | null;
 }
@@ -44,6 +49,9 @@ interface Held {
   round: number;
 }
 
+const REVERSE6_SUFFIX = "\u0003ip6\u0004arpa\u0000";
+/** Labels of the reverse zone of a /64, one for each hexadecimal digit. */
+const REVERSE6_LABELS = 16 + 2;
 const REVERSE_SUFFIX = "\u0007in-addr\u0004arpa\u0000";
 const NO_RECORDS: ZoneEntry = { records: new Map() };
 const NO_ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map();
@@ -59,7 +67,7 @@ export class Zone {
   readonly #services = new Map<string, Map<string, Endpoint>>();
   /** By the name of a container, or of what is named only. */
   readonly #names = new Map<string, Map<string, Endpoint>>();
-  readonly #byAddress = new Map<Ipv4, Map<string, Endpoint>>();
+  readonly #byAddress = new Map<Ipv4 | Ipv6, Map<string, Endpoint>>();
   #hosts: ReadonlyMap<string, Ipv4> = new Map();
   #hostByAddress: ReadonlyMap<Ipv4, string> = new Map();
   #virtuals: ReadonlyMap<string, Ipv4> = new Map();
@@ -91,6 +99,7 @@ export class Zone {
 
   #zoneOf(key: NameKey): NameKey {
     if (key.endsWith(REVERSE_SUFFIX)) return this.#reverseZone(key);
+    if (key.endsWith(REVERSE6_SUFFIX)) return requireKey(labelsOf(key).slice(-REVERSE6_LABELS).join("."));
     return this.#containerName(key) === null ? this.#domainKey : (this.#containerKey ?? this.#domainKey);
   }
 
@@ -104,6 +113,7 @@ export class Zone {
     if (!isNameOnly(endpoint)) addTo(this.#services, endpoint.service as string, endpoint);
     addTo(this.#names, containerNameOf(endpoint), endpoint);
     addTo(this.#byAddress, endpoint.address, endpoint);
+    if (endpoint.address6 !== undefined) addTo(this.#byAddress, endpoint.address6, endpoint);
     this.#forget(endpoint.service);
   }
 
@@ -115,6 +125,7 @@ export class Zone {
     if (!isNameOnly(endpoint)) dropFrom(this.#services, endpoint.service as string, id);
     dropFrom(this.#names, containerNameOf(endpoint), id);
     dropFrom(this.#byAddress, endpoint.address, id);
+    if (endpoint.address6 !== undefined) dropFrom(this.#byAddress, endpoint.address6, id);
     this.#forget(endpoint.service);
   }
 
@@ -205,7 +216,6 @@ export class Zone {
     if (chosen === null) return "missing";
     const { ttlSeconds } = this.options;
     const passing = chosen.passing;
-    const addresses = addressRecords([...new Set(passing.map((each) => each.address))], ttlSeconds);
     const pairs = new Map(passing.map((each) => [`${each.address}:${each.port}`, each]));
     const targets = [...pairs.values()].map(({ address, port }) => ({
       target: this.#targetOf(address),
@@ -215,7 +225,12 @@ export class Zone {
     const found =
       passing.length === 0
         ? NO_RECORDS
-        : entry([TYPE_A, addresses], [TYPE_ANY, addresses], [TYPE_SRV, srvRecords(targets, ttlSeconds)]);
+        : {
+            records: new Map([
+              ...this.#addressesOf(passing).records,
+              [TYPE_SRV, srvRecords(targets, ttlSeconds)] as const,
+            ]),
+          };
     // Which service a dotted name means depends on all candidates before the chosen one, too.
     for (const { service } of name.candidates) this.#remember(service, key);
     this.#entries.set(key, found);
@@ -242,15 +257,15 @@ export class Zone {
     const found = [...(this.#names.get(name) ?? NO_ENDPOINTS).values()];
     // A single label may well be a name of the host's own resolver.
     if (found.length === 0) return labels === 1 ? "outside" : "missing";
-    return this.#addresses([...new Set(found.map((each) => each.address))]);
+    return this.#addressesOf(found);
   }
 
   /** Several services on one address give several names, and a host's own name comes first. */
   #findReverse(labels: readonly string[]): ZoneLookup {
-    const address = parseReverseName(labels);
+    const address = parseReverseName(labels) ?? parseReverseName6(labels);
     if (address === null) return "outside";
-    const { domain, datacenter, range, ttlSeconds } = this.options;
-    const host = this.#hostByAddress.get(address);
+    const { domain, datacenter, ttlSeconds } = this.options;
+    const host = isIpv4(address) ? this.#hostByAddress.get(address) : undefined;
     const here = [...(this.#byAddress.get(address) ?? NO_ENDPOINTS).values()];
     const services = here.filter((each) => !isNameOnly(each)).map((each) => each.service);
     const containers = here.filter((each) => isNameOnly(each)).map((each) => each.service);
@@ -259,13 +274,19 @@ export class Zone {
       ...[...new Set(services)].toSorted().map((service) => `${service}.service.${datacenter}.${domain}`),
       ...[...new Set(containers)].toSorted().map((name) => `${name}.${this.options.containerDomain ?? domain}`),
     ];
-    if (names.length === 0) return range !== null && cidrContains(range, address) ? "missing" : "outside";
+    if (names.length === 0) return this.#isInRange(address) ? "missing" : "outside";
     // A long service name may not fit under a long domain; then it has no full name either.
     const records = pointerRecords(
       names.flatMap((name) => nameKey(name) ?? []),
       ttlSeconds,
     );
     return records.count === 0 ? NO_RECORDS : entry([TYPE_PTR, records], [TYPE_ANY, records]);
+  }
+
+  #isInRange(address: Ipv4 | Ipv6): boolean {
+    const { range, range6 = null } = this.options;
+    if (isIpv4(address)) return range !== null && cidrContains(range, address);
+    return range6 !== null && cidr6Contains(range6, address);
   }
 
   /** "2.10.in-addr.arpa" for a range of 16 bits or more; a host outside the range is under the same rule. */
@@ -281,6 +302,16 @@ export class Zone {
   #addresses(addresses: readonly Ipv4[]): ZoneEntry {
     const records = addressRecords(addresses, this.options.ttlSeconds);
     return entry([TYPE_A, records], [TYPE_ANY, records]);
+  }
+
+  /** Those of both families that the endpoints have. */
+  #addressesOf(endpoints: readonly Endpoint[]): ZoneEntry {
+    const six = [...new Set(endpoints.flatMap((each) => each.address6 ?? []))];
+    const plain = this.#addresses([...new Set(endpoints.map((each) => each.address))]);
+    const four = plain.records.get(TYPE_A);
+    if (six.length === 0 || four === undefined) return plain;
+    const records6 = address6Records(six, this.options.ttlSeconds);
+    return entry([TYPE_A, four], [TYPE_AAAA, records6], [TYPE_ANY, joinRecords(four, records6)]);
   }
 
   #targetOf(address: Ipv4): NameKey {
