@@ -1,12 +1,15 @@
+import type { Holder } from "../model/holder.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
 import { DEFAULT_NETWORK, defaultPolicyOf } from "../model/network-config.ts";
 import type { PolicyRule, Selector } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
+import { gateway6Of } from "../network/address6.ts";
 import { gatewayOf } from "../network/blocks.ts";
 import { BRIDGE } from "../network/plan-network.ts";
 import { HolderIndex } from "../network/policy/choose-holders.ts";
 import type { KnownParties } from "../network/policy/choose-parties.ts";
+import type { AddressPair } from "../network/policy/plan-policy6.ts";
 import type { PolicyInput, PolicyNetwork } from "../network/policy/plan-policy.ts";
 import type { AgentState } from "./agent-state.ts";
 
@@ -41,6 +44,19 @@ export function hostAddresses(state: AgentState): ReadonlyMap<string, readonly I
   }
   if (identity !== null && identity.blocks.length > 0) add(identity.hostName, [gatewayOf(identity.blocks)]);
   return found;
+}
+
+/** The IPv6 addresses of containers and hosts, each beside the IPv4 one that rules are planned with. */
+export function policyPairs(state: AgentState, holders: readonly Holder[]): readonly AddressPair[] {
+  const { identity } = state;
+  const range6 = identity?.settings.range6 ?? null;
+  if (identity === null || range6 === null) return [];
+  const hosts = [identity.blocks, ...[...state.peers.values()].map(({ blocks }) => blocks)];
+  const gateways = hosts.filter((blocks) => blocks.length > 0).map(gatewayOf);
+  return [
+    ...holders.flatMap(({ address, address6 }) => (address6 === undefined ? [] : [{ address, address6 }])),
+    ...gateways.map((address) => ({ address, address6: gateway6Of(range6, address) })),
+  ];
 }
 
 export function knownParties(state: AgentState): KnownParties {

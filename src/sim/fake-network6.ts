@@ -84,7 +84,7 @@ export class FakeNetwork6 {
     this.#addresses = this.#addresses.filter((entry) => entry.device !== device);
     this.#neighbours = this.#neighbours.filter((entry) => entry.device !== device);
     for (const [key, route] of this.#routes) if (route.device === device) this.#routes.delete(key);
-    this.#dropSourceless();
+    this.#dropSources();
   }
 
   lines(): readonly string[] {
@@ -105,8 +105,7 @@ export class FakeNetwork6 {
       throw refusal("File exists");
     }
     this.#addresses.push({ device, address, prefix });
-    const host = BigInt(128 - prefix);
-    const destination = formatCidr6({ first: (ipv6ToNumber(address) >> host) << host, prefix });
+    const destination = networkOf({ address, prefix });
     const route = { destination, via: null, device, source: null, mtu: null, onlink: false, marked: false };
     // The kernel has one of these for each device; nobody here looks at link-local ones.
     if (!this.#routes.has(destination)) this.#routes.set(destination, route);
@@ -118,7 +117,10 @@ export class FakeNetwork6 {
       (entry) => entry.device !== device || entry.address !== address || entry.prefix !== prefix,
     );
     if (this.#addresses.length === before) throw refusal("Cannot assign requested address");
-    this.#dropSourceless();
+    const destination = networkOf({ address, prefix });
+    const shared = this.#addresses.some((entry) => entry.device === device && networkOf(entry) === destination);
+    if (!shared && this.#routes.get(destination)?.device === device) this.#routes.delete(destination);
+    this.#dropSources();
   }
 
   #putRoute(route: Omit<NetworkRoute6, "marked">, isUp: (device: string) => boolean): void {
@@ -136,15 +138,22 @@ export class FakeNetwork6 {
     this.#routes.set(route.destination, { ...route, marked: true });
   }
 
-  #dropSourceless(): void {
+  /** Unlike IPv4's, a route outlives the address that it names as its source. */
+  #dropSources(): void {
     const own = new Set(this.#addresses.map(({ address }) => address));
-    for (const [key, { source }] of this.#routes) if (source !== null && !own.has(source)) this.#routes.delete(key);
+    for (const [key, route] of this.#routes) {
+      if (route.source !== null && !own.has(route.source)) this.#routes.set(key, { ...route, source: null });
+    }
   }
 }
 
-function contains({ address, prefix }: NetworkAddress6, via: Ipv6): boolean {
+function contains(entry: NetworkAddress6, via: Ipv6): boolean {
+  return cidr6Contains(parseCidr6(networkOf(entry)), via);
+}
+
+function networkOf({ address, prefix }: Pick<NetworkAddress6, "address" | "prefix">): string {
   const host = BigInt(128 - prefix);
-  return cidr6Contains({ first: (ipv6ToNumber(address) >> host) << host, prefix }, via);
+  return formatCidr6({ first: (ipv6ToNumber(address) >> host) << host, prefix });
 }
 
 function refusal(what: string): AppError {

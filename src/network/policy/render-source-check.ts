@@ -40,6 +40,11 @@ export function renderSourceCheck(ports: readonly LocalPort[], strict: readonly 
               "ether_addr . ipv4_addr",
               ownersOf(closed, ({ mac }) => mac),
             ),
+            declareSet(
+              "source_pairs6",
+              "ether_addr . ipv6_addr",
+              owners6Of(closed, ({ mac }) => mac),
+            ),
             `counter ${SPOOF_COUNTERS.unknown} { }`,
           ],
     chains: {},
@@ -47,9 +52,10 @@ export function renderSourceCheck(ports: readonly LocalPort[], strict: readonly 
       strict.length === 0
         ? {}
         : {
-            forward: strict.map(
-              ({ bridge }) => `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${unknown}`,
-            ),
+            forward: strict.flatMap(({ bridge }) => [
+              `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${unknown}`,
+              `iifname "${bridge}" ip6 saddr != { ::, fe80::/10 } ether saddr . ip6 saddr != @source_pairs6 ${unknown}`,
+            ]),
           },
     bridge: {
       sets: [
@@ -65,7 +71,11 @@ export function renderSourceCheck(ports: readonly LocalPort[], strict: readonly 
           "ifname . ether_addr . ipv4_addr",
           ownersOf(sorted, (port) => `${quoted(port)} . ${port.mac}`),
         ),
-        declareSet("source_owners6", "ifname . ether_addr . ipv6_addr", sorted.flatMap(owners6Of)),
+        declareSet(
+          "source_owners6",
+          "ifname . ether_addr . ipv6_addr",
+          owners6Of(sorted, (port) => `${quoted(port)} . ${port.mac}`),
+        ),
         ...Object.values(SPOOF_COUNTERS).map((name) => `counter ${name} { }`),
       ],
       chains: { source_check: CHECKS },
@@ -84,6 +94,8 @@ const CHECKS: readonly string[] = [
   "ether type arp iifname . arp saddr ether . arp saddr ip @source_owners return",
   "ether type arp iifname . arp saddr ether @source_macs arp saddr ip 0.0.0.0 return",
   "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 return",
+  // A link-local address is nobody's in any rule: it is for finding neighbours, and for no more.
+  `ether type ip6 ip6 daddr fe80::/10 meta l4proto != ipv6-icmp counter name ${SPOOF_COUNTERS.address} drop`,
   "ether type ip6 iifname . ether saddr . ip6 saddr @source_owners6 return",
   "ether type ip6 ip6 saddr { ::, fe80::/10 } icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld-listener-done, mld2-listener-report } return",
   `counter name ${SPOOF_COUNTERS.address} drop`,
@@ -93,8 +105,8 @@ function quoted({ device }: LocalPort): string {
   return `"${device}"`;
 }
 
-function owners6Of(port: LocalPort): readonly string[] {
-  return (port.addresses6 ?? []).map((address) => `${quoted(port)} . ${port.mac} . ${address}`);
+function owners6Of(ports: readonly LocalPort[], ownerOf: (port: LocalPort) => string): readonly string[] {
+  return ports.flatMap((port) => (port.addresses6 ?? []).map((address) => `${ownerOf(port)} . ${address}`));
 }
 
 /** Each address of each port behind what names its owner. */
