@@ -9,6 +9,7 @@ import { planHost } from "../../src/network/plan-host.ts";
 import { planLeave } from "../../src/network/plan-leave.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../../src/network/plan-network.ts";
 import { NETWORK6_SYSCTLS } from "../../src/network/plan-network6.ts";
+import type { RulesetPart } from "../../src/network/render-ruleset.ts";
 import { WIREGUARD } from "../../src/network/wireguard/plan-wireguard.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { openKeyFile } from "../../src/platform/tls/wireguard-keys.ts";
@@ -32,6 +33,7 @@ export class WireguardHost {
   encryption: Encryption = "required";
   /** Of containers' IPv6 addresses. */
   range6: string | null = null;
+  rules: readonly RulesetPart[] = [];
   /** What it was told of the others. */
   peers: readonly Peer[] = [];
   which: (program: string) => string | null = Bun.which;
@@ -67,9 +69,9 @@ export class WireguardHost {
   }
 
   known(): KnownNetwork {
-    const { block, peers, encryption, range6 } = this;
+    const { block, peers, encryption, range6, rules } = this;
     const policy = { encryption, trustedRanges: ["0.0.0.0/0"] };
-    return { range: RANGE, range6, blocks: [block], peers, rules: [], policy, keys: this.keys.announced() };
+    return { range: RANGE, range6, blocks: [block], peers, rules, policy, keys: this.keys.announced() };
   }
 
   async plan(): Promise<{ readonly plan: HostPlan; readonly actions: readonly NetworkAction[] }> {
