@@ -1,5 +1,5 @@
 import type { HostResources } from "../model/host.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
@@ -20,8 +20,8 @@ import { createLinkPart } from "./link-part.ts";
 export interface AgentSettings {
   readonly serverUrls: readonly string[];
   readonly agentVersion: string;
-  readonly address: Ipv4;
-  readonly findAddress?: () => Promise<Ipv4 | null>;
+  readonly address: HostAddress;
+  readonly findAddress?: () => Promise<HostAddress | null>;
   readonly labels: Readonly<Record<string, string>>;
   /** What is known of another member, from before a removal and a new join, is of no use. */
   readonly hostId?: string;

@@ -1,6 +1,7 @@
 import { AppError } from "../model/error.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { Condition } from "../model/wire.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
@@ -139,7 +140,7 @@ class RunningLinks {
       open?.socket.close();
       this.#open.delete(place);
       try {
-        const receive = (bytes: Uint8Array, from: Ipv4): void => this.#receive(bytes, from, place);
+        const receive = (bytes: Uint8Array, from: HostAddress): void => this.#receive(bytes, from, place);
         this.#open.set(place, { address, socket: await this.#options.sockets.open(address, receive) });
       } catch (error) {
         if (!(error instanceof AppError)) throw error;
@@ -184,7 +185,7 @@ class RunningLinks {
     socket.send(renderProbe({ kind, origin, target, token, detail, bytes, sender, session, sequence }, this.#mac), to);
   }
 
-  #receive(bytes: Uint8Array, from: Ipv4, place: ProbePlace): void {
+  #receive(bytes: Uint8Array, from: HostAddress, place: ProbePlace): void {
     const datagram = parseProbe(bytes, this.#mac);
     if (typeof datagram === "string") return this.#monitor.count(datagram);
     const answer = this.#monitor.receive(datagram, from, place, this.#options.clock.monotonicMs());

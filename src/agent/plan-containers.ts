@@ -2,6 +2,7 @@ import type { Container } from "../model/container.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { chooseAddress, isInBlocks } from "../network/choose-address.ts";
 import type { HealthRecord } from "./agent-state.ts";
 import { instanceOf } from "./instance-container.ts";
@@ -42,7 +43,7 @@ export interface ObservedContainers {
   readonly failures: ReadonlyMap<InstanceId, InstanceStatus & { readonly phase: "failed" }>;
   readonly network: ContainerNetwork | null;
   readonly addresses: KnownAddresses;
-  readonly hostAddress: Ipv4;
+  readonly hostAddress: HostAddress;
   readonly nowMs: number;
 }
 

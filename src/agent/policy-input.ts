@@ -40,7 +40,7 @@ export function hostAddresses(state: AgentState): ReadonlyMap<string, readonly I
   };
   for (const { name, address } of state.hosts) if (isIpv4(address)) add(name, [address]);
   for (const { name, address, blocks } of state.peers.values()) {
-    add(name, blocks.length === 0 ? [address] : [address, gatewayOf(blocks)]);
+    add(name, [...(isIpv4(address) ? [address] : []), ...(blocks.length === 0 ? [] : [gatewayOf(blocks)])]);
   }
   if (identity !== null && identity.blocks.length > 0) add(identity.hostName, [gatewayOf(identity.blocks)]);
   return found;

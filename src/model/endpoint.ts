@@ -1,6 +1,6 @@
 import type { AppId, InstanceId, ServiceName } from "./ids.ts";
 import type { Ipv4 } from "./ip.ts";
-import type { Ipv6 } from "./ip6.ts";
+import type { HostAddress, Ipv6 } from "./ip6.ts";
 
 export type EndpointHealth = "passing" | "warning" | "critical";
 
@@ -35,6 +35,6 @@ export function isNameOnly(endpoint: Endpoint): boolean {
 /** A host as the catalog and DNS know it. */
 export interface CatalogHost {
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly up: boolean;
 }

@@ -122,6 +122,11 @@ function networkOf6(value: bigint, prefix: number): bigint {
 /** Of either family. */
 export type HostAddress = Ipv4 | Ipv6;
 
+/** `ADDRESS:PORT`, as programs and people write it: an IPv6 address in brackets. */
+export function formatEndpoint(address: string, port: number): string {
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
 /** @throws AppError `invalid` for what is neither. */
 export function parseHostAddress(text: string): HostAddress {
   if (isIpv4(text)) return text;

@@ -4,7 +4,7 @@
  * after its program, which would drop what it does not know.
  */
 import type { Ipv4 } from "../model/ip.ts";
-import { cidrContains, cidrsOverlap, formatCidr, ipv4ToNumber, parseCidr } from "../model/ip.ts";
+import { cidrContains, cidrsOverlap, formatCidr, ipv4ToNumber, isIpv4, parseCidr } from "../model/ip.ts";
 import type {
   FastPathAction,
   FastPathEntry,
@@ -66,6 +66,8 @@ function desirePeer(peer: DesiredPeer, devices: FastPathState["devices"]): reado
   const way = wayTo(peer);
   const device = way === null ? undefined : devices.get(way.device);
   if (way === null || device === undefined || !device.ethernet) return [];
+  const { underlay } = peer;
+  if (!isIpv4(underlay)) return [];
   const { kind, nextHop } = way;
   return peer.blocks.map((destination) => ({
     map: "routes",
@@ -74,7 +76,7 @@ function desirePeer(peer: DesiredPeer, devices: FastPathState["devices"]): reado
     ifindex: device.index,
     nextHop,
     mtu: peer.mtu,
-    peer: peer.underlay,
+    peer: underlay,
   }));
 }
 
@@ -88,6 +90,8 @@ interface Way {
 
 /** Null for every mode but the two plain ones: what is to be encrypted must not have a way around that. */
 function wayTo({ mode, device, underlay, gateway }: DesiredPeer): Way | null {
+  // Its programs speak IPv4 alone.
+  if (!isIpv4(underlay)) return null;
   switch (mode) {
     case "direct":
       return { kind: "direct", device, nextHop: underlay, program: "from_uplink" };

@@ -1,13 +1,14 @@
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import type { Ipv6 } from "../model/ip6.ts";
+import { isIpv4 } from "../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
 import { checkRangeClash, gatewayOf, probeAddressOf } from "./blocks.ts";
 import type { LinkMode, OwnMode, Path } from "./choose-link-mode.ts";
-import { VXLAN_OVERHEAD_BYTES } from "./choose-link-mode.ts";
+import { overheadOf } from "./choose-link-mode.ts";
 import type { ChosenLink, LinkWants } from "./choose-links.ts";
 import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
@@ -51,7 +52,7 @@ export interface ObservedHost {
   /** Null when the engine cannot be reached. */
   readonly engine: { readonly apiVersion: string; readonly networks: readonly EngineNetwork[] } | null;
   /** How the kernel reaches each peer's own address. */
-  readonly paths: ReadonlyMap<Ipv4, Path | null>;
+  readonly paths: ReadonlyMap<HostAddress, Path | null>;
 }
 
 export type HostAction =
@@ -125,6 +126,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     ...engineConditions(engine),
     ...bridgeFilterConditions(known, kernel),
     ...modes.flatMap(linkConditions),
+    ...mixedConditions(modes, desired.peers),
     ...(range6 === null ? [] : conditions6(range6, desired6, { peers: desired.peers, observed: kernel })),
   ];
   const first = planNetwork(desired, kernel);
@@ -181,14 +183,14 @@ function planVirtualRange(
 }
 
 function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel: NetworkState): DesiredNetwork {
-  const peers = desirePeers(links);
   const tunnelled = links.flatMap(({ link, facts, path }) => {
     const used = (link.mode === "vxlan" || facts.testing === "vxlan") && path !== null;
     return used
-      ? [{ source: path.source, mtu: link.mode === "vxlan" ? link.mtu : path.mtu - VXLAN_OVERHEAD_BYTES }]
+      ? [{ source: path.source, mtu: link.mode === "vxlan" ? link.mtu : path.mtu - overheadOf("vxlan", path.source) }]
       : [];
   });
   const local = tunnelled[0]?.source;
+  const peers = desirePeers(links).filter((peer) => local === undefined || fitsTunnel(peer, local));
   const encrypted = peers.filter(({ mode }) => mode === "wireguard");
   const own = known.keys?.publicKey;
   const encryption = renderEncryption({
@@ -208,7 +210,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
     gateway: gatewayOf(known.blocks),
     bridgeMtu: uplinkMtu(kernel),
     // One device for all tunnels: as wide as the widest path, each route narrows it for its own peer.
-    tunnel: local === undefined ? null : { local, mtu: Math.max(...tunnelled.map((link) => link.mtu)) },
+    tunnel: local === undefined ? null : { local, mtu: Math.max(...sameFamily(tunnelled, local)) },
     wireguard:
       own === undefined || encrypted.length === 0
         ? null
@@ -223,6 +225,29 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
     }),
     probeAddress: probed ? probeAddressOf(known.blocks) : null,
   };
+}
+
+/** The one tunnel device has one end: a peer of the other family is not behind it. */
+function fitsTunnel({ mode, underlay, relay, candidate }: DesiredPeer, local: HostAddress): boolean {
+  if (![mode, relay?.mode, candidate?.mode].includes("vxlan")) return true;
+  return isIpv4(relay?.underlay ?? underlay) === isIpv4(local);
+}
+
+function sameFamily(
+  tunnelled: readonly { readonly source: HostAddress; readonly mtu: number }[],
+  local: HostAddress,
+): readonly number[] {
+  return tunnelled.filter(({ source }) => isIpv4(source) === isIpv4(local)).map(({ mtu }) => mtu);
+}
+
+function mixedConditions(links: readonly ChosenLink[], peers: readonly DesiredPeer[]): readonly Condition[] {
+  const known = new Set(peers.map(({ gateway }) => gateway));
+  const left = links.filter(({ link, peer }) => link.mode === "vxlan" && !known.has(gatewayOf(peer.blocks)));
+  if (left.length === 0) return [];
+  const names = left.map(({ peer }) => `${peer.name} (${peer.address})`).join(", ");
+  const text = `Cannot reach containers on ${names}: this host's tunnels are of the other family of addresses`;
+  const hint = "Join all hosts behind routers with an --address of one family";
+  return [{ code: "underlay-mixed", severity: "error", text, hint }];
 }
 
 function probesOf(blocks: readonly string[]): readonly Ipv4[] {
@@ -332,7 +357,7 @@ function linkConditions({ peer, link, modes, facts, relay }: ChosenLink): readon
 }
 
 /** What usually stands in the way, by the mode that was left for it. */
-function degradedCure(link: LinkMode, address: Ipv4): string {
+function degradedCure(link: LinkMode, address: HostAddress): string {
   if (link.mode === "relay") {
     return `Let this host and ${address} reach each other (firewall, cable, switch): UDP 6783 and 6784; it is taken up by itself`;
   }

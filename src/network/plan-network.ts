@@ -8,6 +8,7 @@
  */
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, parseCidr } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 import type {
@@ -52,7 +53,7 @@ export const NETWORK_SYSCTLS: readonly string[] = [
 
 export interface DesiredPeer {
   readonly gateway: Ipv4;
-  readonly underlay: Ipv4;
+  readonly underlay: HostAddress;
   readonly blocks: readonly string[];
   readonly mode: "direct" | "vxlan" | "wireguard" | "relay";
   /** Device towards the peer; used in direct mode. */
@@ -63,7 +64,7 @@ export interface DesiredPeer {
   /** Probe addresses (CIDR texts) of other hosts that are reached through this one. */
   readonly carries?: readonly string[];
   /** In relay mode: the host that carries packets on, and how it is reached. */
-  readonly relay?: { readonly mode: "direct" | "vxlan"; readonly underlay: Ipv4; readonly gateway: Ipv4 };
+  readonly relay?: { readonly mode: "direct" | "vxlan"; readonly underlay: HostAddress; readonly gateway: Ipv4 };
   /** A better mode that is tried beside the present one: the way to the peer's probe address alone. */
   readonly candidate?: { readonly mode: "direct" | "vxlan"; readonly device: string; readonly address: Ipv4 };
 }
@@ -78,7 +79,7 @@ export interface DesiredNetwork {
   /** MTU that a new bridge gets; afterwards it follows its ports. */
   readonly bridgeMtu: number;
   /** Own end of the tunnels; null when no peer needs one. */
-  readonly tunnel: { readonly local: Ipv4; readonly mtu: number } | null;
+  readonly tunnel: { readonly local: HostAddress; readonly mtu: number } | null;
   /** Own end of the encrypted links; null or missing when no peer needs one. */
   readonly wireguard?: { readonly publicKey: string; readonly mtu: number } | null;
   readonly peers: readonly DesiredPeer[];

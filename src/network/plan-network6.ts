@@ -7,6 +7,7 @@
  * the link-local address that follows from the peer's own one (`linkLocalOf`).
  */
 import type { Ipv4 } from "../model/ip.ts";
+import { isIpv4 } from "../model/ip.ts";
 import type { Cidr6, Ipv6 } from "../model/ip6.ts";
 import { cidr6Contains, cidrs6Overlap, formatCidr6, parseCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
@@ -80,7 +81,9 @@ function nextHop(
   to: Pick<DesiredPeer, "mode" | "underlay" | "device"> & { readonly gateway: Ipv4 },
 ): Pick<NetworkRoute6, "via" | "device" | "onlink"> {
   if (to.mode === "wireguard") return { via: null, device: WIREGUARD, onlink: false };
-  if (to.mode === "direct") return { via: linkLocalOf(to.underlay), device: to.device, onlink: false };
+  if (to.mode === "direct") {
+    return { via: isIpv4(to.underlay) ? linkLocalOf(to.underlay) : to.underlay, device: to.device, onlink: false };
+  }
   return { via: gateway6Of(range6, to.gateway), device: TUNNEL, onlink: true };
 }
 

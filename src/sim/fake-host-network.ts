@@ -1,7 +1,7 @@
 import { AppError, unreachable } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import type { Ipv6 } from "../model/ip6.ts";
-import { cidrContains, cidrSize, formatCidr, ipv4ToNumber, parseCidr } from "../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../model/ip6.ts";
+import { cidrContains, cidrSize, formatCidr, ipv4ToNumber, isIpv4, parseCidr } from "../model/ip.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 import type {
@@ -70,7 +70,7 @@ export class FakeHostNetwork implements HostNetwork {
   readonly #routes = new Map<string, NetworkRoute>();
   /** Of VXLAN devices: gateway → MAC, and MAC → underlay address, as the kernel keeps them apart. */
   readonly #neighbours = new Map<Ipv4, { readonly mac: string; readonly device: string }>();
-  readonly #forwarding = new Map<string, { readonly underlay: Ipv4; readonly device: string }>();
+  readonly #forwarding = new Map<string, { readonly underlay: HostAddress; readonly device: string }>();
   readonly #sysctls = new Map<string, string>([["net/ipv4/ip_forward", "0"]]);
   readonly #allowed = new Set<string>();
   readonly #wireguards = new Map<string, Wireguard>();
@@ -125,8 +125,9 @@ export class FakeHostNetwork implements HostNetwork {
     for (const watcher of this.#watchers) watcher();
   }
 
-  async pathTo(address: Ipv4): ReturnType<HostNetwork["pathTo"]> {
+  async pathTo(address: HostAddress): ReturnType<HostNetwork["pathTo"]> {
     await this.#wait();
+    if (!isIpv4(address)) return null;
     if ([...this.#links.values()].some((link) => link.addresses.some((entry) => entry.address === address))) {
       return { device: "lo", via: null, source: address, mtu: 65_536 };
     }
@@ -408,7 +409,8 @@ export class FakeHostNetwork implements HostNetwork {
     const link = this.#link(route.device);
     if (!link.up) throw refusal("Network is down");
     const { via, source } = route;
-    if (via !== null && !route.onlink && !link.addresses.some((entry) => cidrContains(onLink(entry), via))) {
+    const near = via === null || !isIpv4(via) ? null : via;
+    if (near !== null && !route.onlink && !link.addresses.some((entry) => cidrContains(onLink(entry), near))) {
       throw refusal("Nexthop has invalid gateway.");
     }
     const own = [...this.#links.values()].flatMap(({ addresses }) => addresses.map(({ address }) => address));

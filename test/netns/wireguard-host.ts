@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Peer } from "../../src/model/host.ts";
 import type { HostId } from "../../src/model/ids.ts";
-import type { Ipv4 } from "../../src/model/ip.ts";
+import type { HostAddress } from "../../src/model/ip6.ts";
 import type { HostPlan, KnownNetwork } from "../../src/network/plan-host.ts";
 import { planHost } from "../../src/network/plan-host.ts";
 import { planLeave } from "../../src/network/plan-leave.ts";
@@ -27,7 +27,7 @@ export const RANGE = "10.2.0.0/16";
 export class WireguardHost {
   readonly space: WireguardSpace;
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly block: string;
   readonly keys: HostKeys;
   encryption: Encryption = "required";
@@ -39,7 +39,10 @@ export class WireguardHost {
   which: (program: string) => string | null = Bun.which;
   readonly #directory = mkdtempSync(join(tmpdir(), "apollo-wg-keys-"));
 
-  constructor(space: Namespace, host: { readonly name: string; readonly address: Ipv4; readonly block: string }) {
+  constructor(
+    space: Namespace,
+    host: { readonly name: string; readonly address: HostAddress; readonly block: string },
+  ) {
     this.space = new WireguardSpace(space);
     this.name = host.name;
     this.address = host.address;

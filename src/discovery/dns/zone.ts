@@ -5,7 +5,7 @@
  */
 import { type CatalogHost, type Endpoint, isNameOnly } from "../../model/endpoint.ts";
 import { type Cidr, type Ipv4, cidrContains, ipv4ToNumber, isIpv4 } from "../../model/ip.ts";
-import { type Cidr6, type Ipv6, cidr6Contains } from "../../model/ip6.ts";
+import { type Cidr6, type HostAddress, cidr6Contains } from "../../model/ip6.ts";
 import { chooseEndpoints } from "./choose-endpoints.ts";
 import { type NameKey, labelsOf, nameKey } from "./domain-name.ts";
 import { type ZoneName, parseReverseName, parseReverseName6, parseZoneName } from "./parse-zone-name.ts";
@@ -67,9 +67,9 @@ export class Zone {
   readonly #services = new Map<string, Map<string, Endpoint>>();
   /** By the name of a container, or of what is named only. */
   readonly #names = new Map<string, Map<string, Endpoint>>();
-  readonly #byAddress = new Map<Ipv4 | Ipv6, Map<string, Endpoint>>();
-  #hosts: ReadonlyMap<string, Ipv4> = new Map();
-  #hostByAddress: ReadonlyMap<Ipv4, string> = new Map();
+  readonly #byAddress = new Map<HostAddress, Map<string, Endpoint>>();
+  #hosts: ReadonlyMap<string, HostAddress> = new Map();
+  #hostByAddress: ReadonlyMap<HostAddress, string> = new Map();
   #virtuals: ReadonlyMap<string, Ipv4> = new Map();
   /** Names asked since their service last changed. Only names that exist are kept, so no client can fill it. */
   readonly #entries = new Map<NameKey, ZoneEntry>();
@@ -196,7 +196,7 @@ export class Zone {
         return NO_RECORDS;
       case "node": {
         const address = this.#hosts.get(name.host);
-        return address === undefined ? "missing" : this.#addresses([address]);
+        return address === undefined ? "missing" : this.#hostAddresses(address);
       }
       case "address":
         return this.#addresses([name.address]);
@@ -265,7 +265,7 @@ export class Zone {
     const address = parseReverseName(labels) ?? parseReverseName6(labels);
     if (address === null) return "outside";
     const { domain, datacenter, ttlSeconds } = this.options;
-    const host = isIpv4(address) ? this.#hostByAddress.get(address) : undefined;
+    const host = this.#hostByAddress.get(address);
     const here = [...(this.#byAddress.get(address) ?? NO_ENDPOINTS).values()];
     const services = here.filter((each) => !isNameOnly(each)).map((each) => each.service);
     const containers = here.filter((each) => isNameOnly(each)).map((each) => each.service);
@@ -283,7 +283,7 @@ export class Zone {
     return records.count === 0 ? NO_RECORDS : entry([TYPE_PTR, records], [TYPE_ANY, records]);
   }
 
-  #isInRange(address: Ipv4 | Ipv6): boolean {
+  #isInRange(address: HostAddress): boolean {
     const { range, range6 = null } = this.options;
     if (isIpv4(address)) return range !== null && cidrContains(range, address);
     return range6 !== null && cidr6Contains(range6, address);
@@ -302,6 +302,12 @@ export class Zone {
   #addresses(addresses: readonly Ipv4[]): ZoneEntry {
     const records = addressRecords(addresses, this.options.ttlSeconds);
     return entry([TYPE_A, records], [TYPE_ANY, records]);
+  }
+
+  #hostAddresses(address: HostAddress): ZoneEntry {
+    if (isIpv4(address)) return this.#addresses([address]);
+    const records = address6Records([address], this.options.ttlSeconds);
+    return entry([TYPE_AAAA, records], [TYPE_ANY, records]);
   }
 
   /** Those of both families that the endpoints have. */

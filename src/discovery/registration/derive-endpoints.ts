@@ -17,6 +17,8 @@ export interface RegistrationContext {
   readonly hostName: string;
   /** For containers on the host's own network; null leaves those out. */
   readonly hostAddress: Ipv4 | null;
+  /** The same of IPv6; null or missing when it has none that others reach it by. */
+  readonly hostAddress6?: Ipv6 | null;
   readonly assignments: ReadonlyMap<InstanceId, Assignment>;
   readonly reports: ReadonlyMap<InstanceId, InstanceStatus>;
   /** The engine's name of our network. */
@@ -89,7 +91,7 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
   return {
     sources: { env: { ...container.env, ...spec.env }, labels: { ...container.labels, ...spec.labels } },
     address,
-    address6: spec.network === "host" ? null : address6Of(container, context),
+    address6: spec.network === "host" ? (context.hostAddress6 ?? null) : address6Of(container, context),
     ports: portsOfApp(spec),
     // The cut at 63 characters may leave a dash at the end, which a name cannot have.
     defaultName: defaultServiceName(spec.id).replace(/-+$/, ""),
@@ -124,7 +126,8 @@ function plainSubject(container: Container, context: RegistrationContext): Subje
   const address = HOST_NETWORK in container.addresses ? context.hostAddress : addressOf(container, context);
   if (address === null) return null;
   const ports = uniquePorts(container.exposedPorts);
-  const address6 = HOST_NETWORK in container.addresses ? null : address6Of(container, context);
+  const onHost = HOST_NETWORK in container.addresses;
+  const address6 = onHost ? (context.hostAddress6 ?? null) : address6Of(container, context);
   return {
     sources,
     address,

@@ -1,5 +1,5 @@
 import { AppError, unreachable } from "../../model/error.ts";
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 import type { Clock } from "../ports/clock.ts";
 import { CHOSEN_MARK, NO_ADDRESS } from "../ports/host-network.ts";
 import type {
@@ -39,7 +39,8 @@ export class LinuxHostNetwork implements HostNetwork {
   readonly #runner: LineRunner;
   readonly #clock: Clock;
   /** Questions of one turn are asked of one `ip`: a thousand peers cost one process. */
-  #questions: { readonly addresses: Set<Ipv4>; readonly answers: Promise<ReadonlyMap<string, Path>> } | null = null;
+  #questions: { readonly addresses: Set<HostAddress>; readonly answers: Promise<ReadonlyMap<string, Path>> } | null =
+    null;
 
   readonly #privateKeyOf: (publicKey: string) => string | null;
   readonly #which: (program: string) => string | null;
@@ -104,9 +105,9 @@ export class LinuxHostNetwork implements HostNetwork {
     }
   }
 
-  async pathTo(address: Ipv4): Promise<Path | null> {
+  async pathTo(address: HostAddress): Promise<Path | null> {
     if (this.#questions === null) {
-      const addresses = new Set<Ipv4>();
+      const addresses = new Set<HostAddress>();
       const answers = Promise.resolve().then(() => {
         this.#questions = null;
         return this.#askPaths(addresses);
@@ -262,7 +263,7 @@ export class LinuxHostNetwork implements HostNetwork {
     }
   }
 
-  async #askPaths(addresses: ReadonlySet<Ipv4>): Promise<ReadonlyMap<string, Path>> {
+  async #askPaths(addresses: ReadonlySet<HostAddress>): Promise<ReadonlyMap<string, Path>> {
     const stdin = ["link show", ...[...addresses].map((address) => `route get ${address}`), ""].join("\n");
     // -force: an address without a route fails its line, exit code 1, and the others are answered.
     const { stdout } = await this.#runner.run(["ip", "-j", "-force", "-batch", "-"], { stdin, okCodes: [0, 1] });
@@ -346,7 +347,7 @@ function ipCommands(action: IpAction): readonly string[] {
 function routeText(route: Omit<NetworkRoute | NetworkRoute6, "marked">): string {
   return [
     route.destination,
-    route.via === null ? "" : `via ${route.via}`,
+    route.via === null ? "" : `via ${viaText(route)}`,
     `dev ${route.device}`,
     `protocol ${ROUTE_PROTOCOL}`,
     route.source === null ? "" : `src ${route.source}`,
@@ -355,6 +356,11 @@ function routeText(route: Omit<NetworkRoute | NetworkRoute6, "marked">): string 
   ]
     .filter((part) => part !== "")
     .join(" ");
+}
+
+/** A next hop of the other family is named with it (RTA_VIA). */
+function viaText({ destination, via }: Pick<NetworkRoute | NetworkRoute6, "destination" | "via">): string {
+  return via?.includes(":") === true && !destination.includes(":") ? `inet6 ${via}` : `${via}`;
 }
 
 /** Declared first, since deleting a table that is not there fails. */

@@ -1,5 +1,5 @@
 import type { Ipv4 } from "../../model/ip.ts";
-import type { Ipv6 } from "../../model/ip6.ts";
+import type { HostAddress, Ipv6 } from "../../model/ip6.ts";
 
 export interface NetworkLink {
   readonly name: string;
@@ -10,13 +10,14 @@ export interface NetworkLink {
   readonly mac: string;
   readonly addresses: readonly { readonly address: Ipv4; readonly prefix: number }[];
   /** For vxlan links. */
-  readonly vxlan: { readonly vni: number; readonly local: Ipv4 | null; readonly port: number } | null;
+  readonly vxlan: { readonly vni: number; readonly local: HostAddress | null; readonly port: number } | null;
 }
 
 /** `marked` routes carry our protocol number; only those are ours to change. */
 export interface NetworkRoute {
   readonly destination: string;
-  readonly via: Ipv4 | null;
+  /** Next hop; one of the other family is as good. */
+  readonly via: HostAddress | null;
   readonly device: string;
   readonly source: Ipv4 | null;
   readonly mtu: number | null;
@@ -67,7 +68,7 @@ export const NO_ADDRESS = "0.0.0.0" as Ipv4;
 export interface TunnelPeer {
   readonly gateway: Ipv4;
   readonly mac: string;
-  readonly underlay: Ipv4;
+  readonly underlay: HostAddress;
 }
 
 /** A WireGuard device as it is. Its private key is not among what we look at. */
@@ -111,7 +112,7 @@ export type NetworkAction =
       readonly name: string;
       readonly vni: number;
       readonly port: number;
-      readonly local: Ipv4;
+      readonly local: HostAddress;
       readonly mac: string;
       readonly mtu: number;
     }
@@ -192,10 +193,10 @@ export interface HostNetwork {
   /** Repeatable where the kernel allows it. @throws AppError `unavailable` with the command and what it said. */
   apply(action: NetworkAction): Promise<void>;
   /** How the kernel would reach `address`: the device and, when routed, the next hop. Null when it cannot. */
-  pathTo(address: Ipv4): Promise<{
+  pathTo(address: HostAddress): Promise<{
     readonly device: string;
-    readonly via: Ipv4 | null;
-    readonly source: Ipv4;
+    readonly via: HostAddress | null;
+    readonly source: HostAddress;
     readonly mtu: number;
   } | null>;
   /** Calls when links, addresses or routes changed; bursts may fold. */
