@@ -42,6 +42,6 @@ export const DEFAULT_SETTINGS: ClusterSettings = {
   ingressDomain: "example.com",
   dnsUpstreams: [],
   encryption: "auto",
-  // RFC 1918, RFC 6598 (shared address space of carriers and clouds), RFC 3927 (link-local).
-  trustedRanges: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"],
+  // RFC 1918, RFC 6598 (shared address space of carriers and clouds), RFC 3927 (link-local), RFC 4193 (unique local).
+  trustedRanges: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7"],
 };

@@ -64,5 +64,9 @@ export async function runServer(flags: ServerFlags, signal: AbortSignal, version
 
 function ownAddress(): string {
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  return all.find((each) => each.family === "IPv4" && !each.internal)?.address ?? "127.0.0.1";
+  const own = all.filter((each) => !each.internal);
+  const found =
+    own.find((each) => each.family === "IPv4") ??
+    own.find((each) => each.family === "IPv6" && !/^fe[89ab]/i.test(each.address));
+  return found?.address ?? "127.0.0.1";
 }

@@ -8,6 +8,7 @@ import {
 } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { formatCidr, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { formatCidr6, parseCidr6 } from "../model/ip6.ts";
 import { parseRange6 } from "../network/address6.ts";
 import { checkRangeClash } from "../network/blocks.ts";
 
@@ -27,7 +28,7 @@ export interface ServerConfig {
   readonly resetAdminToken: boolean;
   /** Settings of a new cluster; a cluster that exists keeps its own. */
   readonly initial: ClusterSettings;
-  /** An IPv6 range was asked for: a cluster that exists and has none gets it. */
+  /** A certain IPv6 range was asked for: a cluster that exists and has none gets it. */
   readonly range6IsGiven: boolean;
 }
 
@@ -54,7 +55,7 @@ export interface ServerSettingsInput {
   readonly listen?: string | undefined;
   readonly advertise?: string | undefined;
   readonly range?: string | undefined;
-  /** CIDR of the IPv6 range, "auto" for a private one, or "off". */
+  /** CIDR of the IPv6 range, "auto" for a private one of a new cluster, or "off". */
   readonly range6?: string | undefined;
   readonly virtualRange?: string | undefined;
   readonly blockPrefix?: string | number | undefined;
@@ -150,7 +151,10 @@ export function makeServerConfig(
   );
   const merged: ServerSettingsInput = Object.assign({}, ...defined);
   const { bind, port } = parseListen(merged.listen ?? `0.0.0.0:${DEFAULT_PORT}`);
-  const advertise = merged.advertise?.split(",").map((each) => each.trim()) ?? [machine.ownAddress];
+  // An IPv6 address may be written in brackets, as in a URL.
+  const advertise = merged.advertise?.split(",").map((each) => each.trim().replace(/^\[(.*)\]$/, "$1")) ?? [
+    machine.ownAddress,
+  ];
   return {
     version: machine.version,
     dataDir: merged.dataDir ?? DEFAULT_DATA_DIR,
@@ -160,7 +164,7 @@ export function makeServerConfig(
     anonymousPort: merged.anonymous === true ? ANONYMOUS_PORT : null,
     consul: parseConsul(merged),
     resetAdminToken: merged.resetAdminToken === true,
-    range6IsGiven: merged.range6 !== undefined && merged.range6 !== "off",
+    range6IsGiven: ![undefined, "auto", "off"].includes(merged.range6),
     initial: {
       range: checked("range", merged.range ?? DEFAULT_SETTINGS.range, (value) => parseCidr(value) !== null),
       range6: chooseRange6(merged.range6 ?? "auto", machine.newRange6 ?? null),
@@ -186,7 +190,8 @@ function parseConsul({ consulListen, consulAcl = "off" }: ServerSettingsInput): 
 }
 
 function parseListen(value: string): { bind: string; port: number } {
-  const [, bind = "0.0.0.0", digits = ""] = /^(?:(.+):)?(\d{1,5})$/.exec(value) ?? [];
+  const [, where = "0.0.0.0", digits = ""] = /^(?:(.+):)?(\d{1,5})$/.exec(value) ?? [];
+  const bind = where.replace(/^\[(.*)\]$/, "$1");
   const port = Number(digits);
   if (digits === "" || port < 1 || port > 65_535) {
     throw new AppError("invalid", `Cannot listen on "${value}": it must look like 0.0.0.0:${DEFAULT_PORT}`);
@@ -242,7 +247,9 @@ function parseEncryption(value: string): Encryption {
 /** An empty text trusts no network. */
 function parseRanges(value: readonly string[] | string): readonly string[] {
   const texts = typeof value === "string" ? value.split(",").map((each) => each.trim()) : value;
-  return texts.filter((each) => each !== "").map((each) => formatCidr(parseCidr(each)));
+  return texts
+    .filter((each) => each !== "")
+    .map((each) => (each.includes(":") ? formatCidr6(parseCidr6(each)) : formatCidr(parseCidr(each))));
 }
 
 function domain(name: string, value: string): string {
