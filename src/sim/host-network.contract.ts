@@ -351,9 +351,5 @@ function wireguardTexts({ wireguard }: NetworkState): readonly string[] {
 }
 
 function peerTexts(state: NetworkState): readonly string[] {
-  return state.tunnelPeers
-    .map(
-      ({ gateway, mac, underlay }: { gateway: Ipv4; mac: string; underlay: Ipv4 }) => `${gateway} ${mac} ${underlay}`,
-    )
-    .toSorted();
+  return state.tunnelPeers.map(({ gateway, mac, underlay }) => `${gateway} ${mac} ${underlay}`).toSorted();
 }

@@ -41,7 +41,9 @@ export class LinuxSegments implements SegmentNetwork {
     );
     const ours = links.filter(({ name }) => isDeclaredDevice(name));
     const tunnels = ours.filter(({ kind }) => kind === "vxlan");
-    const table = parseRoutes(routes).filter(({ marked }) => !marked).map(({ destination, device }) => ({ destination, device }));
+    const table = parseRoutes(routes)
+      .filter(({ marked }) => !marked)
+      .map(({ destination, device }) => ({ destination, device }));
     const uplink = table.find(({ destination }) => destination === "0.0.0.0/0")?.device;
     return {
       bridges: ours.filter(({ kind }) => kind === "bridge").map(({ name, up, addresses }) => ({ name, up, addresses })),
@@ -87,7 +89,8 @@ export class LinuxSegments implements SegmentNetwork {
     const flood = entries.flatMap(({ mac, dst }): Ipv4[] =>
       mac === FLOOD_MAC && dst !== undefined && isIpv4(dst) ? [dst] : [],
     );
-    return { name, vni: vxlan?.vni ?? 0, local: vxlan?.local ?? null, bridge, mtu, up, flood };
+    const local = vxlan?.local ?? "";
+    return { name, vni: vxlan?.vni ?? 0, local: isIpv4(local) ? local : null, bridge, mtu, up, flood };
   }
 
   async #addBridge({ name, mac, mtu, address }: SegmentAction & { kind: "add-bridge" }): Promise<void> {
