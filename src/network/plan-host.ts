@@ -80,8 +80,8 @@ export interface LinkRow {
 export interface ReadyEngineNetwork {
   readonly name: string;
   readonly fixedAddresses: boolean;
-  /** Containers on it have IPv6 addresses, of this part of the range (CIDR text); null or missing: none. */
-  readonly host6?: string | null;
+  /** Containers on it have IPv6 addresses, of this part of the range (CIDR text); missing: none. */
+  readonly host6?: string;
 }
 
 export interface HostPlan {
@@ -155,7 +155,7 @@ function readyNetwork(
   { name, fixedAddresses, ip6 }: EngineNetworkPlan & { kind: "ready" },
   desired6: DesiredNetwork6 | null,
 ): ReadyEngineNetwork {
-  return { name, fixedAddresses, host6: ip6 && desired6 !== null ? formatCidr6(desired6.host6) : null };
+  return { name, fixedAddresses, ...(ip6 && desired6 !== null ? { host6: formatCidr6(desired6.host6) } : {}) };
 }
 
 /** A host that uses the range of the virtual addresses itself keeps it: everything of ours on it is left out. */
