@@ -1,5 +1,4 @@
 import type { AppId, InstanceId, ServiceName } from "./ids.ts";
-import type { Ipv4 } from "./ip.ts";
 import type { HostAddress, Ipv6 } from "./ip6.ts";
 
 export type EndpointHealth = "passing" | "warning" | "critical";

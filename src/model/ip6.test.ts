@@ -57,7 +57,7 @@ test("formatIpv6() and parseIpv6() are inverse, and the form is the only one tha
 });
 
 test("parseIpv6() and parseHostAddress() give a value or an AppError for any text", () => {
-  const text = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom(..."0123456789abcdef:.") }));
+  const text = fc.oneof(fc.string(), fc.string({ unit: fc.constantFrom("0", "1", "9", "a", "f", ":", ":", ".") }));
   fc.assert(
     fc.property(text, (input) => {
       for (const parse of [parseIpv6, parseHostAddress, parseCidr6]) {

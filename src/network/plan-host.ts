@@ -86,8 +86,8 @@ export interface ReadyEngineNetwork {
   readonly fixedAddresses: boolean;
   /** What it hands out by itself; null for all of it. */
   readonly ipRange: string | null;
-  /** Containers on it have IPv6 addresses, of this part of the range (CIDR text); null or missing: none. */
-  readonly host6?: string | null;
+  /** Containers on it have IPv6 addresses, of this part of the range (CIDR text); missing: none. */
+  readonly host6?: string;
 }
 
 export interface HostPlan {
@@ -161,7 +161,8 @@ function readyNetwork(
   { name, fixedAddresses, ipRange, ip6 }: EngineNetworkPlan & { readonly kind: "ready" },
   desired6: DesiredNetwork6 | null,
 ): ReadyEngineNetwork {
-  return { name, fixedAddresses, ipRange, host6: ip6 && desired6 !== null ? formatCidr6(desired6.host6) : null };
+  const six = ip6 && desired6 !== null ? { host6: formatCidr6(desired6.host6) } : {};
+  return { name, fixedAddresses, ipRange, ...six };
 }
 
 /** A host that uses the range of the virtual addresses itself keeps it: everything of ours on it is left out. */

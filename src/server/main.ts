@@ -30,7 +30,7 @@ export function loadServerConfig(flags: ServerFlags, version: string): ServerCon
   return makeServerConfig([file, readServerEnvironment(process.env), rest], {
     version,
     ownAddress: ownAddress(),
-    newRange6: makeRange6(crypto.getRandomValues(new Uint8Array(5))),
+    newRange6: makeRange6(Buffer.from(systemRandom.secret(5), "base64url")),
   });
 }
 

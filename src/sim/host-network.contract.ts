@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
-import type { Ipv4 } from "../model/ip.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { HostNetwork, NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
 import { makeKeyPair } from "../platform/tls/wireguard-keys.ts";
