@@ -55,6 +55,7 @@ export class OverlayLab {
       const filters = new Map<string, readonly Filter[]>();
       for (const host of lab.hosts) filters.set(host, await awaitFilters(lab, host));
       await awaitReach(lab, places);
+      for (const host of lab.hosts) await putAhead(lab, host);
       // From here on only kernels work, as they do without an agent; nothing else takes part in the measurement.
       for (const host of lab.hosts) await stopAgent(lab, host);
       for (const { host, apollo, swarm } of places.values()) {
@@ -157,6 +158,13 @@ async function listFilters(lab: Lab, host: string): Promise<readonly Filter[]> {
     if (name !== undefined) filters.push({ device, program: `${folder}/${name}` });
   }
   return filters;
+}
+
+/** Where encryption is a program, it is as much a part of the way as the kernel is, and waits for nobody either. */
+async function putAhead(lab: Lab, host: string): Promise<void> {
+  const { stdout } = await lab.exec(host, ["pidof", "wireguard-go"]);
+  const pids = stdout.trim().split(/\s+/).filter(Boolean);
+  if (pids.length > 0) await lab.mustExec(host, ["renice", "-n", "-20", "-p", ...pids]);
 }
 
 async function stopAgent(lab: Lab, host: string): Promise<void> {

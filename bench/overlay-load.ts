@@ -26,6 +26,8 @@ export interface Throughput {
 /** Leaves out the start, where windows still grow. */
 const OMIT_S = 0.3;
 const PORT = 5201;
+/** Each takes about 0.1 s when it is refused. */
+const ATTEMPTS = 50;
 const ECHO_PORT = 5202;
 /** Bytes of a request and of its answer. */
 const ECHO_BYTES = 64;
@@ -43,6 +45,7 @@ const report = z.object({
     })
     .optional(),
 });
+type Report = z.infer<typeof report>;
 
 /** Ahead of whatever else the machine does: a neighbour that takes a core at the wrong moment would be measured instead. */
 const AHEAD = ["nice", "-n", "-20"] as const;
@@ -91,11 +94,18 @@ export async function measureThroughput(
     "-P",
     String(load.streams),
   ];
-  const before = await busySeconds();
-  const text = await lab.exec(from.host, inPlace(from, [...argv, ...kind]), { timeoutMs: 20_000 });
-  const busy = (await busySeconds()) - before;
-  const { error, end } = report.parse(JSON.parse(text.stdout));
-  if (error !== undefined || end === undefined) throw new Error(`iperf3 from ${from.host} to ${to.address}: ${error}`);
+  const run = async (attempt: number): Promise<{ end: NonNullable<Report["end"]>; busy: number }> => {
+    const before = await busySeconds();
+    const text = await lab.exec(from.host, inPlace(from, [...argv, ...kind]), { timeoutMs: 20_000 });
+    const busy = (await busySeconds()) - before;
+    const { error, end } = report.parse(JSON.parse(text.stdout));
+    // The one before may still be on its way out at the other end.
+    if (error?.includes("busy") === true && attempt < ATTEMPTS) return run(attempt + 1);
+    if (error !== undefined || end === undefined)
+      throw new Error(`iperf3 from ${from.host} to ${to.address}: ${error}`);
+    return { end, busy };
+  };
+  const { end, busy } = await run(1);
   const bits =
     load.kind === "udp"
       ? (end.sum?.bits_per_second ?? Number.NaN) * (1 - (end.sum?.lost_percent ?? 0) / 100)

@@ -42,6 +42,8 @@ const PACKAGES = [
 /** For the tour and the tests; building and running Apollo needs none. */
 const BROWSER_PACKAGES = [
   ["chromium", "chromium", "to look at the console as a person does, in the tour and the tests"],
+  ["prometheus", "prometheus", "the tests: a client of Consul's DNS that others wrote"],
+  ["python3-consul", "/usr/lib/python3/dist-packages/consul", "the tests: a client of Consul's API that others wrote"],
 ];
 /** What the kernel check itself is made with. */
 const CHECK_PROGRAMS = new Set(["ip", "nft"]);
@@ -77,7 +79,9 @@ function fail(what) {
   throw new SetupError(what);
 }
 
+/** A program by its name, or a file by its path. */
 function find(program) {
+  if (program.startsWith("/")) return existsSync(program) ? program : null;
   for (const dir of PATH) {
     try {
       accessSync(join(dir, program), constants.X_OK);

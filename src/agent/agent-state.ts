@@ -584,7 +584,12 @@ export class AgentState {
         if (this.identity?.hostName !== hostName) for (const tracker of this.#trackers) tracker.noteAll();
         const probeKey = message.probeKey ?? this.identity?.probeKey;
         this.identity = {
-          ...{ hostId, hostName, settings, blocks, epoch, networks: message.networks ?? {} },
+          hostId,
+          hostName,
+          settings,
+          blocks,
+          epoch,
+          networks: message.networks ?? {},
           ...(probeKey === undefined ? {} : { probeKey }),
         };
         this.networkProblems = message.networkProblems ?? {};

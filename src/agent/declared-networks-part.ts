@@ -3,7 +3,6 @@ import type { Ipv4 } from "../model/ip.ts";
 import type { Condition } from "../model/wire.ts";
 import { AppError } from "../model/error.ts";
 import { gatewayOf } from "../network/blocks.ts";
-import type { DeclaredNetwork } from "../network/declared-network.ts";
 import { carriedNetworks } from "../network/declared-network.ts";
 import type { EnginePlan } from "../network/plan-declared-engine.ts";
 import { planDeclaredEngine } from "../network/plan-declared-engine.ts";

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import packet from "dns-packet";
 import fc from "fast-check";
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
+import type { NamedQuery } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { HostId, ServiceName } from "../model/ids.ts";
@@ -161,6 +162,45 @@ test("createDnsPart() serves loopback first and the bridge when it is there, and
   expect(bench.resolver.installed).toBe(parseIpv4("10.2.1.1"));
   await bench.stop();
   expect([bench.listener.open.size, bench.resolver.installed]).toEqual([0, null]);
+});
+
+test("createDnsPart() answers prepared queries as the server has them", async () => {
+  const bench = new Bench();
+  bench.join();
+  await bench.start();
+  const base = {
+    port: 80,
+    protocol: "tcp",
+    meta: {},
+    host: "h2",
+    container: "c",
+    instanceId: null,
+    appId: null,
+  } as const;
+  const web = (id: string, tags: readonly string[]): Endpoint => ({
+    ...base,
+    id,
+    service: "web" as ServiceName,
+    address: `10.2.2.${id}`,
+    tags,
+    health: "passing",
+  });
+  const upsert = [web("4", ["old"]), web("5", ["new"])];
+  bench.state.receive({ type: "catalog", reset: true, revision: 4, upsert, remove: [], hosts: null });
+  expect(await bench.ask("front.query.consul")).toBe("NXDOMAIN");
+  const service = { service: "web", onlyPassing: false, near: "", tags: ["!old"], nodeMeta: {}, serviceMeta: {} };
+  const query: NamedQuery = {
+    id: "q1",
+    name: "front",
+    template: { type: "", regexp: "", removeEmptyTags: false },
+    service: { ...service, ignoreCheckIds: [], nearestN: 0, datacenters: [] },
+    dnsTtl: "10s",
+  };
+  bench.state.receive({ type: "consul", consul: { acl: "off", queries: [query] } });
+  expect(await bench.ask("Front.query.consul")).toBe("10.2.2.5");
+  bench.state.receive({ type: "consul", consul: { acl: "off", queries: [] } });
+  expect(await bench.ask("front.query.consul")).toBe("NXDOMAIN");
+  await bench.stop();
 });
 
 test("createDnsPart() follows a gateway that changes", async () => {

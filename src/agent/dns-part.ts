@@ -3,6 +3,7 @@ import { DnsServer } from "../discovery/dns/dns-server.ts";
 import { Forwarder } from "../discovery/dns/forwarder.ts";
 import { type Zone, buildZone } from "../discovery/dns/zone.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
+import { lookupOf } from "../discovery/registry/query-lookup.ts";
 import { DEFAULT_DNS, type DnsSettings } from "../model/dns-settings.ts";
 import type { CatalogHost } from "../model/endpoint.ts";
 import { AppError } from "../model/error.ts";
@@ -61,6 +62,7 @@ class DnsPart {
   /** What the zone holds of this host's own. */
   #localIds: readonly string[] = [];
   #hosts: readonly CatalogHost[] = [];
+  #consul: AgentState["consul"] = null;
   #conditions = "";
 
   constructor(options: DnsPartOptions) {
@@ -81,7 +83,7 @@ class DnsPart {
   async run(signal: AbortSignal): Promise<void> {
     const { state, resolver } = this.#options;
     // Zone updates are done where the news arrives: they cost what changed, and every answer after is true.
-    const stops = (["identity", "catalog", "assignments", "network-config"] as const).map((topic) =>
+    const stops = (["identity", "catalog", "assignments", "network-config", "consul"] as const).map((topic) =>
       state.on(topic, () => this.#follow()),
     );
     await resolver.refresh();
@@ -102,7 +104,8 @@ class DnsPart {
     const zoneKey = JSON.stringify([identity.settings, nameserver]);
     const changed = this.#tracker.take();
     const localIds = [...state.localEndpoints().keys()];
-    if (this.#zone === null || zoneKey !== this.#zoneKey) {
+    const isNew = this.#zone === null || zoneKey !== this.#zoneKey;
+    if (this.#zone === null || isNew) {
       const serial = Math.floor(clock.nowMs() / 1000);
       this.#zone = buildZone(state.eachEndpoint(), state.hosts, { ...zoneOptions(identity, nameserver), serial });
       this.#zoneKey = zoneKey;
@@ -123,6 +126,11 @@ class DnsPart {
     this.#zone.setVirtuals(
       new Map(virtuals.flatMap(({ name, address }) => (address === undefined ? [] : [[name, address] as const]))),
     );
+    if (this.#consul !== state.consul || isNew) {
+      this.#consul = state.consul;
+      const queries = state.consul?.queries ?? [];
+      this.#zone.setQueries((name) => lookupOf(queries, name));
+    }
     state.setApplied("dns", state.catalogRevision);
   }
 

@@ -419,6 +419,31 @@ test("links are told whole when they changed for somebody, at most every five se
   await stop();
 });
 
+test("a server of wire 2 is told of links that changed, and of all of them by a new connection", async () => {
+  const { clock, state, transport, stop } = openWorld();
+  transport.onMessage = (end, message) => {
+    if (message.type === "hello") end.send({ ...WELCOME, wire: 2 } as ServerMessage);
+  };
+  const figures = { rttMs: 1, lossPercent: 0, mtu: 1500, txBytes: null, rxBytes: null, encryption: "none" } as const;
+  const link = (peer: string, mtu: number): LinkReport => {
+    const fixed = { mode: "direct", via: null, why: "near", up: true, sinceMs: 1 } as const;
+    return { ...figures, ...fixed, peerId: `id-${peer}` as HostId, peer, mtu };
+  };
+  await clock.advance(10_000);
+  state.setLinks([link("beta", 1500), link("gamma", 1500)]);
+  await clock.advance(10_000);
+  state.setLinks([link("beta", 1500), link("gamma", 1400), link("iota", 1500)]);
+  await clock.advance(10_000);
+  state.setLinks([link("beta", 1500), link("iota", 1500)]);
+  await clock.advance(10_000);
+  expect(messages(last(transport), "links").map(({ links }) => links.length)).toEqual([2]);
+  expect(messages(last(transport), "link-changes")).toEqual([
+    { type: "link-changes", upsert: [link("gamma", 1400), link("iota", 1500)], remove: [] },
+    { type: "link-changes", upsert: [], remove: ["id-gamma" as HostId] },
+  ]);
+  await stop();
+});
+
 test("a probe key is kept when an older server has none to give", async () => {
   const { clock, state, transport, stop } = openWorld();
   transport.onMessage = (end, message) => {

@@ -1,9 +1,15 @@
 import { AppError } from "../model/error.ts";
 import type { AnnouncedKeys, HostResources } from "../model/host.ts";
 import type { HostAddress } from "../model/ip6.ts";
-import { linksCounted, linksDiffer } from "../model/link.ts";
+import { applyLinkChanges, countedLinks, linkChanges } from "../model/link.ts";
 import type { LinkReport } from "../model/link.ts";
-import { HEARTBEAT_INTERVAL_MS, parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
+import {
+  HEARTBEAT_INTERVAL_MS,
+  parseServerMessage,
+  WIRE_OF_CHANGES,
+  WIRE_VERSION,
+  WIRE_VERSION_MIN,
+} from "../model/wire.ts";
 import type { AgentMessage, Refusal, ServerMessage } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine } from "../platform/ports/engine.ts";
@@ -112,7 +118,9 @@ class Session {
   #welcomed = false;
   #reason = "";
   #flushing = false;
-  #links: readonly LinkReport[] = [];
+  /** As told to this server; null before the first time. */
+  #links: readonly LinkReport[] | null = null;
+  #wire = WIRE_VERSION_MIN;
   #linksMs = Number.NEGATIVE_INFINITY;
   #waiting = 0;
 
@@ -254,6 +262,7 @@ class Session {
       case "welcome":
         this.#welcomed = true;
         state.serverUrl = this.#url;
+        this.#wire = message.wire;
         state.receive(message);
         // They may have changed between hello and welcome.
         this.#tellKeys();
@@ -312,14 +321,21 @@ class Session {
     if (!this.#welcomed || this.#ended.signal.aborted) return;
     const nowMs = clock.monotonicMs();
     const sinceMs = nowMs - this.#linksMs;
+    if (sinceMs < LINKS_INTERVAL_MS) return;
+    const before = this.#links ?? [];
     const countedMs = Math.max(COUNTED_INTERVAL_MS, COUNTED_INTERVAL_LINK_MS * state.links.length);
-    const due = linksDiffer(this.#links, state.links)
-      ? sinceMs >= LINKS_INTERVAL_MS
-      : sinceMs >= countedMs && linksCounted(this.#links, state.links);
-    if (!due) return;
+    const counted = sinceMs < countedMs ? null : countedLinks(before, state.links);
+    const changes = linkChanges(before, state.links) ?? counted;
+    if (changes === null) return;
     this.#linksMs = nowMs;
-    this.#links = state.links;
-    this.#send({ type: "links", links: state.links });
+    if (this.#links === null || this.#wire < WIRE_OF_CHANGES) {
+      this.#links = state.links;
+      this.#send({ type: "links", links: state.links });
+      return;
+    }
+    // What was not told is compared with what was, however slowly it moves away from that.
+    this.#links = applyLinkChanges(before, changes);
+    this.#send({ type: "link-changes", ...changes });
   }
 
   #send(message: AgentMessage): void {

@@ -30,10 +30,10 @@ function apollo(argv: readonly string[], links: readonly LinkJson[]) {
 }
 
 test("apollo net links prints one line for each link, with mode and reason", async () => {
-  const { code, out } = await apollo(["net", "links"], [
-    LINK,
-    { ...LINK, host: "host-2", up: null, rttMs: null, txBytes: 999, rxBytes: 1_234_567_890 },
-  ]);
+  const { code, out } = await apollo(
+    ["net", "links"],
+    [LINK, { ...LINK, host: "host-2", up: null, rttMs: null, txBytes: 999, rxBytes: 1_234_567_890 }],
+  );
   const [head = "", first = "", second = ""] = out.split("\n");
   expect([code, head.split(/\s+/).slice(0, 3)]).toEqual([0, ["HOST", "PEER", "MODE"]]);
   expect(first).toMatch(

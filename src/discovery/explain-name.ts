@@ -100,8 +100,7 @@ function find(input: ExplainInput, name: string): Finding {
     }
     case "service":
       return findService(input, name, parsed.candidates);
-    // The server has no virtual addresses and no prepared queries in hand here.
-    case "virtual":
+    // The server has no prepared queries in hand here.
     case "query":
     case "unknown":
       return MISSING;

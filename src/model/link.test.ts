@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { HostId } from "./ids.ts";
 import type { LinkReport } from "./link.ts";
-import { linksCounted, linksDiffer } from "./link.ts";
+import { applyLinkChanges, countedLinks, linkChanges } from "./link.ts";
 import { parseAgentMessage } from "./wire.ts";
 
 const LINK: LinkReport = {
@@ -31,20 +31,30 @@ test.each([
   ["another mode", { mode: "vxlan" }, true],
   ["another MTU", { mtu: 1400 }, true],
   ["another reason", { why: "far" }, true],
-] as const)("linksDiffer(): %s", (_, change, differs) => {
-  expect(linksDiffer([LINK], [{ ...LINK, ...change }])).toBe(differs);
+] as const)("linkChanges(): %s", (_, change, differs) => {
+  const after = { ...LINK, ...change } as LinkReport;
+  expect(linkChanges([LINK], [after])).toEqual(differs ? { upsert: [after], remove: [] } : null);
 });
 
-test("linksCounted() sees bytes of any link, and nothing else", () => {
-  expect(linksCounted([LINK], [{ ...LINK, rttMs: 40 }])).toBe(false);
-  expect(linksCounted([LINK, LINK], [LINK, { ...LINK, rxBytes: 1 }])).toBe(true);
-  expect(linksCounted([LINK], [{ ...LINK, txBytes: 0 }])).toBe(true);
+test("countedLinks() sees bytes of any link, and nothing else", () => {
+  expect(countedLinks([LINK], [{ ...LINK, rttMs: 40 }])).toBeNull();
+  const other = { ...LINK, peerId: "id3" as HostId, rxBytes: 1 };
+  expect(countedLinks([LINK, { ...other, rxBytes: 0 }], [LINK, other])).toEqual({ upsert: [other], remove: [] });
+  expect(countedLinks([LINK], [{ ...LINK, txBytes: 0 }])?.upsert).toHaveLength(1);
 });
 
-test("linksDiffer() sees links that came and went", () => {
-  expect(linksDiffer([LINK], [])).toBe(true);
-  expect(linksDiffer([], [LINK])).toBe(true);
-  expect(linksDiffer([], [])).toBe(false);
+test("linkChanges() sees links that came and went, and applyLinkChanges() leads to the same", () => {
+  const [third, fourth] = [
+    { ...LINK, peerId: "id3" as HostId, peer: "h3" },
+    { ...LINK, peerId: "id4" as HostId, peer: "h4", mtu: 1400 },
+  ];
+  expect(linkChanges([], [])).toBeNull();
+  const changes = linkChanges([LINK, fourth], [third, { ...fourth, mtu: 1450 }]);
+  expect(changes).toEqual({ upsert: [third, { ...fourth, mtu: 1450 }], remove: [LINK.peerId] });
+  expect(applyLinkChanges([LINK, fourth], changes ?? { upsert: [], remove: [] })).toEqual([
+    third,
+    { ...fourth, mtu: 1450 },
+  ]);
 });
 
 test("parseAgentMessage() takes links as they are sent and refuses what is none", () => {

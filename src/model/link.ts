@@ -31,18 +31,39 @@ export interface LinkReport {
 const RTT_NOISE_MS = 1;
 const LOSS_NOISE_PERCENT = 5;
 
-/** True when somebody who knows `before` would want to know `after`: figures move all the time, reasons do not. */
-export function linksDiffer(before: readonly LinkReport[], after: readonly LinkReport[]): boolean {
-  if (before.length !== after.length) return true;
-  return after.some((link, at) => {
-    const known = before[at];
-    return known === undefined || linkDiffers(known, link);
-  });
+export interface LinkChanges {
+  readonly upsert: readonly LinkReport[];
+  readonly remove: readonly HostId[];
 }
 
-/** True when bytes have been counted since. */
-export function linksCounted(before: readonly LinkReport[], after: readonly LinkReport[]): boolean {
-  return after.some(({ txBytes, rxBytes }, at) => txBytes !== before[at]?.txBytes || rxBytes !== before[at]?.rxBytes);
+/** What somebody who knows `before` would want to know of `after`, null for nothing: figures move all the time, reasons do not. */
+export function linkChanges(before: readonly LinkReport[], after: readonly LinkReport[]): LinkChanges | null {
+  const known = new Map(before.map((link) => [link.peerId, link]));
+  const upsert = after.filter((link) => {
+    const old = known.get(link.peerId);
+    return old === undefined || linkDiffers(old, link);
+  });
+  const there = new Set(after.map(({ peerId }) => peerId));
+  const remove = [...known.keys()].filter((id) => !there.has(id));
+  return upsert.length + remove.length === 0 ? null : { upsert, remove };
+}
+
+/** `links` after the changes, sorted by the peers' names. */
+export function applyLinkChanges(links: readonly LinkReport[], { upsert, remove }: LinkChanges): readonly LinkReport[] {
+  const byPeer = new Map(links.map((link) => [link.peerId, link]));
+  for (const id of remove) byPeer.delete(id);
+  for (const link of upsert) byPeer.set(link.peerId, link);
+  return [...byPeer.values()].toSorted((a, b) => (a.peer < b.peer ? -1 : 1));
+}
+
+/** The links that have counted bytes since, null for none. */
+export function countedLinks(before: readonly LinkReport[], after: readonly LinkReport[]): LinkChanges | null {
+  const known = new Map(before.map((link) => [link.peerId, link]));
+  const upsert = after.filter(({ peerId, txBytes, rxBytes }) => {
+    const old = known.get(peerId);
+    return txBytes !== old?.txBytes || rxBytes !== old?.rxBytes;
+  });
+  return upsert.length === 0 ? null : { upsert, remove: [] };
 }
 
 function linkDiffers(a: LinkReport, b: LinkReport): boolean {

@@ -17,12 +17,14 @@ import type { ClusterSettings } from "./cluster.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { AppError, type ErrorCode } from "./error.ts";
 import { isIpv6 } from "./ip6.ts";
-import type { LinkReport } from "./link.ts";
+import type { LinkChanges, LinkReport } from "./link.ts";
 import type { AddressUse, LeaseProblem, NetworkBlocks } from "./lease.ts";
 
-/** 2: peers and the catalog's hosts come as changes. */
+/** 2: peers, the catalog's hosts and links come as changes. */
 export const WIRE_VERSION = 2;
 export const WIRE_VERSION_MIN = 1;
+/** Who speaks an older one takes these only whole. */
+export const WIRE_OF_CHANGES = 2;
 
 /** Largest frame either side accepts. */
 export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
@@ -180,6 +182,8 @@ export type AgentMessage =
     }
   /** All links of this host; replaces what was said before. */
   | { readonly type: "links"; readonly links: readonly LinkReport[] }
+  /** From wire 2 on: what differs from what was said before. */
+  | ({ readonly type: "link-changes" } & LinkChanges)
   | {
       readonly type: "holders";
       readonly reset: boolean;
@@ -337,6 +341,11 @@ const agentMessage = z.discriminatedUnion("type", [
   }),
   z.object({ type: z.literal("links"), links: z.array(link).max(20_000) }),
   z.object({
+    type: z.literal("link-changes"),
+    upsert: z.array(link).max(20_000),
+    remove: z.array(text).max(20_000),
+  }),
+  z.object({
     type: z.literal("holders"),
     reset: z.boolean(),
     upsert: z.array(holder).max(20_000),
@@ -368,6 +377,7 @@ const AGENT_TYPES: ReadonlySet<string> = new Set([
   "instances",
   "endpoints",
   "links",
+  "link-changes",
   "holders",
   "check-results",
   "data",

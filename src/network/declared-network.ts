@@ -13,10 +13,6 @@ export interface DeclaredNetwork {
   readonly vni: number;
 }
 
-export function isDeclaredDevice(device: string): boolean {
-  return /^ap[lv][0-9]{4,8}$/.test(device);
-}
-
 export function bridgeOf(vni: number): string {
   return `apl${vni}`;
 }

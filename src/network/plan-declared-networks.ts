@@ -15,7 +15,8 @@ import type { SegmentAction, SegmentBridge, SegmentState, SegmentTunnel } from "
 import { checkRangeClash } from "./blocks.ts";
 import { VXLAN_OVERHEAD_BYTES } from "./choose-link-mode.ts";
 import type { DeclaredNetwork } from "./declared-network.ts";
-import { bridgeOf, declaredGateway, isDeclaredDevice, tunnelOf } from "./declared-network.ts";
+import { isSegmentDevice } from "../platform/ports/segment-network.ts";
+import { bridgeOf, declaredGateway, tunnelOf } from "./declared-network.ts";
 import { bridgeMac } from "./mac.ts";
 import { BRIDGE, TUNNEL, TUNNEL_PORT } from "./plan-network.ts";
 import { WIREGUARD, WIREGUARD_OVERHEAD_BYTES } from "./wireguard/plan-wireguard.ts";
@@ -40,7 +41,7 @@ export function planDeclaredNetworks(desired: DesiredSegments, observed: Segment
   const bridges = new Map(observed.bridges.map((bridge) => [bridge.name, bridge]));
   const tunnels = new Map(observed.tunnels.map((tunnel) => [tunnel.name, tunnel]));
   const foreign = observed.routes
-    .filter(({ device }) => ![BRIDGE, TUNNEL, WIREGUARD].includes(device) && !isDeclaredDevice(device))
+    .filter(({ device }) => ![BRIDGE, TUNNEL, WIREGUARD].includes(device) && !isSegmentDevice(device))
     .map(({ destination }) => destination);
   const actions: SegmentAction[] = [];
   const ready: DeclaredNetwork[] = [];

@@ -1,5 +1,5 @@
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
-import { isDeclaredDevice } from "./declared-network.ts";
+import { isSegmentDevice } from "../platform/ports/segment-network.ts";
 import { BRIDGE, TUNNEL } from "./plan-network.ts";
 import { planNetwork6 } from "./plan-network6.ts";
 import { WIREGUARD, isWireguard } from "./wireguard/plan-wireguard.ts";
@@ -15,7 +15,7 @@ export function planLeave(
   const ours = observed.links.filter(
     (link) =>
       (link.name === TUNNEL && link.kind === "vxlan") ||
-      (isDeclaredDevice(link.name) && (link.kind === "bridge" || link.kind === "vxlan")) ||
+      (isSegmentDevice(link.name) && (link.kind === "bridge" || link.kind === "vxlan")) ||
       (link.name === WIREGUARD && isWireguard(link.kind)) ||
       (link.name === BRIDGE && link.kind === "bridge"),
   );

@@ -18,8 +18,8 @@ import type {
   NetworkState,
   TunnelPeer,
 } from "../platform/ports/host-network.ts";
+import { isSegmentDevice } from "../platform/ports/segment-network.ts";
 import { host6Of } from "./address6.ts";
-import { isDeclaredDevice } from "./declared-network.ts";
 import { bridgeMac, tunnelMac } from "./mac.ts";
 import type { Ruleset } from "./render-ruleset.ts";
 import type { DesiredWireguard } from "./wireguard/plan-wireguard.ts";
@@ -363,7 +363,7 @@ function samePeer(a: TunnelPeer, b: TunnelPeer): boolean {
 export function hostRanges(observed: Pick<NetworkState, "links" | "routes">): readonly string[] {
   return observed.routes
     .filter((route) => !route.marked && ![BRIDGE, TUNNEL, WIREGUARD].includes(route.device))
-    .filter(({ device }) => !isDeclaredDevice(device))
+    .filter(({ device }) => !isSegmentDevice(device))
     .map((route) => route.destination);
 }
 

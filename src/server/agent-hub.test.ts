@@ -248,6 +248,11 @@ test("links of a host replace what it said before, and go with it", async () => 
   const figures = { rttMs: 1, lossPercent: 0, mtu: 1500, txBytes: null, rxBytes: null } as const;
   await agent.tell([{ ...link, ...figures, encryption: "none", sinceMs: 1 }]);
   expect(server.hub.observed.get(member(1).id)?.links).toMatchObject([{ peer: "h2", mode: "direct" }]);
+  const other: LinkReport = { ...link, ...figures, peerId: member(3).id, peer: "h3", encryption: "none", sinceMs: 1 };
+  await agent.say({ type: "link-changes", upsert: [other], remove: [] });
+  expect(server.hub.observed.get(member(1).id)?.links.map(({ peer }) => peer)).toEqual(["h2", "h3"]);
+  await agent.say({ type: "link-changes", upsert: [{ ...other, mtu: 1400 }], remove: [member(2).id] });
+  expect(server.hub.observed.get(member(1).id)?.links).toMatchObject([{ peer: "h3", mtu: 1400 }]);
   await agent.tell([]);
   expect(server.hub.observed.get(member(1).id)?.links).toEqual([]);
 });

@@ -7,7 +7,7 @@ import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
 import { isIpv6 } from "../model/ip6.ts";
-import type { LinkReport } from "../model/link.ts";
+import { applyLinkChanges, type LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
   type Condition,
@@ -15,6 +15,7 @@ import {
   parseAgentMessage,
   type Refusal,
   type ServerMessage,
+  WIRE_OF_CHANGES,
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
@@ -68,8 +69,6 @@ export interface HostCheckSource {
  */
 const DOUBT_MS = 2500;
 const HOST_KEY = "host/";
-/** Older agents take peers and the catalog's hosts only whole. */
-const WIRE_OF_CHANGES = 2;
 
 /** Every agent's stream: takes what hosts observe into memory, sends each what is its to know. */
 export class AgentHub {
@@ -209,6 +208,11 @@ export class AgentHub {
       case "links": {
         const observed = this.observed.get(host.id);
         if (observed !== undefined) observed.links = message.links;
+        return;
+      }
+      case "link-changes": {
+        const observed = this.observed.get(host.id);
+        if (observed !== undefined) observed.links = applyLinkChanges(observed.links, message);
         return;
       }
       case "holders":
@@ -460,7 +464,8 @@ export class AgentHub {
     const { leases } = this.#deps;
     const networkProblems = leases.networkProblemsOf(id);
     return {
-      ...{ blocks, leaseProblem: leases.problemOf(id) },
+      blocks,
+      leaseProblem: leases.problemOf(id),
       ...(Object.keys(networks).length === 0 ? {} : { networks }),
       ...(Object.keys(networkProblems).length === 0 ? {} : { networkProblems }),
     };

@@ -175,16 +175,21 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
 /** A port that is taken keeps nobody from migrating: Consul itself may still run here. One that was asked for is an error. */
 function listenPlain(
   deps: ConsulDeps,
-  { consul }: ServerConfig,
+  { consul, advertise, port }: ServerConfig,
   handle: HttpHandler,
 ): ReturnType<typeof serveHttp> | null {
   const { clock, log } = deps;
   if (consul.listen === null) return null;
+  // The console is on the HTTPS port alone.
+  const toConsole = `https://${advertise[0] ?? "127.0.0.1"}:${port}/ui/`;
   try {
     return serveHttp({
       hostname: consul.listen.bind,
       port: consul.listen.port,
-      handle: (request: HttpRequest) => handle(request),
+      handle: (request: HttpRequest) =>
+        request.path === "/"
+          ? Promise.resolve({ status: 301, headers: { location: toConsole }, body: "" })
+          : handle(request),
       isLong: isBlocking,
       clock,
       onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),

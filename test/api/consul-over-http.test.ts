@@ -124,3 +124,9 @@ test("with ACLs on, the first token is made once and others do what their polici
   expect((await call("GET", "acl/tokens", secret)).status).toBe(403);
   expect((await call("GET", "kv/kept", "no-such-token")).status).toBe(403);
 });
+
+test("the root leads to the console", async () => {
+  const answer = await fetch(running.base.replace("/v1", "/"), { redirect: "manual" });
+  expect(answer.status).toBe(301);
+  expect(answer.headers.get("location")).toMatch(/^https:\/\/127\.0\.0\.1:\d+\/ui\/$/);
+});

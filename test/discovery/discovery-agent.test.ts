@@ -11,7 +11,10 @@ async function places(directory: string): Promise<{ server: NodeStart; clients: 
   const server = { name: "s1", address: "127.0.0.1", ports, directory, flags: ["--server", "--bootstrap"] };
   const join = ["--join", `127.0.0.1:${ports.cluster}`];
   const clients = ["127.0.0.2", "127.0.0.3"].map((address, at) => ({
-    ...{ name: `c${at + 1}`, address, ports, directory },
+    name: `c${at + 1}`,
+    address,
+    ports,
+    directory,
     flags: join,
   }));
   return { server, clients };

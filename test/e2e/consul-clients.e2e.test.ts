@@ -1,9 +1,13 @@
-/** Clients of Consul that others wrote, with their own binaries, on a lab: Prometheus' consul_sd and HAProxy's resolvers. */
+/**
+ * Clients of Consul that others wrote, as Debian has them, on a lab: Prometheus and HAProxy's resolvers by DNS, python-consul over
+ * HTTP. Debian 12 builds its Prometheus without consul_sd.
+ */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
 import { downLab } from "../../src/lab/down-lab.ts";
 import { endDaemonOf } from "../../src/lab/lab-control.ts";
+import { SERVER_NODE } from "../../src/lab/lab-plan.ts";
 import { startDaemon, writeInNode } from "../../src/lab/node-command.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, testLabName, webApp } from "./cluster.fixture.ts";
@@ -26,9 +30,10 @@ afterAll(() => downLab(name));
 const PROMETHEUS_FILE = `
 global: { scrape_interval: 1s, scrape_timeout: 1s }
 scrape_configs:
-  - job_name: found
-    consul_sd_configs:
-      - { server: "127.0.0.1:8500", services: [web, outside], refresh_interval: 1s }
+  - job_name: web
+    dns_sd_configs: [{ names: [_web._tcp.service.consul], type: SRV, refresh_interval: 1s }]
+  - job_name: outside
+    dns_sd_configs: [{ names: [_outside._tcp.service.consul], type: SRV, refresh_interval: 1s }]
 `;
 
 async function startPrometheus(): Promise<void> {
@@ -80,7 +85,13 @@ async function startProxy(): Promise<void> {
 
 const targetsShape = z.object({ data: z.object({ activeTargets: z.array(z.object({ scrapeUrl: z.string() })) }) });
 
-/** Addresses and ports that Prometheus found. */
+/** `0a020102.addr.dc1.consul` is 10.2.1.2. */
+function addressOf(host: string): string {
+  const octets = /^([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})\.addr\./.exec(host)?.slice(1) ?? [];
+  return octets.map((octet) => Number.parseInt(octet, 16)).join(".");
+}
+
+/** Addresses that Prometheus found. */
 async function targets(): Promise<readonly string[]> {
   const text = await world.lab.mustExec("h1", [
     "curl",
@@ -90,7 +101,7 @@ async function targets(): Promise<readonly string[]> {
     `http://${PROMETHEUS}/api/v1/targets?state=active`,
   ]);
   const { data } = targetsShape.parse(JSON.parse(text));
-  return data.activeTargets.map(({ scrapeUrl }) => new URL(scrapeUrl).host.replace(/:80$/, "")).toSorted();
+  return data.activeTargets.map(({ scrapeUrl }) => addressOf(new URL(scrapeUrl).host)).toSorted();
 }
 
 /** Addresses of the servers that HAProxy has filled in and found well. */
@@ -143,6 +154,57 @@ test("Prometheus and HAProxy follow an app as it is scaled up and down", async (
   }
   const answer = await world.lab.mustExec("h1", ["curl", "-sf", "-m", "5", "http://127.0.0.1:18080/"]);
   expect(answer).not.toBe("");
+});
+
+/** Debian's version is from before Consul 1.0, which took from some paths the verb that it uses: those are put by hand. */
+const PYTHON_FILE = `
+import base64, consul, json, threading
+c = consul.Consul()
+said = {}
+said["put"] = c.kv.put("py/a", b"\\x00\\xff", flags=2**63 + 5)
+index, row = c.kv.get("py/a")
+said["value"] = base64.b64encode(row["Value"]).decode()
+said["flags"] = str(row["Flags"])
+threading.Timer(0.3, lambda: consul.Consul().kv.put("py/a", "new")).start()
+index2, row = c.kv.get("py/a", index=index, wait="20s")
+said["woken"] = [int(index2) > int(index), row["Value"].decode()]
+said["keys"] = c.kv.get("py/", keys=True)[1]
+session = c.session.create(name="lock", ttl=10, behavior="delete")
+said["locked"] = c.kv.put("py/lock", "me", acquire=session)
+said["destroyed"] = [c.session.destroy(session), c.kv.get("py/lock")[1]]
+said["registered"] = c.agent.service.register("py", service_id="py1", port=7000, tags=["t"], check=consul.Check.ttl("30s"))
+put = lambda path, **params: c.http.put(consul.base.CB.bool(), "/v1/agent/" + path, params=params)
+said["passed"] = put("check/pass/service:py1")
+nodes = c.health.service("py", passing=True)[1]
+said["found"] = [[n["Node"]["Node"], n["Service"]["ID"], n["Service"]["Port"], n["Service"]["Tags"]] for n in nodes]
+said["names"] = sorted(c.catalog.services()[1].keys())
+said["self"] = c.agent.self()["Config"]["NodeName"]
+said["maintenance"] = [put("service/maintenance/py1", enable="true"), len(c.health.service("py", passing=True)[1])]
+said["gone"] = [put("service/deregister/py1"), c.health.service("py")[1]]
+said["deleted"] = [c.kv.delete("py/", recurse=True), c.kv.get("py/", recurse=True)[1]]
+print(json.dumps(said))
+`;
+
+test("python-consul keeps keys, locks, registers and finds with the agent of its host", async () => {
+  writeInNode(name, "h2", "/tmp/client.py", PYTHON_FILE);
+  const said: unknown = JSON.parse(await world.lab.mustExec("h2", ["/usr/bin/python3", "/tmp/client.py"]));
+  expect(said).toEqual({
+    put: true,
+    value: new Uint8Array([0, 255]).toBase64(),
+    flags: String(2n ** 63n + 5n),
+    woken: [true, "new"],
+    keys: ["py/a"],
+    locked: true,
+    destroyed: [true, null],
+    registered: true,
+    passed: true,
+    found: [["h2", "py1", 7000, ["t"]]],
+    names: ["consul", "py", "web"],
+    self: "h2",
+    maintenance: [true, 0],
+    gone: [true, []],
+    deleted: [true, null],
+  });
 });
 
 test("what is registered with one host's agent is found on all: in DNS, by Prometheus, through the ingress", async () => {
@@ -219,7 +281,7 @@ test("containers read at the bridge's address and change nothing; without a serv
   expect(await inside(`http://${gateway}:8500/v1/health/service/web`)).toBe("200");
   expect(await inside("-X", "PUT", "--data-binary", "x", `http://${gateway}:8500/v1/kv/x`)).toBe("403");
   expect((await ask("h1", "PUT", "kv/x", "y")).text).toBe("true");
-  await endDaemonOf(name, "server", "apollo", "SIGTERM");
+  await endDaemonOf(name, SERVER_NODE, "apollo", "SIGTERM");
   await eventually("the agent to notice", async () => (await ask("h1", "GET", "status/leader")).text === '""');
   const known = await ask("h1", "GET", "health/service/web?passing");
   expect(known.status).toBe(200);

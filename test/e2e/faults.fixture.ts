@@ -61,6 +61,11 @@ export class Probes {
 
   async start(host: string): Promise<void> {
     const { lab } = this.#world;
+    // A host is up once it has joined; its network is there a moment later.
+    await waitFor(async () => (await lab.exec(host, ["docker", "network", "inspect", NETWORK])).code === 0, {
+      what: `the engine's network on ${host}`,
+      timeoutMs: HEAL_TIMEOUT_MS,
+    });
     // Kept by the engine itself, as instances are after their first seconds.
     const argv = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", PROBE, "--network", NETWORK];
     await lab.mustExec(host, [...argv, "--env", "SERVICE_NAME=probe", WEB_IMAGE], { timeoutMs: 60_000 });

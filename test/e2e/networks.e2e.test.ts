@@ -156,7 +156,7 @@ test("an app on a declared network is checked, found and reached; then nothing o
     container: { type: "DOCKER", docker: { image: WEB_IMAGE }, portMappings: [{ containerPort: 80 }] },
   });
   await deploy(world, app);
-  const addresses = (await allRuns(lab)).filter(({ instance }) => instance !== "").map(({ address }) => address);
+  const addresses = (await allRuns(lab)).filter(({ instance }) => instance.startsWith("shop")).map(({ address }) => address);
   expect(addresses.length).toBe(2);
   for (const address of addresses) expect(address).toStartWith("10.50.");
   await eventually("both in DNS", async () => {

@@ -189,7 +189,11 @@ export function aclReplication(call: Call): HttpResponse {
 export async function aclLogin(call: Call): Promise<HttpResponse> {
   requireAcl(call);
   const fields = await readFields(call.request);
-  throw registryError(403, `Permission denied: auth method ${JSON.stringify(fields.string("AuthMethod"))} not found`);
+  const method = JSON.stringify(fields.string("AuthMethod"));
+  throw registryError(
+    403,
+    `Permission denied: auth method ${method} not found: this cluster has none, use a token of acl/token`,
+  );
 }
 
 /** Only a token that a login made can be given back so. */

@@ -2,7 +2,7 @@
 import { AppError } from "../../model/error.ts";
 import type { HttpHandler, HttpRequest, HttpResponse } from "../../platform/ports/http.ts";
 import type { ConsulBackend } from "./backend.ts";
-import { readCall, type Route } from "./call.ts";
+import { type Call, readCall, type Route } from "./call.ts";
 import { methodNotAllowed, renderError, text } from "./respond.ts";
 import { ROUTES } from "./routes.ts";
 
@@ -31,11 +31,22 @@ async function respond(backend: ConsulBackend, request: HttpRequest): Promise<Ht
       return { status: 200, headers: { allow: ["OPTIONS", ...allowed].join(",") }, body: "" };
     const route = methods[request.method];
     if (route === undefined) return methodNotAllowed(request.method, allowed);
-    return await route(readCall(backend, request, rest));
+    return await answerNoting(route, readCall(backend, request, rest));
   } catch (error) {
     if (error instanceof AppError) return renderError(error);
     throw error;
   }
+}
+
+/** Who shows a token is told when something was left out because of it. */
+async function answerNoting(route: Route, call: Call): Promise<HttpResponse> {
+  const { caller } = call;
+  if (caller.token === null) return route(call);
+  let isFiltered = false;
+  const grants = caller.grants.noting(() => (isFiltered = true));
+  const answer = await route({ ...call, caller: { ...caller, grants } });
+  if (!isFiltered || answer.status !== 200) return answer;
+  return { ...answer, headers: { ...answer.headers, "x-consul-results-filtered-by-acls": "true" } };
 }
 
 interface Found {

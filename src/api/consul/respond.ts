@@ -1,8 +1,12 @@
 import type { Query } from "../../discovery/registry/registry.ts";
+import { registryError } from "../../discovery/registry/registry-error.ts";
 import { type AppError, HTTP_STATUS } from "../../model/error.ts";
 import { renderExactJson } from "../../model/exact-json.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
 import type { Call } from "./call.ts";
+
+/** Each costs some kilobytes; more clients than this are a fault of theirs. */
+const WAITING_MAX = 50_000;
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -51,6 +55,8 @@ export async function answerQuery<Value>(
   render: (value: Value, headers: Headers) => HttpResponse,
 ): Promise<HttpResponse> {
   const { minIndex, waitMs, request } = call;
+  if (minIndex > 0n && call.backend.parts.registry.watches.waiting >= WAITING_MAX)
+    throw registryError(429, "Too many requests wait for changes: try again later");
   const { value, index } = await call.backend.parts.registry.block(query, { minIndex, waitMs, signal: request.signal });
   return render(value, readHeaders(call, index));
 }

@@ -81,3 +81,19 @@ test("formatTrace() keeps to the terminal's width but for commands, which are th
   expect(formatTrace(ill, plain, 80)).toEndWith("Breaks at: port; 1 more step is broken, mostly because of it\n");
   expect(formatTrace(well, plain, 80)).toEndWith("All is well.\n");
 });
+
+test("formatTrace() has no line for steps that the walk did not come to", () => {
+  const unknown = explainTrace({
+    question: QUESTION,
+    nearHost: "h1",
+    near: { ok: false, why: "the agent of h1 does not answer within 5 s", hint: null },
+    far: null,
+    truth: null,
+  });
+  expect(formatTrace(unknown, plain, 120).trimEnd().split("\n")).toEqual([
+    "front → db (tcp)",
+    "  BROKEN  from       h1  the agent of h1 does not answer within 5 s",
+    "                         apollo host list; systemctl status apollo-agent   (on h1)",
+    "Breaks at: from",
+  ]);
+});

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { AppError } from "../../model/error.ts";
 import { runTrace } from "../../network/trace/run-trace.ts";
+import { NOT_REACHED } from "../../network/trace/explain-trace.ts";
 import type { StepName, TraceQuestion, TraceReport, TraceStep } from "../../network/trace/trace-facts.ts";
 import { askLocalAgent } from "../ask-local-agent.ts";
 import { type CliContext, type ClientFlags, clientOptions, examples, openSession } from "../cli-context.ts";
@@ -110,6 +111,7 @@ async function traceLocally(context: CliContext, question: TraceQuestion): Promi
       });
     },
     hosts: [here],
+    alone: true,
     truth: async () => null,
     clock: context.clock,
   };
@@ -123,7 +125,9 @@ export function formatTrace(report: TraceReport, paint: Paint, columns: number):
   const { from, to, port, protocol, steps } = report;
   const title = `${from} → ${to}${port === null || to.endsWith(`:${port}`) ? "" : `:${port}`} (${protocol})`;
   const hosts = Math.max(0, ...steps.map(({ host }) => host?.length ?? 0));
-  const lines = steps.map((step) => formatStep(step, { paint, columns, hosts }));
+  // What the walk did not come to needs no line each; JSON has all steps.
+  const shown = steps.filter(({ state, seen }) => state !== "skipped" || seen !== NOT_REACHED);
+  const lines = shown.map((step) => formatStep(step, { paint, columns, hosts }));
   return `${paint("bold", title)}\n${lines.join("")}${verdict(report, paint)}`;
 }
 

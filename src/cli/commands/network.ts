@@ -90,7 +90,10 @@ function addCreate(network: Command, context: CliContext): void {
     const { client, flags, show } = openSession<CreateFlags>(context, command);
     const { range, mode, blockPrefix, internal, policy } = flags;
     const body = {
-      ...{ range, mode, policy, internal: internal === true },
+      range,
+      mode,
+      policy,
+      internal: internal === true,
       ...(blockPrefix === undefined ? {} : { blockPrefix: Number(blockPrefix) }),
     };
     const stored = await client.request<ContainerNetwork>("PUT", `/api/networks/${encodeURIComponent(name)}`, { body });
@@ -127,7 +130,11 @@ async function readNetworks(client: ApolloClient): Promise<readonly NetworkRow[]
     client.get<StatusJson>("/api/status"),
   ]);
   const standing: ContainerNetwork = {
-    ...{ name: DEFAULT_NETWORK, mode: "routed", range: cluster.settings.range, policy: "open", internal: false },
+    name: DEFAULT_NETWORK,
+    mode: "routed",
+    range: cluster.settings.range,
+    policy: "open",
+    internal: false,
     ...networks.find(({ name }) => name === DEFAULT_NETWORK),
   };
   return [standing, ...networks.filter(({ name }) => name !== DEFAULT_NETWORK)].map((one) => ({

@@ -41,7 +41,7 @@ export function fits(endpoint: ZoneInstance, { tag, protocol }: ServiceCandidate
 /** Those that a prepared query means, whatever their health. */
 export function matchLookup<Instance extends ZoneInstance>(
   instances: Iterable<Instance>,
-  { tags, serviceMeta, nodeMeta }: PreparedLookup,
+  { tags, tagsNot = [], serviceMeta, nodeMeta }: PreparedLookup,
   metaOf: (node: string) => Readonly<Record<string, string>>,
 ): readonly Instance[] {
   return [...instances]
@@ -49,6 +49,7 @@ export function matchLookup<Instance extends ZoneInstance>(
     .filter(
       (each) =>
         tags.every((tag) => hasTag(each, tag.toLowerCase())) &&
+        !tagsNot.some((tag) => hasTag(each, tag.toLowerCase())) &&
         hasMeta(each.meta, serviceMeta) &&
         hasMeta(metaOf(each.host), nodeMeta),
     );

@@ -34,6 +34,8 @@ export interface PreparedLookup {
   readonly service: string;
   /** All of them. */
   readonly tags: readonly string[];
+  /** None of them. */
+  readonly tagsNot?: readonly string[];
   readonly onlyPassing: boolean;
   readonly nodeMeta: Readonly<Record<string, string>>;
   readonly serviceMeta: Readonly<Record<string, string>>;

@@ -1,24 +1,12 @@
 /** What DNS looks for when somebody asks for `<name>.query.<domain>`. */
 import type { NamedQuery } from "../../model/consul.ts";
+import type { PreparedLookup } from "../dns/zone-instance.ts";
 import { AppError } from "../../model/error.ts";
 import { parseDuration } from "./parse-duration.ts";
 import { chooseQuery } from "./prepared-queries.ts";
 
-export interface QueryLookup {
-  readonly service: string;
-  /** All of them. */
-  readonly tags: readonly string[];
-  /** None of them: tags that the query has with a `!` in front. */
-  readonly tagsNot: readonly string[];
-  readonly onlyPassing: boolean;
-  readonly nodeMeta: Readonly<Record<string, string>>;
-  readonly serviceMeta: Readonly<Record<string, string>>;
-  /** Null for the TTL of the service. */
-  readonly ttlSeconds: number | null;
-}
-
 /** By name or id, whatever its case; null when there is none, or it is a template that this name cannot fill. */
-export function lookupOf(queries: readonly NamedQuery[], name: string): QueryLookup | null {
+export function lookupOf(queries: readonly NamedQuery[], name: string): PreparedLookup | null {
   const wanted = name.toLowerCase();
   const folded = queries.map((query) => ({ ...query, id: query.id.toLowerCase(), name: query.name.toLowerCase() }));
   try {
@@ -30,7 +18,7 @@ export function lookupOf(queries: readonly NamedQuery[], name: string): QueryLoo
   }
 }
 
-function toLookup({ service, dnsTtl }: NamedQuery): QueryLookup {
+function toLookup({ service, dnsTtl }: NamedQuery): PreparedLookup {
   const ttlMs = dnsTtl === "" ? null : parseDuration(dnsTtl);
   return {
     service: service.service.toLowerCase(),

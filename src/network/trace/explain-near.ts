@@ -140,7 +140,7 @@ export function explainRoute({ host, from, inside, route, endpoint }: NearFacts)
     );
   }
   const via = seen.via === null ? "" : ` via ${seen.via}`;
-  const own = inside?.route;
+  const own = from.kind === "host" ? null : inside?.route;
   const inner =
     own === null || own === undefined ? "" : `inside ${own.device}${own.mtu === null ? "" : ` MTU ${own.mtu}`}; `;
   return ok(host, `${inner}host ${seen.device}${via}${seen.mtu === null ? "" : ` MTU ${seen.mtu}`}`);

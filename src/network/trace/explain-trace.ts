@@ -26,6 +26,9 @@ import {
 import type { FarFacts, NearFacts, StepName, Told, TraceQuestion, TraceReport, TraceStep } from "./trace-facts.ts";
 import { STEP_NAMES } from "./trace-facts.ts";
 
+/** Of steps that there is nothing to look at for. */
+export const NOT_REACHED = "not looked at";
+
 export interface TraceInput {
   readonly question: TraceQuestion;
   /** Host that FROM is on. */
@@ -46,7 +49,7 @@ export function explainTrace(input: TraceInput): TraceReport {
   const findings = near.ok ? explainKnown(input, near.facts) : explainSilent(nearHost, near);
   const steps = STEP_NAMES.map((step): TraceStep => ({
     name: step,
-    ...(findings[step] ?? skipped(null, "not looked at")),
+    ...(findings[step] ?? skipped(null, NOT_REACHED)),
   }));
   const { protocol } = question;
   const end = near.ok ? near.facts.endpoint : null;
@@ -93,7 +96,10 @@ function explainKnown({ question, far, truth }: TraceInput, near: NearFacts): Fi
 }
 
 function explainEnd(end: End, far: Told<FarFacts> | null, protocol: "tcp" | "udp"): Findings {
-  if (far === null) return { agent: skipped(null, "no host of the cluster is at the end") };
+  if (far === null) {
+    const why = end.host === null ? "no host of the cluster is at the end" : "not asked: without a server";
+    return { agent: skipped(end.host, why) };
+  }
   const agent = explainAgent(end, far);
   if (!far.ok) return { agent };
   const { facts } = far;

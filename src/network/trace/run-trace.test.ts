@@ -83,3 +83,11 @@ test("runTrace() looks on the other hosts for a container that has the name and 
   const report = await runTrace(world, { ...QUESTION, from: "host:h1" }, null);
   expect(report.steps.find((step) => step.name === "name")?.seen).toBe("container db is exited");
 });
+
+test("runTrace() without a server leaves out the other end, which is no finding", async () => {
+  const answers = { h1: { "trace-near": nearFacts() } };
+  const world = { ...worldOf(new VirtualClock(), answers), alone: true };
+  const report = await runTrace(world, { ...QUESTION, from: null }, "h1");
+  expect(report.ok).toBe(true);
+  expect(report.steps.find((step) => step.name === "agent")).toMatchObject({ state: "skipped", host: "h2" });
+});

@@ -18,6 +18,8 @@ export interface TraceWorld {
   ask(host: string, question: { readonly kind: string; readonly [field: string]: unknown }): Promise<unknown>;
   /** Names of all hosts whose agents are connected. */
   readonly hosts: readonly string[];
+  /** No server carries questions to other hosts: they are left out, and that is no finding. */
+  readonly alone?: boolean;
   /** Addresses that the server would answer with; null when there is no server, or it cannot tell. */
   truth(name: string): Promise<readonly string[] | null>;
   readonly clock: Clock;
@@ -47,7 +49,7 @@ export async function runTrace(world: TraceWorld, question: TraceQuestion, here:
   const { facts } = near;
   const { endpoint, name } = facts;
   const [far, truth, aside] = await Promise.all([
-    endpoint?.host === null || endpoint === null ? null : askFar(world, question, facts),
+    isAsked(world, endpoint?.host ?? null) ? askFar(world, question, facts) : null,
     name.asked === null ? null : world.truth(name.asked).catch(nobody),
     name.addresses.length > 0 || name.aside !== null ? name.aside : findAside(world, question.to, nearHost),
   ]);
@@ -75,6 +77,10 @@ async function locate(world: TraceWorld, from: string | null, here: string | nul
   const told = await tell(world, first, { kind: "trace-locate", from }, limits);
   if (told.ok) return told.facts.host;
   throw new AppError("not-found", told.why, told.hint === null ? {} : { hint: told.hint });
+}
+
+function isAsked({ alone = false, hosts }: TraceWorld, host: string | null): boolean {
+  return host !== null && (!alone || hosts.includes(host));
 }
 
 function askFar(world: TraceWorld, { protocol }: TraceQuestion, near: NearFacts): Promise<Told<FarFacts>> {

@@ -2,25 +2,37 @@ import { AppError } from "../../model/error.ts";
 import type { HttpQuery, HttpRequest } from "../ports/http.ts";
 
 export interface RequestContext {
-  readonly peer: HttpRequest["peer"];
+  /** Called once at most, as is `signal`: most requests are answered without either. */
+  readonly peer: () => HttpRequest["peer"];
   readonly bodyBytesMax: number;
-  readonly signal: AbortSignal;
+  readonly signal: () => AbortSignal;
 }
 
-/** Wraps Bun's request as the port has it. */
+/** Wraps Bun's request as the port has it. What costs something is made when it is first looked at. */
 export function wrapRequest(request: Request, context: RequestContext): HttpRequest {
   const { path, search } = splitTarget(request.url);
   let body: Promise<Uint8Array> | undefined;
+  let query: HttpQuery | undefined;
+  let peer: HttpRequest["peer"] | undefined;
+  let signal: AbortSignal | undefined;
   return {
     method: request.method,
     path,
-    query: readQuery(search),
+    get query() {
+      return (query ??= search === "" ? NO_QUERY : readQuery(search));
+    },
     header: (name) => request.headers.get(name),
     body: () => (body ??= readBody(request, context.bodyBytesMax)),
-    peer: context.peer,
-    signal: context.signal,
+    get peer() {
+      return (peer ??= context.peer());
+    },
+    get signal() {
+      return (signal ??= context.signal());
+    },
   };
 }
+
+const NO_QUERY: HttpQuery = { get: () => null, all: () => [], names: () => [] };
 
 export function isLoopback(address: string): boolean {
   return address === "::1" || /^(::ffff:)?127\./.test(address);

@@ -6,6 +6,9 @@ const GZIP_BYTES_MIN = 1024;
 /** Makes Bun's response; packs text when the client asks for it (marathonctl never does, and cannot read it). */
 export function toBunResponse(response: HttpResponse, request: HttpRequest): Response {
   const { status, body } = response;
+  // The common case, short text under its own type, needs no copy of its headers or bytes.
+  if (typeof body === "string" && body.length < GZIP_BYTES_MIN && response.headers["content-type"] !== undefined)
+    return new Response(status === 204 || status === 304 ? null : body, { status, headers: response.headers });
   const headers = new Headers(response.headers);
   if (body === null || status === 204 || status === 304) return new Response(null, { status, headers });
   if (typeof body !== "string" && !(body instanceof Uint8Array))

@@ -2,6 +2,7 @@ import { AppError, describeError, HTTP_STATUS } from "../../model/error.ts";
 import { FRAME_BYTES_MAX } from "../../model/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { HttpHandler, HttpRequest, HttpResponse, HttpUpgrade } from "../ports/http.ts";
+import { Overdue } from "./overdue.ts";
 import { isLoopback, wrapRequest } from "./bun-request.ts";
 import { toBunResponse } from "./bun-response.ts";
 import { closeSockets, socketHandler, type BunSocket, type SocketData } from "./bun-socket.ts";
@@ -105,13 +106,14 @@ interface Place {
 
 function listen(options: Handling, sockets: Set<BunSocket>, place: Place): BunServer {
   const { hostname, port } = place;
+  const overdue = new Overdue(options.clock, timeoutMs(options));
   try {
     return Bun.serve<SocketData>({
       ...place,
       idleTimeout: IDLE_TIMEOUT_S,
       // Bun would cut the connection without an answer; readBody() refuses at our limit and says so.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request, server) => answer(options, request, server, place.tls !== undefined),
+      fetch: (request, server) => answer({ options, overdue, secure: place.tls !== undefined }, request, server),
       websocket: {
         ...socketHandler(sockets),
         idleTimeout: SOCKET_IDLE_S,
@@ -137,23 +139,43 @@ function listen(options: Handling, sockets: Set<BunSocket>, place: Place): BunSe
   }
 }
 
-async function answer(
-  options: Handling,
-  raw: Request,
-  server: BunServer,
-  secure: boolean,
-): Promise<Response | undefined> {
-  const address = server.requestIP(raw)?.address ?? "";
-  const over = new AbortController();
+interface Listening {
+  readonly options: Handling;
+  readonly overdue: Overdue;
+  readonly secure: boolean;
+}
+
+async function answer(listening: Listening, raw: Request, server: BunServer): Promise<Response | undefined> {
+  const { options, secure } = listening;
+  let over: AbortController | null = null;
+  let isOver = false;
   const request = wrapRequest(raw, {
-    peer: { address, loopback: isLoopback(address), secure },
+    peer: () => {
+      const address = server.requestIP(raw)?.address ?? "";
+      return { address, loopback: isLoopback(address), secure };
+    },
     bodyBytesMax: options.bodyBytesMax ?? BODY_BYTES_MAX,
-    signal: AbortSignal.any([raw.signal, over.signal]),
+    signal: () => {
+      if (isLong) return raw.signal;
+      over ??= new AbortController();
+      if (isOver) over.abort();
+      return AbortSignal.any([raw.signal, over.signal]);
+    },
   });
+  const isLong = options.isLong?.(request) === true;
   // Else Bun takes a handler that thinks for long for an idle client, and cuts it off.
   const idleS = Math.min(BUN_TIMEOUT_S_MAX, IDLE_TIMEOUT_S + Math.ceil(timeoutMs(options) / 1000));
-  server.timeout(raw, options.isLong?.(request) === true ? 0 : idleS);
-  const outcome = await settle(options, request, over);
+  server.timeout(raw, isLong ? 0 : idleS);
+  const outcome = await settle(
+    listening,
+    request,
+    isLong
+      ? null
+      : () => {
+          isOver = true;
+          over?.abort();
+        },
+  );
   if ("upgrade" in outcome) {
     const data: SocketData = { opener: outcome.upgrade, peer: request.peer, listener: null };
     if (server.upgrade(raw, { data })) return undefined;
@@ -163,28 +185,30 @@ async function answer(
   return toBunResponse(outcome, request);
 }
 
-/** The handler's answer, or the one for what it threw, or 503 when its time is over. */
+/** The handler's answer, or the one for what it threw, or 503 when its time is over; `end` is null for requests without a limit. */
 async function settle(
-  options: Handling,
+  { options, overdue }: Listening,
   request: HttpRequest,
-  over: AbortController,
+  end: (() => void) | null,
 ): Promise<HttpResponse | HttpUpgrade> {
-  const done = new AbortController();
-  const inTime = (): Promise<HttpResponse> =>
-    options.clock.sleep(timeoutMs(options), done.signal).then(() => {
-      if (!done.signal.aborted) over.abort();
-      return errorAnswer(503, "unavailable", "The request took too long");
-    });
+  let done = (): void => undefined;
   try {
     const answering = options.handle(request);
-    return await (options.isLong?.(request) === true ? answering : Promise.race([answering, inTime()]));
+    if (end === null) return await answering;
+    const late = new Promise<HttpResponse>((resolve) => {
+      done = overdue.watch(() => {
+        end();
+        resolve(errorAnswer(503, "unavailable", "The request took too long"));
+      });
+    });
+    return await Promise.race([answering, late]);
   } catch (error) {
     if (error instanceof AppError) return errorAnswer(statusOf(error), error.code, error.message);
     const id = crypto.randomUUID();
     options.onInternalError(id, error, { method: request.method, path: request.path });
     return errorAnswer(500, "internal", `Internal error; the server's log has it under ${id}`);
   } finally {
-    done.abort();
+    done();
   }
 }
 

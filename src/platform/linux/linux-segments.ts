@@ -2,9 +2,9 @@ import { z } from "zod";
 import { AppError, unreachable } from "../../model/error.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import { isIpv4 } from "../../model/ip.ts";
-import { isDeclaredDevice } from "../../network/declared-network.ts";
 import type { NetworkLink } from "../ports/host-network.ts";
 import type { Runner } from "../ports/runner.ts";
+import { isSegmentDevice } from "../ports/segment-network.ts";
 import type { SegmentAction, SegmentNetwork, SegmentState } from "../ports/segment-network.ts";
 import { parseBatchOutput, parseLinks, parseRoutes } from "./parse-ip-output.ts";
 
@@ -39,7 +39,7 @@ export class LinuxSegments implements SegmentNetwork {
         return success && data.master !== undefined ? [[data.ifname, data.master] as const] : [];
       }),
     );
-    const ours = links.filter(({ name }) => isDeclaredDevice(name));
+    const ours = links.filter(({ name }) => isSegmentDevice(name));
     const tunnels = ours.filter(({ kind }) => kind === "vxlan");
     const table = parseRoutes(routes)
       .filter(({ marked }) => !marked)

@@ -1,5 +1,10 @@
 import type { Ipv4 } from "../../model/ip.ts";
 
+/** Names that only devices of declared networks have: `apl` or `apv` and the network's number. */
+export function isSegmentDevice(device: string): boolean {
+  return /^ap[lv][0-9]{4,8}$/.test(device);
+}
+
 /** A bridge of a declared network. */
 export interface SegmentBridge {
   readonly name: string;

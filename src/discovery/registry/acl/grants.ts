@@ -16,13 +16,16 @@ interface Entry {
 
 export class Grants {
   /** By resource: exact names under `=name`, prefixes under `^name`. */
-  readonly #rules = new Map<Resource, Map<string, Entry>>();
+  readonly #rules: Map<Resource, Map<string, Entry>>;
   readonly #otherwise: "allow" | "deny";
   /** For messages. */
   readonly #holder: string;
 
+  #onDenied: (() => void) | null = null;
+
   /** `otherwise`: what holds where no rule does. */
   constructor(rules: readonly Rule[], otherwise: "allow" | "deny", holder: string) {
+    this.#rules = new Map();
     this.#otherwise = otherwise;
     this.#holder = holder;
     for (const { resource, name, prefix, level } of rules) {
@@ -38,10 +41,20 @@ export class Grants {
     return new Grants([], "allow", "");
   }
 
+  /** The same grants, which tell of each thing that they do not allow: whoever asks may be told that something was left out. */
+  noting(onDenied: () => void): Grants {
+    const noting = new Grants([], this.#otherwise, this.#holder);
+    for (const [resource, entries] of this.#rules) noting.#rules.set(resource, entries);
+    noting.#onDenied = onDenied;
+    return noting;
+  }
+
   may(resource: Resource, name: string, access: Access): boolean {
     const level = this.#levelOf(resource, name);
-    if (level === null) return this.#otherwise === "allow";
-    return level !== "deny" && (access === "read" || level === "write");
+    const is =
+      level === null ? this.#otherwise === "allow" : level !== "deny" && (access === "read" || level === "write");
+    if (!is) this.#onDenied?.();
+    return is;
   }
 
   /** @throws AppError 403 in Consul's words when it may not. */

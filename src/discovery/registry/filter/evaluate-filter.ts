@@ -1,11 +1,11 @@
+import { AppError } from "../../../model/error.ts";
+import { compileLinearPattern } from "./linear-pattern.ts";
 import { type Filter, filterFault, parseFilter } from "./parse-filter.ts";
 
 /** What a selector may lead to: a plain value, a list, a map of anything, or fields by name. A list of objects is its fields. */
 export type Shape = "text" | "number" | "boolean" | "texts" | "map" | { readonly [field: string]: Shape };
 
 type Predicate = (item: unknown) => boolean;
-
-const PATTERN_CHARS_MAX = 512;
 
 /**
  * Makes a test out of an expression for items of that shape; "" lets all pass.
@@ -48,8 +48,8 @@ function compileMatch({ selector, operator, value }: Filter & { kind: "match" },
     case "matches":
     case "not matches": {
       if (kind === "number" || kind === "boolean") throw filterFault(`${selector.join(".")} is no text`);
-      const pattern = compilePattern(value);
-      const fits = (found: unknown): boolean => typeof found === "string" && pattern.test(found);
+      const isFound = compilePattern(value);
+      const fits = (found: unknown): boolean => typeof found === "string" && isFound(found);
       return operator === "matches" ? (item) => some(item, selector, fits) : (item) => !some(item, selector, fits);
     }
     case "is empty":
@@ -84,14 +84,11 @@ function equalTo(kind: Shape, value: string, selector: readonly string[]): Predi
   return (found) => found === value;
 }
 
-/** RE2's `(?i)` at the beginning becomes a flag; the rest of the two languages is near enough for names and tags. */
-function compilePattern(text: string): RegExp {
-  if (text.length > PATTERN_CHARS_MAX) throw filterFault(`a pattern is longer than ${PATTERN_CHARS_MAX} characters`);
-  const ignoreCase = text.startsWith("(?i)");
+function compilePattern(text: string): (text: string) => boolean {
   try {
-    return new RegExp(ignoreCase ? text.slice("(?i)".length) : text, ignoreCase ? "iu" : "u");
+    return compileLinearPattern(text);
   } catch (error) {
-    throw filterFault(error instanceof Error ? error.message : "a pattern cannot be read");
+    throw error instanceof AppError ? filterFault(error.message) : error;
   }
 }
 
