@@ -1,13 +1,12 @@
 import { AppError } from "../model/error.ts";
 import { parseHostName } from "../model/ids.ts";
-import { parseIpv4 } from "../model/ip.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import { type HostAddress, parseHostAddress } from "../model/ip6.ts";
 
 /** Everything an agent has to know to start; made once, from defaults, environment and flags. */
 export interface AgentConfig {
   readonly name: string;
   /** Address that other hosts reach this one by. */
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly labels: Readonly<Record<string, string>>;
   readonly dataDir: string;
   readonly dockerSocket: string;
@@ -54,7 +53,7 @@ export interface AgentFlags {
 export interface AgentDefaults {
   readonly hostName: string;
   /** Address of the default route's device; null when there is none. */
-  readonly address: Ipv4 | null;
+  readonly address: HostAddress | null;
 }
 
 /** The name in every server's certificate, whatever address is dialled. */
@@ -87,7 +86,7 @@ export function parseAgentConfig(
   const server = setting(flags.server, "APOLLO_SERVER");
   return {
     name: parseHostName(setting(flags.name, "APOLLO_NAME") ?? (defaults.hostName.split(".")[0] || "host")),
-    address: parseIpv4(address),
+    address: parseHostAddress(address),
     labels: parseLabels(flags.label ?? (environment["APOLLO_LABELS"] ?? "").split(",").filter((text) => text !== "")),
     dataDir: setting(flags.dataDir, "APOLLO_DATA_DIR") ?? DEFAULT_AGENT_DATA_DIR,
     dockerSocket: parseSocket(environment["APOLLO_DOCKER_SOCKET"] || DEFAULT_DOCKER_SOCKET),

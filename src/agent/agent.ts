@@ -1,5 +1,5 @@
 import type { HostResources } from "../model/host.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { LocalHealth } from "../discovery/health/local-health.ts";
 import type { CheckRunner } from "../platform/ports/check-runner.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -25,8 +25,8 @@ import { createLocalHealthPart } from "./local-health-part.ts";
 export interface AgentSettings {
   readonly serverUrls: readonly string[];
   readonly agentVersion: string;
-  readonly address: Ipv4;
-  readonly findAddress?: () => Promise<Ipv4 | null>;
+  readonly address: HostAddress;
+  readonly findAddress?: () => Promise<HostAddress | null>;
   readonly labels: Readonly<Record<string, string>>;
   /** What is known of another member, from before a removal and a new join, is of no use. */
   readonly hostId?: string;

@@ -2,6 +2,7 @@ import { AppError } from "../model/error.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { InstanceStatus } from "../model/instance.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -32,7 +33,7 @@ export interface ContainersPartOptions {
   readonly clock: Clock;
   readonly log: Log;
   /** Address of this host, for instances on its own network. */
-  readonly hostAddress: Ipv4;
+  readonly hostAddress: HostAddress;
   readonly book: AddressBook;
   /** What the network part has made; topic `conditions` tells of a change. */
   readonly network: {
@@ -337,6 +338,7 @@ class ContainersPart {
         hostName: state.identity?.hostName ?? "",
         network: name,
         address,
+        host6: network.engineNetwork()?.host6 ?? null,
         gateway: network.gateway(),
         dnsDomain: state.identity?.settings.dnsDomain ?? "",
       }),

@@ -8,6 +8,7 @@ import { DEFAULT_DNS, type DnsSettings } from "../model/dns-settings.ts";
 import type { CatalogHost } from "../model/endpoint.ts";
 import { AppError } from "../model/error.ts";
 import { type Ipv4, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { type Ipv6, parseCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Binding, DatagramClient, Listener } from "../platform/ports/listener.ts";
@@ -26,6 +27,8 @@ export interface DnsPartOptions {
   readonly log: Log;
   /** Address of the bridge, null while there is none. */
   readonly gateway: () => Ipv4 | null;
+  /** Its IPv6 address; null or missing while it has none. */
+  readonly gateway6?: () => Ipv6 | null;
   readonly resolver: HostResolver;
   /** Domains that the host's own search list gains; none by default. */
   readonly search?: readonly string[];
@@ -213,10 +216,12 @@ class DnsPart {
   #addresses(): readonly ServedAddress[] {
     const gateway = this.#gatewayAddress();
     const { ports } = this.#options;
-    if (ports?.loopback === null) return gateway === null ? [] : [gateway];
+    const address6 = this.#options.gateway6?.() ?? null;
+    const six = address6 === null ? [] : [{ address: address6, port: ports?.gateway ?? DNS_PORT }];
+    const gateways = gateway === null ? [] : [gateway, ...six];
+    if (ports?.loopback === null) return gateways;
     const port = ports?.loopback ?? CONSUL_DNS_PORT;
-    const loopbacks = [LOOPBACK, LOOPBACK6].map((address) => ({ address, port }));
-    return gateway === null ? loopbacks : [gateway, ...loopbacks];
+    return [...gateways, ...[LOOPBACK, LOOPBACK6].map((address) => ({ address, port }))];
   }
 
   /** The cluster's setting wins over the host's own configuration. */
@@ -258,6 +263,7 @@ function zoneOptions(identity: AgentIdentity, nameserver: Ipv4 | null): Paramete
     datacenter: settings.datacenter,
     ttlSeconds: 0,
     range: parseCidr(settings.range),
+    range6: (settings.range6 ?? null) === null ? null : parseCidr6(settings.range6 ?? ""),
     nameserver,
   };
 }

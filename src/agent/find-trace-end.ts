@@ -49,10 +49,10 @@ export function endOfContainer({ name, state, pid }: Container): TraceEnd {
   return { kind: "container", name, state, namespace: pid === null || pid === 0 ? undefined : `/proc/${pid}/ns/net` };
 }
 
-/** What this host answers at: as a member, and as the gateway of its containers. */
+/** What this host answers at by IPv4: as a member, and as the gateway of its containers. */
 export function ownAddresses({ identity, hosts }: AgentState): readonly Ipv4[] {
   if (identity === null) return [];
-  const mine = hosts.filter(({ name }) => name === identity.hostName).map(({ address }) => address);
+  const mine = hosts.flatMap(({ name, address }) => (name === identity.hostName && isIpv4(address) ? [address] : []));
   return identity.blocks.length === 0 ? mine : [...mine, gatewayOf(identity.blocks)];
 }
 

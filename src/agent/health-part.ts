@@ -12,7 +12,7 @@ import type { AppSpec, HealthCheck } from "../model/app.ts";
 import { AppError } from "../model/error.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { CheckResult } from "../model/instance.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Prober, ProbeResult } from "../platform/ports/prober.ts";
@@ -38,7 +38,7 @@ const HOLDS_MAX = 3;
 interface Target {
   readonly instanceId: InstanceId;
   readonly containerId: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly startedAtMs: number;
   readonly spec: AppSpec;
 }

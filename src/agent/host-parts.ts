@@ -186,6 +186,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
           random,
           log,
           gateway: () => network.gateway(),
+          gateway6: () => network.gateway6(),
           resolver: new ResolverFile({ dataDirectory: dataDir }),
         }),
         createConsulPart({

@@ -4,6 +4,8 @@ import type { Container } from "../model/container.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { Assignment } from "../model/instance.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { type Ipv6, parseCidr6 } from "../model/ip6.ts";
+import { address6Of } from "../network/address6.ts";
 import type { ContainerSpec } from "../platform/ports/engine.ts";
 import { instanceEnv } from "./instance-env.ts";
 
@@ -14,6 +16,8 @@ export interface Placement {
   readonly network: string;
   /** Null: the engine chooses. */
   readonly address: Ipv4 | null;
+  /** The part of the IPv6 range that its other address is of; null or missing: it has none. */
+  readonly host6?: string | null;
   /** Answers DNS on this host; null where the host's own resolver is used. */
   readonly gateway: Ipv4 | null;
   readonly dnsDomain: string;
@@ -60,6 +64,7 @@ export function instanceContainer(assignment: Assignment, placement: Placement):
     hostname: null,
     network: placement.network,
     address: onHost ? null : placement.address,
+    address6: onHost ? null : address6(placement),
     dns: onHost || placement.gateway === null ? [] : [placement.gateway],
     dnsSearch: onHost ? [] : [`service.${placement.dnsDomain}`],
     exposedPorts: onHost ? [] : spec.ports.map(({ containerPort, protocol }) => ({ port: containerPort, protocol })),
@@ -73,6 +78,11 @@ export function instanceContainer(assignment: Assignment, placement: Placement):
     // Until it has run for a while; see docs/adr/0010-restart-policy.md.
     restart: "no",
   };
+}
+
+/** It follows from the IPv4 one, so it is kept as long as that. */
+function address6({ address, host6 = null }: Placement): Ipv6 | null {
+  return address === null || host6 === null ? null : address6Of(parseCidr6(host6), address);
 }
 
 /** A Marathon `cmd` runs in the image's shell, whatever the entrypoint; `args` go to the entrypoint. */

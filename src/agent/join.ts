@@ -2,7 +2,7 @@ import type { JoinExamination } from "../cluster/check-join.ts";
 import { parseJoinToken } from "../cluster/tokens.ts";
 import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { JoinClient } from "../platform/ports/join-client.ts";
 import type { StateFile } from "../platform/ports/state-file.ts";
 
@@ -21,7 +21,7 @@ export interface JoinWish {
   readonly serverUrl: string;
   readonly token: string;
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly labels: Readonly<Record<string, string>>;
   readonly resources: HostResources;
   /** Ranges of the machine's own routes, so that the server can refuse a clash. */

@@ -54,9 +54,9 @@ export async function leaveHost(
     const log = pinoLog({ name: "apollo-agent", level: "warn" });
     const known = await loadLastKnown(lastKnownFile, log);
     const runner = new ProcessRunner();
-    const range = known?.identity?.settings.range ?? null;
+    const { range = null, range6 = null } = known?.identity?.settings ?? {};
     await leaveCluster(
-      { membership, range, containers: flags.containers === true },
+      { membership, range, range6, containers: flags.containers === true },
       {
         engine: new DockerEngine({ socketPath: dockerSocket, clock: systemClock }),
         network: new LinuxHostNetwork({ runner, clock: systemClock }),

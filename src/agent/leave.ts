@@ -45,6 +45,8 @@ export interface LeaveWish {
   readonly membership: Membership;
   /** Container range as last known; null when nobody remembers it. */
   readonly range: string | null;
+  /** The same for IPv6; null or missing when there is none, or nobody remembers it. */
+  readonly range6?: string | null;
   /** Also stops instances that run; else they are a reason to refuse. */
   readonly containers: boolean;
 }
@@ -72,14 +74,16 @@ export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<
   // Before the devices that its filters are on, and before what it must not outlive.
   await world.fastPath.remove();
   const range = wish.range ?? networks.find(({ name }) => name === ENGINE_NETWORK)?.subnet ?? null;
+  const range6 = wish.range6 ?? null;
   const observed = await network.observe({
     sysctls: NETWORK_SYSCTLS,
     range: range ?? "0.0.0.0/0",
+    range6,
     tunnelDevice: TUNNEL,
     wireguardDevice: WIREGUARD,
   });
   // One after the other: a route over a device must be gone before, and rules need no race.
-  for (const action of planLeave(range, observed)) await network.apply(action);
+  for (const action of planLeave({ range, range6 }, observed)) await network.apply(action);
   await world.segments.apply({ kind: "forbid-bridges" });
   say("Network, routes and rules removed");
   await world.forget();

@@ -1,6 +1,6 @@
 import { AppError } from "../model/error.ts";
 import type { AnnouncedKeys, HostResources } from "../model/host.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { applyLinkChanges, countedLinks, linkChanges } from "../model/link.ts";
 import type { LinkReport } from "../model/link.ts";
 import {
@@ -30,9 +30,9 @@ export interface LinkPartOptions {
   /** Tried in turn. */
   readonly serverUrls: readonly string[];
   readonly agentVersion: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   /** Looks anew for the address that others reach this host by, null when there is none; missing when an operator set it. */
-  readonly findAddress?: () => Promise<Ipv4 | null>;
+  readonly findAddress?: () => Promise<HostAddress | null>;
   readonly labels: Readonly<Record<string, string>>;
   /** What this host has to give; asked anew for each connection. */
   readonly resources: () => Promise<HostResources>;
@@ -179,7 +179,7 @@ class Session {
   }
 
   /** The address is told in the hello alone, as the resources are. */
-  async #watchAddress(said: Ipv4): Promise<void> {
+  async #watchAddress(said: HostAddress): Promise<void> {
     const { clock, findAddress } = this.#options;
     while (findAddress !== undefined && !this.#ended.signal.aborted) {
       await clock.sleep(ADDRESS_INTERVAL_MS, this.#ended.signal);
@@ -189,7 +189,7 @@ class Session {
     }
   }
 
-  #hello(resources: HostResources, address: Ipv4): AgentMessage {
+  #hello(resources: HostResources, address: HostAddress): AgentMessage {
     this.#toldKeys = this.#options.state.keys;
     const { agentVersion, labels } = this.#options;
     return {

@@ -1,6 +1,8 @@
 import { AppError } from "../model/error.ts";
 import type { HostId } from "../model/ids.ts";
+import { isIpv4 } from "../model/ip.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { Condition } from "../model/wire.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
@@ -139,7 +141,7 @@ class RunningLinks {
       open?.socket.close();
       this.#open.delete(place);
       try {
-        const receive = (bytes: Uint8Array, from: Ipv4): void => this.#receive(bytes, from, place);
+        const receive = (bytes: Uint8Array, from: HostAddress): void => this.#receive(bytes, from, place);
         this.#open.set(place, { address, socket: await this.#options.sockets.open(address, receive) });
       } catch (error) {
         if (!(error instanceof AppError)) throw error;
@@ -184,7 +186,7 @@ class RunningLinks {
     socket.send(renderProbe({ kind, origin, target, token, detail, bytes, sender, session, sequence }, this.#mac), to);
   }
 
-  #receive(bytes: Uint8Array, from: Ipv4, place: ProbePlace): void {
+  #receive(bytes: Uint8Array, from: HostAddress, place: ProbePlace): void {
     const datagram = parseProbe(bytes, this.#mac);
     if (typeof datagram === "string") return this.#monitor.count(datagram);
     const answer = this.#monitor.receive(datagram, from, place, this.#options.clock.monotonicMs());
@@ -241,7 +243,8 @@ class RunningLinks {
   #bytesOf(id: HostId): Pick<LinkReport, "txBytes" | "rxBytes"> {
     const { linkBytes, peers } = this.#options.state;
     const address = peers.get(id)?.address;
-    if (linkBytes === null || address === undefined) return { txBytes: null, rxBytes: null };
+    // What counts is the fast path, which is IPv4's.
+    if (linkBytes === null || address === undefined || !isIpv4(address)) return { txBytes: null, rxBytes: null };
     const { sentBytes, receivedBytes } = linkBytes.get(address) ?? { sentBytes: 0, receivedBytes: 0 };
     return { txBytes: sentBytes, rxBytes: receivedBytes };
   }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { JoinExamination } from "../cluster/check-join.ts";
 import { AppError } from "../model/error.ts";
 import type { HostResources } from "../model/host.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { HostCheckRunner } from "../platform/checks/host-check-runner.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
@@ -29,9 +29,9 @@ import { readResources } from "./read-resources.ts";
 export interface AgentSurroundings {
   readonly agentVersion: string;
   /** Address of the default route's device. */
-  readonly address: Ipv4 | null;
+  readonly address: HostAddress | null;
   /** The same, looked for anew. */
-  readonly findAddress?: () => Promise<Ipv4 | null>;
+  readonly findAddress?: () => Promise<HostAddress | null>;
   /** Ranges of the machine's own routes. */
   readonly hostRanges: readonly string[];
   makeParts(config: AgentConfig, engine: Engine, log: Log, membership: Membership): MakeParts;

@@ -1,5 +1,13 @@
 import type { Ipv4 } from "../model/ip.ts";
-import type { HostAction, HostPlan, KnownNetwork, LinkRow, ObservedHost } from "../network/plan-host.ts";
+import type { Ipv6 } from "../model/ip6.ts";
+import type {
+  HostAction,
+  HostPlan,
+  KnownNetwork,
+  LinkRow,
+  ObservedHost,
+  ReadyEngineNetwork,
+} from "../network/plan-host.ts";
 import { planHost } from "../network/plan-host.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
@@ -13,8 +21,10 @@ import { applyHostAction, knownNetwork, observeHost } from "./network-subject.ts
 export interface NetworkPart extends AgentPart {
   /** Address of this host inside the range; null until containers can use it. */
   gateway(): Ipv4 | null;
+  /** The same by IPv6; null where the cluster or this host has none. */
+  gateway6(): Ipv6 | null;
   /** Where containers are started; null until it is there. */
-  engineNetwork(): { readonly name: string; readonly fixedAddresses: boolean } | null;
+  engineNetwork(): ReadyEngineNetwork | null;
   /** The path to each peer, by name. */
   linkTable(): readonly LinkRow[];
 }
@@ -35,6 +45,7 @@ const NOTHING: HostPlan = {
   actions: [],
   conditions: [],
   gateway: null,
+  gateway6: null,
   engineNetwork: null,
   links: [],
   peers: [],
@@ -96,14 +107,14 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   );
 
   function publish(): void {
-    const { conditions, gateway, engineNetwork, links, peers } = current;
+    const { conditions, gateway, gateway6, engineNetwork, links, peers } = current;
     const rows = JSON.stringify(links);
     if (rows !== shown) state.setLinkRows(links);
     shown = rows;
     // A pass that saw nothing says nothing about the ways.
     if (current !== NOTHING) state.setWays(peers);
     if (engineNetwork !== null) state.setEngineRange(engineNetwork.ipRange);
-    const text = JSON.stringify([conditions, gateway, engineNetwork]);
+    const text = JSON.stringify([conditions, gateway, gateway6, engineNetwork]);
     if (text === published) return;
     published = text;
     state.setConditions("network", conditions);
@@ -126,6 +137,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
     name: "network",
     run,
     gateway: () => current.gateway,
+    gateway6: () => current.gateway6,
     engineNetwork: () => current.engineNetwork,
     linkTable: () => current.links,
   };

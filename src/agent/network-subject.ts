@@ -2,6 +2,7 @@ import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import type { HostAction, KnownNetwork, ObservedHost } from "../network/plan-host.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
+import { NETWORK6_SYSCTLS } from "../network/plan-network6.ts";
 import { WIREGUARD } from "../network/wireguard/plan-wireguard.ts";
 import type { Peer } from "../model/host.ts";
 import type { DeclaredNetwork } from "../network/declared-network.ts";
@@ -22,13 +23,14 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
     .filter((peer) => peer.id !== identity.hostId)
     .map((peer) => ({ ...peer, blocks: [...peer.blocks, ...routedBlocks(peer, declared)] }));
   // An older server does not send the newer settings.
-  const { range, virtualRange, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
+  const { range, range6, virtualRange, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
   const policy = { encryption, trustedRanges };
   const { blocks } = identity;
   const { linkFacts: facts, keys } = state;
   const virtual = state.networkConfig.virtuals.length > 0 ? { virtualRange } : {};
   const rules = { rules: state.rules(), rulesComplete: state.rulesComplete() };
-  return { range, blocks, peers, policy, facts, keys, declared, ...rules, ...virtual };
+  const ranges = { range, range6: range6 ?? null };
+  return { ...ranges, blocks, peers, policy, facts, keys, declared, ...rules, ...virtual };
 }
 
 /** Blocks of declared networks take the same way as those of the default one. */
@@ -42,8 +44,15 @@ export async function observeHost(
   network: HostNetwork,
   engine: NetworkEngine,
 ): Promise<ObservedHost> {
+  const { range6 = null } = known;
   const [kernel, seen, paths] = await Promise.all([
-    network.observe({ sysctls: NETWORK_SYSCTLS, range: known.range, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD }),
+    network.observe({
+      sysctls: range6 === null ? NETWORK_SYSCTLS : [...NETWORK_SYSCTLS, ...NETWORK6_SYSCTLS],
+      range: known.range,
+      range6,
+      tunnelDevice: TUNNEL,
+      wireguardDevice: WIREGUARD,
+    }),
     observeEngine(engine),
     Promise.all(known.peers.map(async ({ address }) => [address, await network.pathTo(address)] as const)),
   ]);

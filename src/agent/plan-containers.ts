@@ -2,6 +2,7 @@ import type { Container } from "../model/container.ts";
 import type { InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import { chooseAddress, isInBlocks } from "../network/choose-address.ts";
 import type { HealthRecord } from "./agent-state.ts";
@@ -12,6 +13,8 @@ export interface ContainerNetwork {
   readonly name: string;
   /** False on the engine's default network, which takes none. */
   readonly fixedAddresses: boolean;
+  /** The part of the IPv6 range that containers on it have addresses of; null or missing: they have none. */
+  readonly host6?: string | null;
 }
 
 /** The end of a container's main process, as the engine told it. */
@@ -43,7 +46,7 @@ export interface ObservedContainers {
   /** Names of declared networks that containers can be started on; there the engine asks for the address itself. */
   readonly declared: ReadonlySet<string>;
   readonly addresses: KnownAddresses;
-  readonly hostAddress: Ipv4;
+  readonly hostAddress: HostAddress;
   readonly nowMs: number;
 }
 

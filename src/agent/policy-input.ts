@@ -1,13 +1,16 @@
+import type { Holder } from "../model/holder.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
 import { DEFAULT_NETWORK, defaultPolicyOf } from "../model/network-config.ts";
 import type { PolicyRule, Selector } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
+import { gateway6Of } from "../network/address6.ts";
 import { bridgeOf, carriedNetworks } from "../network/declared-network.ts";
 import { gatewayOf } from "../network/blocks.ts";
 import { BRIDGE } from "../network/plan-network.ts";
 import { HolderIndex } from "../network/policy/choose-holders.ts";
 import type { KnownParties } from "../network/policy/choose-parties.ts";
+import type { AddressPair } from "../network/policy/plan-policy6.ts";
 import type { PolicyInput, PolicyNetwork } from "../network/policy/plan-policy.ts";
 import type { AgentState } from "./agent-state.ts";
 
@@ -45,10 +48,23 @@ export function hostAddresses(state: AgentState): ReadonlyMap<string, readonly I
   };
   for (const { name, address } of state.hosts) if (isIpv4(address)) add(name, [address]);
   for (const { name, address, blocks } of state.peers.values()) {
-    add(name, blocks.length === 0 ? [address] : [address, gatewayOf(blocks)]);
+    add(name, [...(isIpv4(address) ? [address] : []), ...(blocks.length === 0 ? [] : [gatewayOf(blocks)])]);
   }
   if (identity !== null && identity.blocks.length > 0) add(identity.hostName, [gatewayOf(identity.blocks)]);
   return found;
+}
+
+/** The IPv6 addresses of containers and hosts, each beside the IPv4 one that rules are planned with. */
+export function policyPairs(state: AgentState, holders: readonly Holder[]): readonly AddressPair[] {
+  const { identity } = state;
+  const range6 = identity?.settings.range6 ?? null;
+  if (identity === null || range6 === null) return [];
+  const hosts = [identity.blocks, ...[...state.peers.values()].map(({ blocks }) => blocks)];
+  const gateways = hosts.filter((blocks) => blocks.length > 0).map(gatewayOf);
+  return [
+    ...holders.flatMap(({ address, address6 }) => (address6 === undefined ? [] : [{ address, address6 }])),
+    ...gateways.map((address) => ({ address, address6: gateway6Of(range6, address) })),
+  ];
 }
 
 export function knownParties(state: AgentState): KnownParties {

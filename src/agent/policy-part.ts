@@ -8,6 +8,8 @@ import { explainPolicy } from "../network/policy/explain-policy.ts";
 import type { PolicyPlan } from "../network/policy/plan-policy.ts";
 import { guardedAddresses, planPolicy } from "../network/policy/plan-policy.ts";
 import { refusalCounter, renderPolicy } from "../network/policy/render-policy.ts";
+import { planPolicy6 } from "../network/policy/plan-policy6.ts";
+import { joinParts, renderPolicy6 } from "../network/policy/render-policy6.ts";
 import { SPOOF_COUNTERS, renderSourceCheck } from "../network/policy/render-source-check.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
 import { settle } from "../platform/loop/settle.ts";
@@ -15,7 +17,7 @@ import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { RuleCounters } from "../platform/ports/rule-counters.ts";
 import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
-import { findIdleSelectors, knownParties, policyInput, policyNetworks } from "./policy-input.ts";
+import { findIdleSelectors, knownParties, policyInput, policyNetworks, policyPairs } from "./policy-input.ts";
 
 export interface PolicyPartOptions {
   readonly state: AgentState;
@@ -95,7 +97,9 @@ class PolicyPart {
     this.#plan = planPolicy(input);
     // First, so that no packet goes around rules that are there.
     this.#options.onGuarded?.(guardedAddresses(this.#plan).map((address) => `${address}/32`));
-    this.#publish("policy", renderPolicy(this.#plan));
+    const policy = renderPolicy(this.#plan);
+    const pairs = policyPairs(state, input.holders);
+    this.#publish("policy", policy === null ? null : joinParts(policy, renderPolicy6(planPolicy6(this.#plan, pairs))));
     const conditions = findIdleSelectors(input);
     const text = JSON.stringify(conditions);
     if (text === this.#conditions) return;

@@ -7,14 +7,15 @@ import { AppError } from "../model/error.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Holder } from "../model/holder.ts";
 import type { Cidr, Ipv4 } from "../model/ip.ts";
-import { parseCidr } from "../model/ip.ts";
+import { isIpv4, parseCidr } from "../model/ip.ts";
+import { gatewayOf } from "../network/blocks.ts";
 import { policyLabelKeys } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
 import { OPTION_NETWORK, PLUGIN_DRIVER } from "../network/parse-plugin-call.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine, EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
-import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
+import type { AgentIdentity, AgentPart, AgentState, Topic } from "./agent-state.ts";
 
 export interface RegistrationPartOptions {
   readonly state: AgentState;
@@ -166,7 +167,7 @@ class Registrar {
     const alive = this.#containers.filter((container) => !this.#dead.has(container.id));
     const context: RegistrationContext = {
       hostName: state.identity.hostName,
-      hostAddress: this.#hostAddress(state.identity.hostName),
+      ...this.#hostAddresses(state.identity),
       assignments: state.assignments,
       reports: state.reports,
       engineNetworkName: NETWORK_NAME,
@@ -226,10 +227,12 @@ class Registrar {
     state.setLocalHolders("registration", holders);
   }
 
-  #hostAddress(hostName: string): Ipv4 | null {
+  /** A host that others reach by IPv6 alone is reached by its gateway in IPv4, whatever carries that. */
+  #hostAddresses({ hostName, blocks }: AgentIdentity): Pick<RegistrationContext, "hostAddress" | "hostAddress6"> {
     const { state, hostAddress } = this.#options;
-    const given = hostAddress?.() ?? null;
-    return given ?? state.hosts.find((host) => host.name === hostName)?.address ?? null;
+    const address = hostAddress?.() ?? state.hosts.find((host) => host.name === hostName)?.address ?? null;
+    if (address === null || isIpv4(address)) return { hostAddress: address, hostAddress6: null };
+    return { hostAddress: blocks.length === 0 ? null : gatewayOf(blocks), hostAddress6: address };
   }
 
   #report(conditions: readonly Condition[]): void {

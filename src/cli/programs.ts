@@ -11,6 +11,8 @@ export interface ServerFlags {
   /** Address that agents reach this server by. */
   readonly advertise?: string;
   readonly range?: string;
+  /** CIDR, "auto" or "off". */
+  readonly range6?: string;
   readonly virtualRange?: string;
   readonly blockPrefix?: string;
   readonly datacenter?: string;

@@ -1,7 +1,7 @@
 import { AppError } from "../model/error.ts";
 import type { Host, HostPhase } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 
 /** What a machine found out about itself before it asked to join. */
 export interface JoinExamination {
@@ -31,7 +31,7 @@ export const JOIN_SKEW_MS_MAX = 60_000;
  */
 export function checkJoin(
   around: { readonly nowMs: number; phaseOf(id: HostId): HostPhase },
-  request: { readonly name: string; readonly address: Ipv4; readonly examination?: JoinExamination },
+  request: { readonly name: string; readonly address: HostAddress; readonly examination?: JoinExamination },
   members: readonly Host[],
 ): void {
   const { name, address, examination } = request;

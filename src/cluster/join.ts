@@ -6,8 +6,8 @@ import type { ClusterSettings } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import type { Host, HostPhase, HostResources } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
-import type { Ipv4 } from "../model/ip.ts";
-import { cidrContains, parseCidr } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
+import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Store, StoreCondition, StoreEntry, StoreWrite } from "../platform/ports/store.ts";
@@ -18,7 +18,7 @@ import { matchesHash, newSecret } from "./tokens.ts";
 
 export interface JoinRequest {
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly labels: Readonly<Record<string, string>>;
   readonly resources: HostResources;
   /** Ranges of the machine's own routes, as CIDR texts: the container range must not touch them. */
@@ -212,7 +212,7 @@ function assertUnderlayFree(context: JoinContext, request: JoinRequest, hosts: r
   const { range } = context.settings;
   const members = hosts.map(({ value }) => value as Host).filter(({ name }) => name !== request.name);
   for (const { name, address } of [request, ...members]) {
-    if (!cidrContains(parseCidr(range), address)) continue;
+    if (!isIpv4(address) || !cidrContains(parseCidr(range), address)) continue;
     throw new AppError(
       "conflict",
       `Cannot join host "${request.name}": address ${address} of host "${name}" lies in the container range ${range}`,

@@ -333,12 +333,13 @@ export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
 }
 
 function fingerprint(endpoint: Endpoint): string {
-  const { id, service, address, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
+  const { id, service, address, address6, port, protocol, tags, host, container, instanceId, appId, health } = endpoint;
   const { weights: { passing, warning } = { passing: 1, warning: 1 }, verdict } = endpoint;
   const meta = Object.entries(endpoint.meta).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const checks = (endpoint.checks ?? []).map((check) => Object.values(check));
-  const what = [id, service, address, port, protocol, tags, meta, host, container, instanceId, appId, health, checks];
-  return JSON.stringify([what, passing, warning, verdict?.own, verdict?.said]);
+  const what = [id, service, address, address6, port, protocol, tags, meta];
+  const where = [host, container, instanceId, appId, health, checks];
+  return JSON.stringify([what, where, passing, warning, verdict?.own, verdict?.said]);
 }
 
 function sortedById(endpoints: Iterable<Endpoint>): readonly Endpoint[] {

@@ -3,9 +3,11 @@ import { type CatalogHost, type Endpoint, namesNode } from "../model/endpoint.ts
 import { ipv4ToNumber, isIpv4 } from "../model/ip.ts";
 import type { WithheldReason } from "./catalog.ts";
 import { type ChosenService, chooseEndpoints, fits } from "./dns/choose-endpoints.ts";
+import { addressKey, formatAddress, parseReverseAddress } from "./dns/address-bytes.ts";
 import { labelsOf, nameKey } from "./dns/domain-name.ts";
 import { weightOf } from "./dns/zone-instance.ts";
-import { type ServiceCandidate, parseReverseName, parseZoneName } from "./dns/parse-zone-name.ts";
+import { addressesOf } from "./dns/zone-instances.ts";
+import { type ServiceCandidate, parseZoneName } from "./dns/parse-zone-name.ts";
 
 export interface ExplainInput {
   /** Visible endpoints, as the catalog lists them. */
@@ -117,9 +119,9 @@ function findContainer(input: ExplainInput, name: string, labels: readonly strin
     ...input.endpoints.filter(({ container }) => container.toLowerCase() === wanted),
     ...(input.named ?? []).filter((each) => !namesNode(each) && each.service === wanted),
   ];
-  const addresses = [...new Set(found.map(({ address }) => address))];
+  const addresses = [...new Set(found.flatMap(addressesOf))];
   if (addresses.length === 0) return inDomain ? MISSING : null;
-  return { ...EMPTY, records: addresses.map((data) => ({ name, type: "A", ttl: 0, data })) };
+  return { ...EMPTY, records: addresses.map((data) => ({ name, type: addressType(data), ttl: 0, data })) };
 }
 
 function apexRecords(name: string, domain: string): readonly ExplainedRecord[] {
@@ -132,10 +134,13 @@ function apexRecords(name: string, domain: string): readonly ExplainedRecord[] {
 
 function findReverse(input: ExplainInput, labels: readonly string[]): Finding {
   const { hosts, endpoints, domain, datacenter, named = [], containerDomain } = input;
-  const address = parseReverseName(labels);
-  if (address === null) return FORWARDED;
+  const bytes = parseReverseAddress(labels);
+  if (bytes === null) return FORWARDED;
+  const address = addressKey(formatAddress(bytes));
   const names = [
-    ...hosts.filter((host) => host.address === address).map((host) => `${host.name}.node.${datacenter}.${domain}`),
+    ...hosts
+      .filter((host) => addressKey(host.address) === address)
+      .map((host) => `${host.name}.node.${datacenter}.${domain}`),
     ...servicesAt(endpoints, address).map((service) => `${service}.service.${datacenter}.${domain}`),
     ...servicesAt(named.filter(namesNode), address).map((name) => `${name}.node.${datacenter}.${domain}`),
     ...servicesAt(
@@ -148,8 +153,10 @@ function findReverse(input: ExplainInput, labels: readonly string[]): Finding {
   return records.length === 0 ? FORWARDED : { ...EMPTY, records };
 }
 
-function servicesAt(endpoints: readonly Endpoint[], address: string): readonly string[] {
-  return [...new Set(endpoints.filter((each) => each.address === address).map(({ service }) => service))];
+/** By `addressKey`. */
+function servicesAt(endpoints: readonly Endpoint[], key: string): readonly string[] {
+  const here = endpoints.filter((each) => addressesOf(each).some((address) => addressKey(address) === key));
+  return [...new Set(here.map(({ service }) => service))];
 }
 
 function findService(input: ExplainInput, name: string, candidates: readonly ServiceCandidate[]): Finding {
@@ -163,7 +170,7 @@ function findService(input: ExplainInput, name: string, candidates: readonly Ser
     return { ...MISSING, excluded: unique(excluded) };
   }
   const ttl = chooseServiceTtl(settings.serviceTtlSeconds, chosen.candidate.service);
-  const addresses = [...new Set(chosen.answered.map((each) => each.address))];
+  const addresses = [...new Set(chosen.answered.flatMap(addressesOf))];
   const pairs = new Map(chosen.answered.map((each) => [`${each.address}:${each.port}`, each]));
   const targets = [...pairs.values()].map((each) => `1 ${weightOf(each)} ${each.port} ${targetOf(input, each)}.`);
   return {

@@ -5,6 +5,8 @@ import type { Ipv4 } from "./ip.ts";
 export interface ClusterSettings {
   /** CIDR text of the container range. */
   readonly range: string;
+  /** CIDR text of the /64 of containers' IPv6 addresses; null or missing (a cluster of an older version): they have none. */
+  readonly range6?: string | null;
   /** CIDR text of the addresses that services get for life; see `VirtualService`. */
   readonly virtualRange: string;
   /** Prefix length of a host's block. */
@@ -43,6 +45,6 @@ export const DEFAULT_SETTINGS: ClusterSettings = {
   ingressDomain: "example.com",
   dnsUpstreams: [],
   encryption: "auto",
-  // RFC 1918, RFC 6598 (shared address space of carriers and clouds), RFC 3927 (link-local).
-  trustedRanges: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"],
+  // RFC 1918, RFC 6598 (shared address space of carriers and clouds), RFC 3927 (link-local), RFC 4193 (unique local).
+  trustedRanges: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7"],
 };

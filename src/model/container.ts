@@ -1,4 +1,5 @@
 import type { Ipv4 } from "./ip.ts";
+import type { Ipv6 } from "./ip6.ts";
 
 /** A container as the engine reports it; ours and others' alike. */
 export interface Container {
@@ -15,9 +16,13 @@ export interface Container {
   readonly labels: Readonly<Record<string, string>>;
   /** Addresses by engine network name; a stopped container keeps a fixed address under `fixedAddress`. */
   readonly addresses: Readonly<Record<string, Ipv4>>;
+  /** IPv6 addresses by engine network name, while it runs; missing: none. */
+  readonly addresses6?: Readonly<Record<string, Ipv6>>;
   /** Further names by engine network name; missing: none. */
   readonly aliases?: Readonly<Record<string, readonly string[]>>;
   readonly fixedAddress: Ipv4 | null;
+  /** The same for IPv6; missing: none. */
+  readonly fixedAddress6?: Ipv6;
   /** MAC of its interface by engine network name, while it runs; missing: not known. */
   readonly macs?: Readonly<Record<string, string>>;
   readonly exposedPorts: readonly { readonly port: number; readonly protocol: "tcp" | "udp" }[];

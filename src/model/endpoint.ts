@@ -1,5 +1,5 @@
 import type { AppId, InstanceId, ServiceName } from "./ids.ts";
-import type { Ipv4 } from "./ip.ts";
+import type { HostAddress, Ipv6 } from "./ip6.ts";
 
 export type EndpointHealth = "passing" | "warning" | "critical";
 
@@ -13,6 +13,8 @@ export interface Endpoint {
   readonly service: ServiceName;
   /** IPv4 of containers; what was registered over Consul's API may have an IPv6 address or a host name. */
   readonly address: string;
+  /** Where else it answers; missing: nowhere. */
+  readonly address6?: Ipv6;
   readonly port: number;
   readonly protocol: "tcp" | "udp";
   readonly tags: readonly string[];
@@ -86,7 +88,7 @@ export function isNameOnly(endpoint: Endpoint): boolean {
 /** A host as the catalog and DNS know it. */
 export interface CatalogHost {
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly up: boolean;
   /** Its labels, which DNS gives as TXT. */
   readonly meta?: Readonly<Record<string, string>>;

@@ -1,4 +1,5 @@
 import type { Ipv4 } from "./ip.ts";
+import type { Ipv6 } from "./ip6.ts";
 
 /**
  * A container that holds an address in one of our networks, as policy sees it: by what a rule can name it. Every host
@@ -8,6 +9,8 @@ export interface Holder {
   /** Unique in the cluster: `<host>:<container name>:<network>`. */
   readonly id: string;
   readonly address: Ipv4;
+  /** Missing: none. */
+  readonly address6?: Ipv6;
   readonly network: string;
   readonly host: string;
   readonly container: string;

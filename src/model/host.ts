@@ -1,5 +1,5 @@
 import type { HostId } from "./ids.ts";
-import type { Ipv4 } from "./ip.ts";
+import type { HostAddress } from "./ip6.ts";
 import type { NetworkBlocks } from "./lease.ts";
 
 export interface HostResources {
@@ -14,7 +14,7 @@ export interface Host {
   /** Unique, a DNS label. */
   readonly name: string;
   /** Address other hosts reach this one by (the underlay). */
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   /** SHA-256 of the credential that the join gave out, hex. */
   readonly credentialHash: string;
   /** CIDR texts leased to this host; the first one's `.1` is the gateway. */
@@ -47,7 +47,7 @@ export type HostPhase = "joining" | "up" | "down";
 export interface Peer {
   readonly id: HostId;
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly blocks: readonly string[];
   /** Of declared networks. */
   readonly networks?: NetworkBlocks;

@@ -1,6 +1,7 @@
 import type { AppSpec } from "./app.ts";
 import type { AppId, HostId, InstanceId, Version } from "./ids.ts";
 import type { Ipv4 } from "./ip.ts";
+import type { HostAddress } from "./ip6.ts";
 
 /**
  * What the server wants of an instance. `draining`: still running, but out of DNS and ingress; it becomes `stopped`
@@ -48,7 +49,8 @@ export type InstanceStatus =
   | {
       readonly phase: "running";
       readonly containerId: string;
-      readonly address: Ipv4;
+      /** Of its host, when it is on the host's own network. */
+      readonly address: HostAddress;
       readonly startedAtMs: number;
       readonly health: InstanceHealth;
       readonly checks: readonly CheckResult[];

@@ -16,6 +16,7 @@ import type { Assignment, InstanceReport } from "./instance.ts";
 import type { ClusterSettings } from "./cluster.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { AppError, type ErrorCode } from "./error.ts";
+import { isIpv6 } from "./ip6.ts";
 import type { LinkChanges, LinkReport } from "./link.ts";
 import type { AddressUse, LeaseProblem, NetworkBlocks } from "./lease.ts";
 
@@ -246,6 +247,7 @@ const endpoint = z.object({
   id: text,
   service: text,
   address,
+  address6: z.string().refine(isIpv6, "it must be an IPv6 address").optional(),
   port: z.number().int().min(0).max(65535),
   protocol: z.enum(["tcp", "udp"]),
   tags: z.array(text).max(64),
@@ -292,6 +294,7 @@ const link = z.object({
 const holder = z.object({
   id: text,
   address: z.ipv4(),
+  address6: z.string().refine(isIpv6, "it must be an IPv6 address").optional(),
   network: text,
   host: text,
   container: text,

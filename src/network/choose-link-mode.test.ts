@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { parseIpv4 } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import type { Encryption } from "../model/cluster.ts";
 import type { HostId } from "../model/ids.ts";
 import type { LinkFacts, LinkMode } from "./choose-link-mode.ts";
@@ -23,6 +24,22 @@ test("chooseLinkMode() says why there is no path", () => {
   expect(why("10.2.9.9", path)).toContain("inside the container range");
   expect(why("192.0.2.1", { ...path, device: "lo" })).toContain("of this host");
   expect(why("192.0.2.2", { ...path, mtu: 500 })).toContain("500 bytes only");
+});
+
+test("over an IPv6 underlay tunnels are 20 bytes narrower, and trust is a matter of its own ranges", () => {
+  const [here, there] = [parseIpv6("fd00:1::1"), parseIpv6("fd00:1::2")];
+  const six = { device: "eth0", via: null, source: here, mtu: 1500 };
+  expect(chooseLinkMode(there, six, RANGE)).toMatchObject({ mode: "direct", mtu: 1500 });
+  const routed = { ...six, via: parseIpv6("fe80::1") };
+  expect(chooseLinkMode(there, routed, RANGE)).toMatchObject({ mode: "vxlan", mtu: 1430 });
+  const modes = (ranges: readonly string[]): LinkMode =>
+    chooseLinkMode(there, six, RANGE, { policy: { encryption: "auto", trustedRanges: ranges } });
+  expect(modes(["10.0.0.0/8", "fc00::/7"])).toMatchObject({ mode: "direct" });
+  expect(modes(["0.0.0.0/0"])).toMatchObject({ mode: "wireguard", mtu: 1420 });
+  expect(chooseLinkMode(peer, path, RANGE, { policy: { encryption: "auto", trustedRanges: ["::/0"] } })).toMatchObject({
+    mode: "wireguard",
+    mtu: 1440,
+  });
 });
 
 test("tunnelMac() follows from the gateway and is a locally administered unicast address", () => {

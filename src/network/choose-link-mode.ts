@@ -1,19 +1,22 @@
 import type { Encryption } from "../model/cluster.ts";
 import type { HostId } from "../model/ids.ts";
-import type { Ipv4 } from "../model/ip.ts";
-import { cidrContains, parseCidr } from "../model/ip.ts";
+import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
+import { cidr6Contains, parseCidr6 } from "../model/ip6.ts";
 import { WIREGUARD_OVERHEAD_BYTES } from "./wireguard/plan-wireguard.ts";
 
-/** What VXLAN adds: inner Ethernet 14, VXLAN 8, UDP 8, outer IPv4 20. */
+/** What VXLAN adds over IPv4: inner Ethernet 14, VXLAN 8, UDP 8, outer IPv4 20. */
 export const VXLAN_OVERHEAD_BYTES = 50;
+/** An IPv6 header is longer than an IPv4 one by so much. */
+const IPV6_EXTRA_BYTES = 20;
 /** IPv4 must carry packets of this size (RFC 791); a path below it is broken, not narrow. */
 const MTU_MIN = 576;
 
 /** How the kernel reaches a peer's own address; the answer of `HostNetwork.pathTo`. */
 export interface Path {
   readonly device: string;
-  readonly via: Ipv4 | null;
-  readonly source: Ipv4;
+  readonly via: HostAddress | null;
+  readonly source: HostAddress;
   readonly mtu: number;
 }
 
@@ -75,13 +78,13 @@ export type LinkChoice =
  * must be encrypted there is only WireGuard, whatever it costs.
  */
 export function chooseLinkModes(
-  address: Ipv4,
+  address: HostAddress,
   path: Path | null,
   range: string,
   policy: LinkPolicy = NO_POLICY,
 ): LinkChoice {
   const none = (why: string): LinkChoice => ({ kind: "none", why });
-  if (cidrContains(parseCidr(range), address)) {
+  if (isIpv4(address) && cidrContains(parseCidr(range), address)) {
     return none(`its address ${address} lies inside the container range ${range}`);
   }
   if (path === null) return none(`this host has no route to ${address}`);
@@ -100,7 +103,7 @@ export function chooseLinkModes(
 
 /** The mode as policy and measurement have it now. */
 export function chooseLinkMode(
-  address: Ipv4,
+  address: HostAddress,
   path: Path | null,
   range: string,
   { policy, facts = NO_FACTS }: { readonly policy?: LinkPolicy; readonly facts?: LinkFacts } = {},
@@ -118,19 +121,24 @@ export function chooseLinkMode(
   }
   const mode = modes[Math.min(facts.skip, modes.length - 1)] ?? modes[0];
   const carried = Math.min(facts.pathMtu ?? choice.path.mtu, choice.path.mtu);
-  const mtu = carried - overheadOf(mode);
+  const mtu = carried - overheadOf(mode, address);
   if (mtu < MTU_MIN) return { mode: "none", why: `the path to ${address} carries ${carried} bytes only` };
   const narrow = carried < choice.path.mtu ? `; the path carries ${carried} bytes of ${choice.path.mtu}` : "";
   const reason = facts.cause !== null && mode !== modes[0] ? facts.cause : why[mode];
   return { mode, why: reason + narrow, mtu, path: choice.path };
 }
 
-/** Bytes that a mode adds to each packet. */
-export function overheadOf(mode: OwnMode): number {
+/** Bytes that a mode adds to each packet on its way to a peer of this address. */
+export function overheadOf(mode: OwnMode, address: HostAddress): number {
   if (mode === "direct") return 0;
-  return mode === "vxlan" ? VXLAN_OVERHEAD_BYTES : WIREGUARD_OVERHEAD_BYTES;
+  const outer = isIpv4(address) ? 0 : IPV6_EXTRA_BYTES;
+  return outer + (mode === "vxlan" ? VXLAN_OVERHEAD_BYTES : WIREGUARD_OVERHEAD_BYTES);
 }
 
-function isTrusted(address: Ipv4, ranges: readonly string[]): boolean {
-  return ranges.some((range) => cidrContains(parseCidr(range), address));
+/** Ranges of the other family say nothing about an address. */
+function isTrusted(address: HostAddress, ranges: readonly string[]): boolean {
+  return ranges.some((range) => {
+    if (isIpv4(address)) return !range.includes(":") && cidrContains(parseCidr(range), address);
+    return range.includes(":") && cidr6Contains(parseCidr6(range), address);
+  });
 }

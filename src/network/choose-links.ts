@@ -1,7 +1,8 @@
 /** The mode of the path to each peer as policy, keys, kernel and measurement have it now, and what it needs. */
 import type { AnnouncedKeys, Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
+import { formatEndpoint } from "../model/ip6.ts";
 import { gatewayOf, probeAddressOf } from "./blocks.ts";
 import type { LinkFacts, LinkMode, LinkPolicy, OwnMode, Path } from "./choose-link-mode.ts";
 import { NO_FACTS, chooseLinkMode, chooseLinkModes } from "./choose-link-mode.ts";
@@ -34,7 +35,7 @@ export interface ChosenLink {
 }
 
 /** By name of the peer. Own links first: a relay is reached by one of them. */
-export function chooseLinks(wants: LinkWants, paths: ReadonlyMap<Ipv4, Path | null>): readonly ChosenLink[] {
+export function chooseLinks(wants: LinkWants, paths: ReadonlyMap<HostAddress, Path | null>): readonly ChosenLink[] {
   const { range, policy } = wants;
   const chosen = wants.peers
     .filter((peer) => peer.blocks.length > 0)
@@ -113,7 +114,7 @@ function desireOwn({ peer, link }: ChosenLink): readonly DesiredPeer[] {
   const plain = { ...basePeer(peer), mode, device: path.device, source: path.source, mtu };
   if (mode !== "wireguard") return [plain];
   const keys = [peer.publicKey, peer.nextPublicKey].filter((key) => key !== undefined);
-  return [{ ...plain, wireguard: { keys, endpoint: `${peer.address}:${WIREGUARD_PORT}` } }];
+  return [{ ...plain, wireguard: { keys, endpoint: formatEndpoint(peer.address, WIREGUARD_PORT) } }];
 }
 
 /** The better mode that is tried beside the present one. */

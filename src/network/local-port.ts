@@ -1,4 +1,5 @@
 import type { Ipv4 } from "../model/ip.ts";
+import type { Ipv6 } from "../model/ip6.ts";
 
 /** The host's end of one container's interface on a bridge of ours. */
 export interface LocalPort {
@@ -12,5 +13,7 @@ export interface LocalPort {
   readonly mac: string;
   /** What the container may send from. */
   readonly addresses: readonly Ipv4[];
+  /** The same for IPv6; missing: none. */
+  readonly addresses6?: readonly Ipv6[];
   readonly container: string;
 }

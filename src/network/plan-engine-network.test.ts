@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { parseIpv4 } from "../model/ip.ts";
 import type { EngineNetwork } from "../platform/ports/engine.ts";
+import { gateway6Of, host6Of } from "./address6.ts";
 import { engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
 
 const want = {
@@ -28,6 +29,25 @@ test("engineNetworkSpec() reserves both ends of the block and leaves masqueradin
       "com.docker.network.driver.mtu": "1500",
     },
   });
+});
+
+test("engineNetworkSpec() adds the host's part of the IPv6 range, and leaves derived addresses out of the engine's choice", () => {
+  const host6 = host6Of("fd12:3456:789a::/64", want.gateway);
+  const gateway = gateway6Of("fd12:3456:789a::/64", want.gateway);
+  const dual = engineNetworkSpec({ ...want, six: { host6, gateway } });
+  expect(dual.ip6).toEqual({
+    subnet: "fd12:3456:789a:0:a02:300::/96",
+    ipRange: "fd12:3456:789a:0:a02:300::/112",
+    gateway,
+  });
+  const current: EngineNetwork = { ...network, ip6: { subnet: dual.ip6?.subnet ?? "", gateway } };
+  expect(planEngineNetwork(dual, [current])).toMatchObject({ kind: "ready", ip6: true, fault: null });
+  // One from before: made anew when it is empty, else its containers go on without.
+  expect(planEngineNetwork(dual, [network])).toEqual({ kind: "recreate", spec: dual });
+  const kept = planEngineNetwork(dual, [{ ...network, ...attached }]);
+  expect(kept).toMatchObject({ kind: "ready", fixedAddresses: true, ip6: false });
+  expect(kept).toMatchObject({ fault: "IPv6 subnet none instead of fd12:3456:789a:0:a02:300::/96" });
+  expect(planEngineNetwork(spec, [{ ...current, ...attached }])).toMatchObject({ kind: "ready", ip6: false });
 });
 
 test("engineNetworkSpec() asks engines from 28 on not to drop other hosts' packets", () => {

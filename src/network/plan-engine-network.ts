@@ -1,6 +1,9 @@
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrAddress, cidrSize, parseCidr } from "../model/ip.ts";
+import type { Cidr6, Ipv6 } from "../model/ip6.ts";
+import { formatCidr6 } from "../model/ip6.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
+import { engineRange6 } from "./address6.ts";
 import { BRIDGE } from "./plan-network.ts";
 import { engineShare } from "./split-block.ts";
 
@@ -9,6 +12,7 @@ export const OPTION_BRIDGE = "com.docker.network.bridge.name";
 const OPTION_MASQUERADE = "com.docker.network.bridge.enable_ip_masquerade";
 const OPTION_MTU = "com.docker.network.driver.mtu";
 const OPTION_GATEWAY_MODE = "com.docker.network.bridge.gateway_mode_ipv4";
+const OPTION_GATEWAY6_MODE = "com.docker.network.bridge.gateway_mode_ipv6";
 /** Engine 28: from there on the engine drops packets for containers that do not come from their own bridge. */
 const API_MINOR_DIRECT_ROUTING_DROPPED = 48;
 
@@ -20,6 +24,8 @@ export type EngineNetworkPlan =
       readonly fixedAddresses: boolean;
       /** What it hands out by itself; null for all of it. */
       readonly ipRange: string | null;
+      /** Containers on it have IPv6 addresses. */
+      readonly ip6: boolean;
       /** What works less well than it could. */
       readonly fault: string | null;
     }
@@ -33,6 +39,8 @@ export function engineNetworkSpec(want: {
   readonly block: string;
   readonly gateway: Ipv4;
   readonly mtu: number;
+  /** The host's part of the IPv6 range; null or missing for none. */
+  readonly six?: { readonly host6: Cidr6; readonly gateway: Ipv6 } | null;
   /** The engine's, such as "1.41". */
   readonly apiVersion: string;
 }): EngineNetworkSpec {
@@ -45,6 +53,8 @@ export function engineNetworkSpec(want: {
   };
   if (Number(want.apiVersion.split(".")[1]) >= API_MINOR_DIRECT_ROUTING_DROPPED)
     options[OPTION_GATEWAY_MODE] = "nat-unprotected";
+  const { six = null } = want;
+  if (six !== null && options[OPTION_GATEWAY_MODE] !== undefined) options[OPTION_GATEWAY6_MODE] = "nat-unprotected";
   return {
     name: ENGINE_NETWORK,
     subnet: want.range,
@@ -52,6 +62,9 @@ export function engineNetworkSpec(want: {
     gateway: want.gateway,
     // Docker would hand out both: inside the range they are addresses like any other.
     reserved: { network: cidrAddress(block, 0), broadcast: cidrAddress(block, cidrSize(block) - 1) },
+    ...(six === null
+      ? {}
+      : { ip6: { subnet: formatCidr6(six.host6), ipRange: engineRange6(six.host6), gateway: six.gateway } }),
     options,
   };
 }
@@ -69,7 +82,7 @@ export function planEngineNetwork(
   // A daemon started with --bridge=apollo0: its default network is the one, and Docker allows no --ip on that.
   if (onBridge.some((network) => network.name === "bridge")) {
     const ipRange = onBridge.find(({ name }) => name === "bridge")?.ipRange ?? null;
-    return { kind: "ready", name: "bridge", fixedAddresses: false, ipRange, fault: null };
+    return { kind: "ready", name: "bridge", fixedAddresses: false, ipRange, ip6: false, fault: null };
   }
   const other = onBridge.find((network) => network.name !== ENGINE_NETWORK);
   if (other !== undefined) {
@@ -84,9 +97,11 @@ export function planEngineNetwork(
   const fault = findFault(spec, current, block);
   const attached = Object.keys(current.containers).length;
   if (fault !== null && attached === 0) return { kind: "recreate", spec };
-  const soft = findGatewayModeFault(spec, current);
+  const soft = findSoftFault(spec, current);
   if (fault === null || fault === soft) {
-    return { kind: "ready", name: ENGINE_NETWORK, fixedAddresses: true, ipRange: current.ipRange, fault: soft };
+    const { ipRange } = current;
+    const ip6 = hasIp6(spec, current);
+    return { kind: "ready", name: ENGINE_NETWORK, fixedAddresses: true, ipRange, ip6, fault: soft };
   }
   return {
     kind: "blocked",
@@ -107,8 +122,20 @@ function findFault(spec: EngineNetworkSpec, current: EngineNetwork, block: strin
     ["masquerading", current.options[OPTION_MASQUERADE], "false"],
   ];
   const wrong = pairs.find(([, have, want]) => have !== want);
-  if (wrong === undefined) return findGatewayModeFault(spec, current);
+  if (wrong === undefined) return findSoftFault(spec, current);
   return `${wrong[0]} ${wrong[1] ?? "unset"} instead of ${wrong[2]}`;
+}
+
+/** What containers that run can live with until the network is empty and made anew. */
+function findSoftFault(spec: EngineNetworkSpec, current: EngineNetwork): string | null {
+  const mode = findGatewayModeFault(spec, current);
+  if (mode !== null) return mode;
+  const [want, have] = [spec.ip6?.subnet ?? "none", current.ip6?.subnet ?? "none"];
+  return want === have ? null : `IPv6 subnet ${have} instead of ${want}`;
+}
+
+function hasIp6(spec: EngineNetworkSpec, current: EngineNetwork): boolean {
+  return (spec.ip6 ?? null) !== null && current.ip6?.subnet === spec.ip6?.subnet;
 }
 
 /** An engine that was upgraded under running containers: they work on this host, but other hosts' packets are dropped. */

@@ -4,7 +4,7 @@
  * after its program, which would drop what it does not know.
  */
 import type { Ipv4 } from "../model/ip.ts";
-import { cidrContains, cidrsOverlap, formatCidr, ipv4ToNumber, parseCidr } from "../model/ip.ts";
+import { cidrContains, cidrsOverlap, formatCidr, ipv4ToNumber, isIpv4, parseCidr } from "../model/ip.ts";
 import type {
   FastPathAction,
   FastPathEntry,
@@ -66,7 +66,7 @@ function desirePeer(peer: DesiredPeer, devices: FastPathState["devices"]): reado
   const way = wayTo(peer);
   const device = way === null ? undefined : devices.get(way.device);
   if (way === null || device === undefined || !device.ethernet) return [];
-  const { kind, nextHop, local } = way;
+  const { kind, nextHop, local, underlay } = way;
   return peer.blocks.map((destination) => ({
     map: "routes",
     destination,
@@ -74,7 +74,7 @@ function desirePeer(peer: DesiredPeer, devices: FastPathState["devices"]): reado
     ifindex: device.index,
     nextHop,
     mtu: peer.mtu,
-    peer: peer.underlay,
+    peer: underlay,
     local,
   }));
 }
@@ -84,22 +84,26 @@ interface Way {
   /** By which packets leave. */
   readonly device: string;
   readonly nextHop: Ipv4;
+  /** Own end of the tunnel. */
   readonly local: Ipv4;
+  readonly underlay: Ipv4;
   /** What waits for the peer's packets, and where. */
   readonly filter: FastPathFilter;
 }
 
 /** Null for every mode but the two plain ones: what is to be encrypted must not have a way around that. */
 function wayTo({ mode, device, underlay, gateway, source }: DesiredPeer): Way | null {
+  // Its programs speak IPv4 alone.
+  if (!isIpv4(underlay)) return null;
   switch (mode) {
     case "direct": {
       const filter = { device, program: "from_uplink" } as const;
-      return { kind: "direct", device, nextHop: underlay, local: NO_ADDRESS, filter };
+      return { kind: "direct", device, nextHop: underlay, local: NO_ADDRESS, underlay, filter };
     }
     case "vxlan": {
-      if (source === undefined) return null;
+      if (source === undefined || !isIpv4(source)) return null;
       const filter = { device: TUNNEL, program: "from_tunnel" } as const;
-      return { kind: "tunnel", device, nextHop: gateway, local: source, filter };
+      return { kind: "tunnel", device, nextHop: gateway, local: source, underlay, filter };
     }
     default:
       return null;

@@ -1,11 +1,14 @@
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import { isIpv4 } from "../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../model/ip6.ts";
+import { formatCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
 import { checkRangeClash, gatewayOf, probeAddressOf } from "./blocks.ts";
 import type { LinkMode, OwnMode, Path } from "./choose-link-mode.ts";
-import { VXLAN_OVERHEAD_BYTES } from "./choose-link-mode.ts";
+import { overheadOf } from "./choose-link-mode.ts";
 import type { ChosenLink, LinkWants } from "./choose-links.ts";
 import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { DeclaredNetwork } from "./declared-network.ts";
@@ -22,6 +25,8 @@ import {
   hostRanges,
   planNetwork,
 } from "./plan-network.ts";
+import type { DesiredNetwork6 } from "./plan-network6.ts";
+import { bridge6Ready, conditions6, desireNetwork6, findClash6, planNetwork6 } from "./plan-network6.ts";
 import { OUTSIDE_PART } from "./render-fronts.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
@@ -41,6 +46,8 @@ export interface KnownNetwork extends LinkWants {
   readonly virtualRange?: string | null;
   /** Networks beside the default one. */
   readonly declared?: readonly DeclaredNetwork[];
+  /** Of containers' IPv6 addresses; null or missing for none. */
+  readonly range6?: string | null;
 }
 
 /** What one pass sees of this host. */
@@ -49,7 +56,7 @@ export interface ObservedHost {
   /** Null when the engine cannot be reached. */
   readonly engine: { readonly apiVersion: string; readonly networks: readonly EngineNetwork[] } | null;
   /** How the kernel reaches each peer's own address. */
-  readonly paths: ReadonlyMap<Ipv4, Path | null>;
+  readonly paths: ReadonlyMap<HostAddress, Path | null>;
 }
 
 export type HostAction =
@@ -74,17 +81,23 @@ export interface LinkRow {
   readonly deviceMtu: number | null;
 }
 
+export interface ReadyEngineNetwork {
+  readonly name: string;
+  readonly fixedAddresses: boolean;
+  /** What it hands out by itself; null for all of it. */
+  readonly ipRange: string | null;
+  /** Containers on it have IPv6 addresses, of this part of the range (CIDR text); missing: none. */
+  readonly host6?: string;
+}
+
 export interface HostPlan {
   readonly actions: readonly HostAction[];
   readonly conditions: readonly Condition[];
   /** Set once containers and programs can use it. */
   readonly gateway: Ipv4 | null;
-  readonly engineNetwork: {
-    readonly name: string;
-    readonly fixedAddresses: boolean;
-    /** What it hands out by itself; null for all of it. */
-    readonly ipRange: string | null;
-  } | null;
+  readonly engineNetwork: ReadyEngineNetwork | null;
+  /** Set once containers and programs can use it by IPv6. */
+  readonly gateway6: Ipv6 | null;
   readonly links: readonly LinkRow[];
   /** How the blocks of the other hosts are reached. */
   readonly peers: readonly DesiredPeer[];
@@ -98,16 +111,19 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const gateway = gatewayOf(known.blocks);
   const modes = chooseLinks(known, observed.paths);
   const virtual = planVirtualRange(known, kernel);
-  const desired = desireNetwork({ ...known, ...virtual }, modes, kernel);
+  const range6 = known.range6 ?? null;
+  const usable6 = range6 !== null && (kernel.ip6 ?? null) !== null && findClash6(range6, kernel).length === 0;
+  const desired = desireNetwork({ ...known, ...virtual, range6: usable6 ? range6 : null }, modes, kernel);
+  const desired6 = usable6 ? desireNetwork6(range6, desired, kernel) : null;
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
   const links = modes.map(describeLink);
   // A network that runs is kept running: a VPN that comes up later must not cut containers off.
   if (clash !== null && !ready) {
     const conditions = [clashCondition(clash)];
-    return { actions: [], conditions, gateway: null, engineNetwork: null, links, peers: [], rules: [] };
+    return { ...NOTHING_READY, conditions, links };
   }
-  const engine = planEngine(known, observed, desired);
+  const engine = planEngine(known, observed, { desired, desired6 });
   const conditions = [
     ...(clash === null ? [] : [clashCondition(clash)]),
     ...virtual.conditions,
@@ -116,24 +132,37 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     ...engineConditions(engine),
     ...bridgeFilterConditions(known, kernel),
     ...modes.flatMap(linkConditions),
+    ...mixedConditions(modes, desired.peers),
+    ...(range6 === null ? [] : conditions6(range6, desired6, { peers: desired.peers, observed: kernel })),
   ];
+  const first = planNetwork(desired, kernel);
   return {
-    actions: [...planNetwork(desired, kernel), ...engineActions(engine)],
+    actions: [...first, ...planNetwork6(desired6, kernel, first), ...engineActions(engine)],
     conditions,
     gateway: ready ? gateway : null,
-    engineNetwork: ready && engine?.kind === "ready" ? usable(engine) : null,
+    gateway6: desired6 !== null && ready && bridge6Ready(desired6, kernel) ? desired6.gateway : null,
+    engineNetwork: ready && engine?.kind === "ready" ? readyNetwork(engine, desired6) : null,
     links,
     peers: desired.peers,
     rules: virtual.rules,
   };
 }
 
-function usable({
-  name,
-  fixedAddresses,
-  ipRange,
-}: EngineNetworkPlan & { readonly kind: "ready" }): HostPlan["engineNetwork"] {
-  return { name, fixedAddresses, ipRange };
+const NOTHING_READY: Omit<HostPlan, "conditions" | "links"> = {
+  actions: [],
+  gateway: null,
+  gateway6: null,
+  engineNetwork: null,
+  peers: [],
+  rules: [],
+};
+
+function readyNetwork(
+  { name, fixedAddresses, ipRange, ip6 }: EngineNetworkPlan & { readonly kind: "ready" },
+  desired6: DesiredNetwork6 | null,
+): ReadyEngineNetwork {
+  const six = ip6 && desired6 !== null ? { host6: formatCidr6(desired6.host6) } : {};
+  return { name, fixedAddresses, ipRange, ...six };
 }
 
 /** A host that uses the range of the virtual addresses itself keeps it: everything of ours on it is left out. */
@@ -161,19 +190,20 @@ function planVirtualRange(
 }
 
 function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel: NetworkState): DesiredNetwork {
-  const peers = desirePeers(links);
   const tunnelled = links.flatMap(({ link, facts, path }) => {
     const used = (link.mode === "vxlan" || facts.testing === "vxlan") && path !== null;
     return used
-      ? [{ source: path.source, mtu: link.mode === "vxlan" ? link.mtu : path.mtu - VXLAN_OVERHEAD_BYTES }]
+      ? [{ source: path.source, mtu: link.mode === "vxlan" ? link.mtu : path.mtu - overheadOf("vxlan", path.source) }]
       : [];
   });
   const local = tunnelled[0]?.source;
+  const peers = desirePeers(links).filter((peer) => local === undefined || fitsTunnel(peer, local));
   const encrypted = peers.filter(({ mode }) => mode === "wireguard");
   const own = known.keys?.publicKey;
   const encryption = renderEncryption({
     range: known.range,
     others: (known.declared ?? []).filter(({ layer2 }) => !layer2).map(({ range }) => range),
+    range6: known.range6 ?? null,
     inside: [BRIDGE, ...(known.declared ?? []).map(({ vni }) => bridgeOf(vni))],
     sealed: known.policy?.encryption === "required",
     used: encrypted.length > 0,
@@ -183,11 +213,12 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
   const probed = encrypted.length > 0 || (known.facts ?? null) !== null;
   return {
     range: known.range,
+    range6: known.range6 ?? null,
     virtualRange: known.virtualRange ?? null,
     gateway: gatewayOf(known.blocks),
     bridgeMtu: uplinkMtu(kernel),
     // One device for all tunnels: as wide as the widest path, each route narrows it for its own peer.
-    tunnel: local === undefined ? null : { local, mtu: Math.max(...tunnelled.map((link) => link.mtu)) },
+    tunnel: local === undefined ? null : { local, mtu: Math.max(...sameFamily(tunnelled, local)) },
     wireguard:
       own === undefined || encrypted.length === 0
         ? null
@@ -196,11 +227,35 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
     keepRuleset: known.rulesComplete === false,
     ruleset: renderRuleset({
       range: known.range,
+      range6: known.range6 ?? null,
       bridge: BRIDGE,
       parts: encryption === null ? known.rules : [...known.rules, encryption],
     }),
     probeAddress: probed ? probeAddressOf(known.blocks) : null,
   };
+}
+
+/** The one tunnel device has one end: a peer of the other family is not behind it. */
+function fitsTunnel({ mode, underlay, relay, candidate }: DesiredPeer, local: HostAddress): boolean {
+  if (![mode, relay?.mode, candidate?.mode].includes("vxlan")) return true;
+  return isIpv4(relay?.underlay ?? underlay) === isIpv4(local);
+}
+
+function sameFamily(
+  tunnelled: readonly { readonly source: HostAddress; readonly mtu: number }[],
+  local: HostAddress,
+): readonly number[] {
+  return tunnelled.filter(({ source }) => isIpv4(source) === isIpv4(local)).map(({ mtu }) => mtu);
+}
+
+function mixedConditions(links: readonly ChosenLink[], peers: readonly DesiredPeer[]): readonly Condition[] {
+  const known = new Set(peers.map(({ gateway }) => gateway));
+  const left = links.filter(({ link, peer }) => link.mode === "vxlan" && !known.has(gatewayOf(peer.blocks)));
+  if (left.length === 0) return [];
+  const names = left.map(({ peer }) => `${peer.name} (${peer.address})`).join(", ");
+  const text = `Cannot reach containers on ${names}: this host's tunnels are of the other family of addresses`;
+  const hint = "Join all hosts behind routers with an --address of one family";
+  return [{ code: "underlay-mixed", severity: "error", text, hint }];
 }
 
 function probesOf(blocks: readonly string[]): readonly Ipv4[] {
@@ -213,12 +268,17 @@ function uplinkMtu(kernel: NetworkState): number {
   return kernel.links.find((link) => link.name === uplink)?.mtu ?? MTU_DEFAULT;
 }
 
-function planEngine(known: KnownNetwork, observed: ObservedHost, desired: DesiredNetwork): EngineNetworkPlan | null {
+function planEngine(
+  known: KnownNetwork,
+  observed: ObservedHost,
+  { desired, desired6 }: { readonly desired: DesiredNetwork; readonly desired6: DesiredNetwork6 | null },
+): EngineNetworkPlan | null {
   const [block] = known.blocks;
   if (observed.engine === null || block === undefined) return null;
   const { apiVersion, networks } = observed.engine;
   const { range, gateway, bridgeMtu: mtu } = desired;
-  return planEngineNetwork(engineNetworkSpec({ range, block, gateway, mtu, apiVersion }), networks, block);
+  const spec = engineNetworkSpec({ range, block, gateway, mtu, apiVersion, six: desired6 });
+  return planEngineNetwork(spec, networks, block);
 }
 
 function engineActions(plan: EngineNetworkPlan | null): readonly HostAction[] {
@@ -306,7 +366,7 @@ function linkConditions({ peer, link, modes, facts, relay }: ChosenLink): readon
 }
 
 /** What usually stands in the way, by the mode that was left for it. */
-function degradedCure(link: LinkMode, address: Ipv4): string {
+function degradedCure(link: LinkMode, address: HostAddress): string {
   if (link.mode === "relay") {
     return `Let this host and ${address} reach each other (firewall, cable, switch): UDP 6783 and 6784; it is taken up by itself`;
   }

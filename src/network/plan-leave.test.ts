@@ -33,7 +33,7 @@ test("planLeave() deletes what is ours and nothing else", () => {
     rulesetDigest: "altered",
     rangeAllowed: true,
   };
-  expect(planLeave("10.2.0.0/16", observed)).toEqual([
+  expect(planLeave({ range: "10.2.0.0/16" }, observed)).toEqual([
     { kind: "delete-route", destination: "10.2.1.0/24", device: "eth0" },
     { kind: "delete-link", name: "apollo-vx0" },
     { kind: "delete-link", name: "apollo0" },
@@ -43,6 +43,6 @@ test("planLeave() deletes what is ours and nothing else", () => {
 });
 
 test("planLeave() leaves a device of another kind that has our name, and has nothing to do where nothing is", () => {
-  expect(planLeave(null, NOTHING)).toEqual([]);
-  expect(planLeave(null, { ...NOTHING, links: [{ ...LINK, name: "apollo0", kind: "other" }] })).toEqual([]);
+  expect(planLeave({ range: null }, NOTHING)).toEqual([]);
+  expect(planLeave({ range: null }, { ...NOTHING, links: [{ ...LINK, name: "apollo0", kind: "other" }] })).toEqual([]);
 });

@@ -8,6 +8,8 @@
  */
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, parseCidr } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
+import { formatCidr6 } from "../model/ip6.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 import type {
   NetworkAction,
@@ -17,6 +19,7 @@ import type {
   TunnelPeer,
 } from "../platform/ports/host-network.ts";
 import { isSegmentDevice } from "../platform/ports/segment-network.ts";
+import { host6Of } from "./address6.ts";
 import { bridgeMac, tunnelMac } from "./mac.ts";
 import type { Ruleset } from "./render-ruleset.ts";
 import type { DesiredWireguard } from "./wireguard/plan-wireguard.ts";
@@ -51,33 +54,35 @@ export const NETWORK_SYSCTLS: readonly string[] = [
 
 export interface DesiredPeer {
   readonly gateway: Ipv4;
-  readonly underlay: Ipv4;
+  readonly underlay: HostAddress;
   readonly blocks: readonly string[];
   readonly mode: "direct" | "vxlan" | "wireguard" | "relay";
   /** Device towards the peer. */
   readonly device: string;
   /** This host's address towards the peer. */
-  readonly source?: Ipv4;
+  readonly source?: HostAddress;
   readonly mtu: number;
   /** In wireguard mode: its keys, the one in use first, and where it listens. */
   readonly wireguard?: { readonly keys: readonly string[]; readonly endpoint: string | null };
   /** Probe addresses (CIDR texts) of other hosts that are reached through this one. */
   readonly carries?: readonly string[];
   /** In relay mode: the host that carries packets on, and how it is reached. */
-  readonly relay?: { readonly mode: "direct" | "vxlan"; readonly underlay: Ipv4; readonly gateway: Ipv4 };
+  readonly relay?: { readonly mode: "direct" | "vxlan"; readonly underlay: HostAddress; readonly gateway: Ipv4 };
   /** A better mode that is tried beside the present one: the way to the peer's probe address alone. */
   readonly candidate?: { readonly mode: "direct" | "vxlan"; readonly device: string; readonly address: Ipv4 };
 }
 
 export interface DesiredNetwork {
   readonly range: string;
+  /** Of IPv6 addresses; null or missing for none. What it needs is `planNetwork6`'s, but for the encrypted links. */
+  readonly range6?: string | null;
   /** Of the services' virtual addresses; null or missing while there is none. */
   readonly virtualRange?: string | null;
   readonly gateway: Ipv4;
   /** MTU that a new bridge gets; afterwards it follows its ports. */
   readonly bridgeMtu: number;
   /** Own end of the tunnels; null when no peer needs one. */
-  readonly tunnel: { readonly local: Ipv4; readonly mtu: number } | null;
+  readonly tunnel: { readonly local: HostAddress; readonly mtu: number } | null;
   /** Own end of the encrypted links; null or missing when no peer needs one. */
   readonly wireguard?: { readonly publicKey: string; readonly mtu: number } | null;
   readonly peers: readonly DesiredPeer[];
@@ -278,9 +283,12 @@ function nextHop(
 function desiredWireguard(desired: DesiredNetwork): DesiredWireguard | null {
   const own = desired.wireguard ?? null;
   if (own === null) return null;
-  const peers = desired.peers.flatMap(({ mode, wireguard, blocks, carries = [] }) =>
-    mode === "wireguard" && wireguard !== undefined ? [{ ...wireguard, allowedIps: [...blocks, ...carries] }] : [],
-  );
+  const { range6 = null } = desired;
+  const peers = desired.peers.flatMap(({ mode, wireguard, gateway, blocks, carries = [] }) => {
+    if (mode !== "wireguard" || wireguard === undefined) return [];
+    const six = range6 === null ? [] : [formatCidr6(host6Of(range6, gateway))];
+    return [{ ...wireguard, allowedIps: [...blocks, ...carries, ...six] }];
+  });
   return { ...own, range: desired.range, peers };
 }
 

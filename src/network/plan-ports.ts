@@ -24,7 +24,9 @@ export function planPorts(network: string, { bridgePorts, containers, indexes }:
         const inside = container.pid === null ? undefined : indexes.get(container.pid);
         if (address === undefined || mac === undefined || inside?.includes(port.farIndex) !== true) return [];
         const { device, index } = port;
-        return [{ network, device, index, mac: mac.toLowerCase(), addresses: [address], container: container.id }];
+        const six = container.addresses6?.[network];
+        const known = { addresses: [address], ...(six === undefined ? {} : { addresses6: [six] }) };
+        return [{ network, device, index, mac: mac.toLowerCase(), ...known, container: container.id }];
       });
       return fitting.length === 1 ? fitting : [];
     })

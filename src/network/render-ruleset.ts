@@ -78,6 +78,8 @@ interface TableText {
  */
 export function renderRuleset(want: {
   readonly range: string;
+  /** Of IPv6 addresses; null or missing for none. */
+  readonly range6?: string | null;
   readonly bridge: string;
   readonly parts: readonly RulesetPart[];
 }): Ruleset {
@@ -124,8 +126,14 @@ function tableText<Chain extends string>(
   return { family, sets: parts.flatMap((part) => part.sets), chains: [...own, ...chains] };
 }
 
-function basePart(want: { readonly range: string; readonly bridge: string }): RulesetPart {
+/** The same rules for both families. */
+function basePart(want: {
+  readonly range: string;
+  readonly range6?: string | null;
+  readonly bridge: string;
+}): RulesetPart {
   const range = formatCidr(parseCidr(want.range));
+  const { range6 = null, bridge } = want;
   return {
     name: "base",
     sets: [],
@@ -134,10 +142,22 @@ function basePart(want: { readonly range: string; readonly bridge: string }): Ru
       postrouting: [
         `ip saddr ${range} ip daddr ${range} snat ip to ip saddr`,
         `ip saddr ${range} ip daddr != { ${range}, 224.0.0.0/4, 255.255.255.255 } oifname != "${want.bridge}" masquerade`,
+        ...(range6 === null
+          ? []
+          : [
+              `ip6 saddr ${range6} ip6 daddr ${range6} snat ip6 to ip6 saddr`,
+              `ip6 saddr ${range6} ip6 daddr != { ${range6}, fe80::/10, ff00::/8 } oifname != "${bridge}" masquerade`,
+            ]),
       ],
       forward: [
         `ip daddr ${range} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
         `oifname "${want.bridge}" iifname != "${want.bridge}" ip saddr != ${range} ct state new ct status & dnat == 0 drop`,
+        ...(range6 === null
+          ? []
+          : [
+              `ip6 daddr ${range6} tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu`,
+              `oifname "${bridge}" iifname != "${bridge}" ip6 saddr != ${range6} ct state new ct status & dnat == 0 drop`,
+            ]),
       ],
     },
   };

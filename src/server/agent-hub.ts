@@ -6,6 +6,7 @@ import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
+import { isIpv6 } from "../model/ip6.ts";
 import { applyLinkChanges, type LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
@@ -247,7 +248,7 @@ export class AgentHub {
       conditions: [],
       links: [],
     });
-    const address = isIpv4(hello.address) ? hello.address : host.address;
+    const address = isIpv4(hello.address) || isIpv6(hello.address) ? hello.address : host.address;
     const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
     if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
       await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));

@@ -1,5 +1,5 @@
 import { AppError } from "../model/error.ts";
-import { cidrContains, parseCidr } from "../model/ip.ts";
+import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
 import type { ContainerNetwork } from "../model/network-config.ts";
 import { BLOCK_PREFIX_MAX, checkRangeClash } from "../network/blocks.ts";
 import type { ClusterState } from "./cluster-state.ts";
@@ -51,7 +51,9 @@ function checkRange({ name, range }: ContainerNetwork, state: Known): void {
     [settings.virtualRange, "virtual addresses"],
     ...routed.map((one) => [one.range, `network "${one.name}"`] as const),
   ];
-  const underlay = [...hosts.values()].map(({ address, name: host }) => ({ address, host }));
+  const underlay = [...hosts.values()].flatMap(({ address, name: host }) =>
+    isIpv4(address) ? [{ address, host }] : [],
+  );
   const clash = checkRangeClash(range, [
     ...taken.map(([each]) => each),
     ...underlay.map(({ address }) => `${address}/32`),

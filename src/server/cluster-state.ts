@@ -82,6 +82,14 @@ export class ClusterState {
     return state;
   }
 
+  /** Gives a cluster that has no IPv6 range this one; its hosts hear of it when they connect. */
+  async addRange6(range6: string | null): Promise<void> {
+    await this.update<ClusterSettings>(keyOf.settings, (settings) => ({
+      ...settings,
+      range6: settings.range6 ?? range6,
+    }));
+  }
+
   /** Calls after each commit, with its writes. */
   onCommit(listener: (writes: readonly StoreWrite[]) => void): () => void {
     this.#listeners.add(listener);

@@ -10,7 +10,7 @@ import { readLeases } from "../cluster/leases.ts";
 import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
 import { type HostId, parseHostName } from "../model/ids.ts";
-import { parseIpv4 } from "../model/ip.ts";
+import { parseHostAddress } from "../model/ip6.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Random } from "../platform/ports/random.ts";
@@ -51,7 +51,7 @@ export class HostMembers {
         reserved: server.state.fixedAddresses().map((address) => `${address}/32`),
         phaseOf: (id) => server.liveness.presenceOf(id).phase,
       },
-      { ...request, name: parseHostName(request.name), address: parseIpv4(request.address) },
+      { ...request, name: parseHostName(request.name), address: parseHostAddress(request.address) },
     );
   }
 

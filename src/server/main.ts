@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import { makeRange6 } from "../network/address6.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
 import { nodeDigest } from "../platform/digest/node-digest.ts";
@@ -26,7 +27,11 @@ export function loadServerConfig(flags: ServerFlags, version: string): ServerCon
   const given = flags.config !== undefined || existsSync(path);
   const file = given ? parseServerFile(Bun.TOML.parse(readFileSync(path, "utf8")), path) : {};
   const { config: _, ...rest } = flags;
-  return makeServerConfig([file, readServerEnvironment(process.env), rest], { version, ownAddress: ownAddress() });
+  return makeServerConfig([file, readServerEnvironment(process.env), rest], {
+    version,
+    ownAddress: ownAddress(),
+    newRange6: makeRange6(Buffer.from(systemRandom.secret(5), "base64url")),
+  });
 }
 
 /** Opens the store, starts a server on it and gives it back with what ends it. */
@@ -60,5 +65,9 @@ export async function runServer(flags: ServerFlags, signal: AbortSignal, version
 
 function ownAddress(): string {
   const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
-  return all.find((each) => each.family === "IPv4" && !each.internal)?.address ?? "127.0.0.1";
+  const own = all.filter((each) => !each.internal);
+  const found =
+    own.find((each) => each.family === "IPv4") ??
+    own.find((each) => each.family === "IPv6" && !/^fe[89ab]/i.test(each.address));
+  return found?.address ?? "127.0.0.1";
 }

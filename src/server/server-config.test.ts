@@ -38,6 +38,26 @@ test.each([
   expect(() => makeServerConfig([input], machine)).toThrow(message);
 });
 
+test("a new cluster gets an IPv6 range made by chance unless it is given or off; an existing one only what is given", () => {
+  const newRange6 = "fd00:1:2::/64";
+  const rangeOf = (range6?: string): readonly [string | null | undefined, boolean] => {
+    const config = makeServerConfig([{ range6 }], { ...machine, newRange6 });
+    return [config.initial.range6, config.range6IsGiven];
+  };
+  expect(rangeOf()).toEqual([newRange6, false]);
+  expect(rangeOf("auto")).toEqual([newRange6, false]);
+  expect(rangeOf("off")).toEqual([null, false]);
+  expect(rangeOf("FD12:3456::/64")).toEqual(["fd12:3456::/64", true]);
+  expect(() => rangeOf("fd12::/48")).toThrow("must be a /64");
+});
+
+test("a server listens on and is reached by IPv6 addresses, in brackets or not", () => {
+  const config = makeServerConfig([{ listen: "[::]:9443", advertise: "[2001:db8::7],192.0.2.7" }], machine);
+  expect([config.bind, config.port, config.advertise]).toEqual(["::", 9443, ["2001:db8::7", "192.0.2.7", "127.0.0.1"]]);
+  const { trustedRanges } = makeServerConfig([{ trustedRanges: "192.0.2.0/24,FC00::/7" }], machine).initial;
+  expect(trustedRanges).toEqual(["192.0.2.0/24", "fc00::/7"]);
+});
+
 test("trusted ranges come as a list from the file, with commas from elsewhere, and may be none", () => {
   const rangesOf = (trustedRanges: string | readonly string[]): readonly string[] =>
     makeServerConfig([{ trustedRanges }], machine).initial.trustedRanges;

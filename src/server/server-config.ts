@@ -8,6 +8,8 @@ import {
 } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import { formatCidr, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { formatCidr6, parseCidr6 } from "../model/ip6.ts";
+import { parseRange6 } from "../network/address6.ts";
 import { checkRangeClash } from "../network/blocks.ts";
 import { chosenDns, dnsTable } from "./dns-table.ts";
 
@@ -27,6 +29,8 @@ export interface ServerConfig {
   readonly resetAdminToken: boolean;
   /** Settings of a new cluster; a cluster that exists keeps its own. */
   readonly initial: ClusterSettings;
+  /** A certain IPv6 range was asked for: a cluster that exists and has none gets it. */
+  readonly range6IsGiven: boolean;
 }
 
 export interface ConsulConfig {
@@ -54,6 +58,8 @@ export interface ServerSettingsInput {
   readonly listen?: string | undefined;
   readonly advertise?: string | undefined;
   readonly range?: string | undefined;
+  /** CIDR of the IPv6 range, "auto" for a private one of a new cluster, or "off". */
+  readonly range6?: string | undefined;
   readonly virtualRange?: string | undefined;
   readonly blockPrefix?: string | number | undefined;
   readonly datacenter?: string | undefined;
@@ -80,6 +86,7 @@ const fileSchema = z
     listen: text,
     advertise: text,
     range: text,
+    range6: text,
     virtualRange: text,
     blockPrefix: z.number().int(),
     datacenter: text,
@@ -114,6 +121,7 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_LISTEN: "listen",
   APOLLO_ADVERTISE: "advertise",
   APOLLO_RANGE: "range",
+  APOLLO_RANGE6: "range6",
   APOLLO_VIRTUAL_RANGE: "virtualRange",
   APOLLO_BLOCK_PREFIX: "blockPrefix",
   APOLLO_DATACENTER: "datacenter",
@@ -137,10 +145,11 @@ const DOMAIN = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a
 /**
  * Puts the sources together; later ones win.
  * @param ownAddress an address of this machine that others may reach it by, for when none is given
+ * @param newRange6 an IPv6 range for a new cluster, made by chance; null for none
  */
 export function makeServerConfig(
   sources: readonly ServerSettingsInput[],
-  machine: { readonly version: string; readonly ownAddress: string },
+  machine: { readonly version: string; readonly ownAddress: string; readonly newRange6?: string | null },
 ): ServerConfig {
   const defined = sources.map((source) =>
     Object.fromEntries(Object.entries(source).filter(([, value]) => value !== undefined)),
@@ -148,7 +157,10 @@ export function makeServerConfig(
   const merged: ServerSettingsInput = Object.assign({}, ...defined);
   const dns = chosenDns(merged.dns);
   const { bind, port } = parseListen(merged.listen ?? `0.0.0.0:${DEFAULT_PORT}`);
-  const advertise = merged.advertise?.split(",").map((each) => each.trim()) ?? [machine.ownAddress];
+  // An IPv6 address may be written in brackets, as in a URL.
+  const advertise = merged.advertise?.split(",").map((each) => each.trim().replace(/^\[(.*)\]$/, "$1")) ?? [
+    machine.ownAddress,
+  ];
   return {
     version: machine.version,
     dataDir: merged.dataDir ?? DEFAULT_DATA_DIR,
@@ -158,8 +170,10 @@ export function makeServerConfig(
     anonymousPort: merged.anonymous === true ? ANONYMOUS_PORT : null,
     consul: parseConsul(merged),
     resetAdminToken: merged.resetAdminToken === true,
+    range6IsGiven: ![undefined, "auto", "off"].includes(merged.range6),
     initial: {
       range: checked("range", merged.range ?? DEFAULT_SETTINGS.range, (value) => parseCidr(value) !== null),
+      range6: chooseRange6(merged.range6 ?? "auto", machine.newRange6 ?? null),
       virtualRange: parseVirtualRange(merged),
       blockPrefix: parseBlockPrefix(merged),
       dnsDomain: domain("dnsDomain", merged.dnsDomain ?? DEFAULT_SETTINGS.dnsDomain),
@@ -183,12 +197,18 @@ function parseConsul({ consulListen, consulAcl = "off" }: ServerSettingsInput): 
 }
 
 function parseListen(value: string): { bind: string; port: number } {
-  const [, bind = "0.0.0.0", digits = ""] = /^(?:(.+):)?(\d{1,5})$/.exec(value) ?? [];
+  const [, where = "0.0.0.0", digits = ""] = /^(?:(.+):)?(\d{1,5})$/.exec(value) ?? [];
+  const bind = where.replace(/^\[(.*)\]$/, "$1");
   const port = Number(digits);
   if (digits === "" || port < 1 || port > 65_535) {
     throw new AppError("invalid", `Cannot listen on "${value}": it must look like 0.0.0.0:${DEFAULT_PORT}`);
   }
   return { bind, port };
+}
+
+function chooseRange6(value: string, made: string | null): string | null {
+  if (value === "off") return null;
+  return value === "auto" ? made : parseRange6(value);
 }
 
 /** A default that lies in the container range is no one's wish: another one is taken. */
@@ -234,7 +254,9 @@ function parseEncryption(value: string): Encryption {
 /** An empty text trusts no network. */
 function parseRanges(value: readonly string[] | string): readonly string[] {
   const texts = typeof value === "string" ? value.split(",").map((each) => each.trim()) : value;
-  return texts.filter((each) => each !== "").map((each) => formatCidr(parseCidr(each)));
+  return texts
+    .filter((each) => each !== "")
+    .map((each) => (each.includes(":") ? formatCidr6(parseCidr6(each)) : formatCidr(parseCidr(each))));
 }
 
 function domain(name: string, value: string): string {

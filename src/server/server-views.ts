@@ -83,7 +83,7 @@ export class ServerViews {
     // What a host that is down said last is not what runs.
     const live = [...state.instances.values()].filter(({ hostId }) => liveness.presenceOf(hostId).phase !== "down");
     const statuses = live.map(({ id }) => hub.statuses.get(id));
-    const { range, virtualRange, blockPrefix, dnsDomain, ingressDomain } = state.settings;
+    const { range, range6 = null, virtualRange, blockPrefix, dnsDomain, ingressDomain } = state.settings;
     return {
       version: this.#version,
       uptimeMs: this.#nowMs() - this.#server.startedAtMs,
@@ -96,7 +96,7 @@ export class ServerViews {
       },
       services: catalog.services().length,
       deployments: state.deployments.size,
-      settings: { range, virtualRange, blockPrefix, dnsDomain, ingressDomain },
+      settings: { range, range6, virtualRange, blockPrefix, dnsDomain, ingressDomain },
       conditions: this.#conditions(),
     };
   }

@@ -4,6 +4,7 @@ import { createMarathonHandler } from "../api/marathon/handler.ts";
 import { createNativeHandler } from "../api/native/handler.ts";
 import { AccessControl, type Authorize, authorizeWith } from "../cluster/access.ts";
 import type { HostId } from "../model/ids.ts";
+import { formatEndpoint } from "../model/ip6.ts";
 import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
 import { prefixRouter } from "../platform/http/prefix-router.ts";
 import { type RunningServer, serveHttps } from "../platform/http/serve-https.ts";
@@ -54,11 +55,12 @@ export async function startServer(
 ): Promise<StartedServer> {
   const { store, clock, random, digest, log, leave } = adapters;
   const identity = await openIdentity(join(config.dataDir, "tls"), config.advertise, clock.nowMs());
-  const url = `https://${config.advertise[0] ?? "127.0.0.1"}:${config.port}`;
+  const url = `https://${formatEndpoint(config.advertise[0] ?? "127.0.0.1", config.port)}`;
   const { dataDir, resetAdminToken } = config;
   const { ca, caFingerprint } = identity;
   const secrets = await openSecrets({ store, random, digest, dataDir, url, ca, caFingerprint, resetAdminToken });
   const cluster = await ClusterServer.open({ store, clock, random, log, initial: config.initial });
+  if (config.range6IsGiven) await cluster.state.addRange6(config.initial.range6 ?? null);
   const views = new ServerViews(cluster, config.version, () => clock.nowMs());
   const members = new HostMembers({ server: cluster, clock, random, digest, chooseBlock, checkRangeClash });
   const feed = new ConsoleFeed(() => feedState(cluster, views), clock);

@@ -307,6 +307,7 @@ export class FakeEngine implements Engine {
       subnet: network.subnet,
       ipRange: network.ipRange,
       gateway: network.gateway,
+      ip6: network.ip6 ?? null,
       options: network.options,
       containers: Object.fromEntries(
         this.#attached(network.name)

@@ -2,12 +2,19 @@ import { expect, test } from "bun:test";
 import { parseIpv4 } from "../model/ip.ts";
 import { FakeHostNetwork } from "./fake-host-network.ts";
 import { hostNetworkContract } from "./host-network.contract.ts";
+import { network6Contract } from "./network6.contract.ts";
 
 const options = { uplinks: [{ name: "eth0", address: parseIpv4("192.0.2.1"), prefix: 24 }] };
 const network = new FakeHostNetwork({ ...options, engineUp: false });
 hostNetworkContract("FakeHostNetwork", () => ({
   network,
   setLinkDown: async (name) => network.disturb({ kind: "set-link-down", name }),
+}));
+
+const dual = new FakeHostNetwork({ ...options, engineUp: false, ipv6: true });
+network6Contract("FakeHostNetwork", () => ({
+  network: dual,
+  setLinkDown: async (name) => dual.disturb({ kind: "set-link-down", name }),
 }));
 
 test("FakeHostNetwork allows the range once, and only while the engine has its chain", async () => {

@@ -1,6 +1,7 @@
 import { AppError, unreachable } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { cidrContains, cidrSize, formatCidr, ipv4ToNumber, parseCidr } from "../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../model/ip6.ts";
+import { cidrContains, cidrSize, formatCidr, ipv4ToNumber, isIpv4, parseCidr } from "../model/ip.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
 import type {
@@ -9,10 +10,13 @@ import type {
   NetworkLink,
   NetworkRoute,
   NetworkState,
+  NetworkState6,
   TunnelPeer,
   WireguardPeer,
   WireguardPeerSpec,
 } from "../platform/ports/host-network.ts";
+
+import { FakeNetwork6, FORWARD6_KEY, deviceSysctls6, isNetwork6Action } from "./fake-network6.ts";
 
 export interface FakeUplink {
   readonly name: string;
@@ -27,6 +31,8 @@ export interface FakeHostNetworkOptions {
   readonly uplinks: readonly FakeUplink[];
   /** Whether the engine has made its filter chain. */
   readonly engineUp?: boolean;
+  /** Whether its kernel has IPv6; not unless told so. */
+  readonly ipv6?: boolean;
   /** How it can do WireGuard; by its kernel unless told otherwise. */
   readonly wireguardSupport?: NetworkState["wireguardSupport"];
   /** Virtual time that each call takes; without a clock calls answer in the next turn. */
@@ -64,11 +70,12 @@ export class FakeHostNetwork implements HostNetwork {
   readonly #routes = new Map<string, NetworkRoute>();
   /** Of VXLAN devices: gateway → MAC, and MAC → underlay address, as the kernel keeps them apart. */
   readonly #neighbours = new Map<Ipv4, { readonly mac: string; readonly device: string }>();
-  readonly #forwarding = new Map<string, { readonly underlay: Ipv4; readonly device: string }>();
+  readonly #forwarding = new Map<string, { readonly underlay: HostAddress; readonly device: string }>();
   readonly #sysctls = new Map<string, string>([["net/ipv4/ip_forward", "0"]]);
   readonly #allowed = new Set<string>();
   readonly #wireguards = new Map<string, Wireguard>();
   readonly #watchers = new Set<() => void>();
+  readonly #six = new FakeNetwork6();
   #ruleset: string | null = null;
   #engineUp: boolean;
   #nextIndex = 1;
@@ -76,10 +83,16 @@ export class FakeHostNetwork implements HostNetwork {
   constructor(options: FakeHostNetworkOptions) {
     this.#options = options;
     this.#engineUp = options.engineUp ?? true;
+    if (options.ipv6 === true) this.#sysctls.set(FORWARD6_KEY, "0");
     for (const { name, address, prefix, mtu, router } of options.uplinks) {
       this.#addLink(name, { kind: "other", mtu: mtu ?? 1500, mac: `02:00:00:00:00:0${this.#nextIndex}`, vxlan: null });
       this.#addAddress(name, address, prefix);
       this.#setUp(name);
+      // The kernel's own, made of the MAC.
+      if (options.ipv6 === true) {
+        const address = `fe80::ff:fe00:${this.#nextIndex}` as Ipv6;
+        this.#six.apply({ kind: "add-address6", device: name, address, prefix: 64 }, () => true);
+      }
       if (router !== undefined) {
         const route = { destination: "0.0.0.0/0", via: router, device: name, source: null, mtu: null, onlink: false };
         this.#putRoute(route, false);
@@ -102,6 +115,7 @@ export class FakeHostNetwork implements HostNetwork {
       sysctls: Object.fromEntries(sysctls),
       rulesetDigest: this.#ruleset === null ? null : (/"apollo ([0-9a-f]+) /.exec(this.#ruleset)?.[1] ?? "altered"),
       rangeAllowed: !this.#engineUp || this.#allowed.has(want.range),
+      ...((want.range6 ?? null) === null ? {} : { ip6: this.#observe6(), range6Allowed: true }),
     };
   }
 
@@ -111,8 +125,9 @@ export class FakeHostNetwork implements HostNetwork {
     for (const watcher of this.#watchers) watcher();
   }
 
-  async pathTo(address: Ipv4): ReturnType<HostNetwork["pathTo"]> {
+  async pathTo(address: HostAddress): ReturnType<HostNetwork["pathTo"]> {
     await this.#wait();
+    if (!isIpv4(address)) return null;
     if ([...this.#links.values()].some((link) => link.addresses.some((entry) => entry.address === address))) {
       return { device: "lo", via: null, source: address, mtu: 65_536 };
     }
@@ -197,11 +212,21 @@ export class FakeHostNetwork implements HostNetwork {
     const sysctls = [...this.#sysctls].map(([key, value]) => `sysctl ${key} = ${value}`);
     const allowed = [...this.#allowed].map((range) => `allowed ${range}`);
     const engine = `engine ${this.#engineUp ? "up" : "down"}`;
-    const parts = [links, routes, peers, wireguards, sysctls, allowed].flatMap((lines) => lines.toSorted());
+    const parts = [links, routes, this.#six.lines(), peers, wireguards, sysctls, allowed].flatMap((lines) =>
+      lines.toSorted(),
+    );
     return [...parts, engine, `ruleset ${this.#ruleset ?? "none"}`].join("\n");
   }
 
+  #observe6(): NetworkState6 | null {
+    return this.#options.ipv6 === true ? { ...this.#six.observe(), announced: [] } : null;
+  }
+
   #apply(action: NetworkAction): void {
+    if (isNetwork6Action(action)) {
+      if (this.#options.ipv6 !== true) throw refusal("Operation not supported");
+      return this.#six.apply(action, (device) => this.#link(device).up);
+    }
     switch (action.kind) {
       case "add-bridge":
         this.#addLink(action.name, { kind: "bridge", mtu: action.mtu, mac: action.mac, vxlan: null });
@@ -342,7 +367,7 @@ export class FakeHostNetwork implements HostNetwork {
   #addLink(name: string, link: Pick<Link, "kind" | "mtu" | "mac" | "vxlan">): void {
     if (this.#links.has(name)) throw refusal("File exists");
     this.#links.set(name, { ...link, index: this.#nextIndex++, up: false, addresses: [] });
-    for (const [key, value] of deviceSysctls(name)) this.#sysctls.set(key, value);
+    for (const [key, value] of this.#deviceSysctls(name)) this.#sysctls.set(key, value);
   }
 
   #setUp(name: string): void {
@@ -384,7 +409,8 @@ export class FakeHostNetwork implements HostNetwork {
     const link = this.#link(route.device);
     if (!link.up) throw refusal("Network is down");
     const { via, source } = route;
-    if (via !== null && !route.onlink && !link.addresses.some((entry) => cidrContains(onLink(entry), via))) {
+    const near = via === null || !isIpv4(via) ? null : via;
+    if (near !== null && !route.onlink && !link.addresses.some((entry) => cidrContains(onLink(entry), near))) {
       throw refusal("Nexthop has invalid gateway.");
     }
     const own = [...this.#links.values()].flatMap(({ addresses }) => addresses.map(({ address }) => address));
@@ -426,7 +452,8 @@ export class FakeHostNetwork implements HostNetwork {
     this.#forgetNeighbours(name);
     this.#wireguards.delete(name);
     for (const [mac, entry] of this.#forwarding) if (entry.device === name) this.#forwarding.delete(mac);
-    for (const [key] of deviceSysctls(name)) this.#sysctls.delete(key);
+    for (const [key] of this.#deviceSysctls(name)) this.#sysctls.delete(key);
+    this.#six.forget(name);
     // Addresses went with the link, and with them the routes that name them as their source.
     const own = new Set([...this.#links.values()].flatMap(({ addresses }) => addresses.map(({ address }) => address)));
     this.#dropRoutes((route) => route.source !== null && !own.has(route.source));
@@ -438,6 +465,10 @@ export class FakeHostNetwork implements HostNetwork {
 
   async #wait(): Promise<void> {
     await this.#options.clock?.sleep(this.#options.latencyMs ?? 0);
+  }
+
+  #deviceSysctls(name: string): readonly (readonly [string, string])[] {
+    return this.#options.ipv6 === true ? [...deviceSysctls(name), ...deviceSysctls6(name)] : deviceSysctls(name);
   }
 }
 

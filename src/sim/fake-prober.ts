@@ -1,4 +1,4 @@
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { HttpProbe, Prober, ProbeResult } from "../platform/ports/prober.ts";
 
@@ -20,12 +20,12 @@ export class FakeProber implements Prober {
     return status === undefined ? { ok: false, cause: "connection refused" } : { ok: true, answer: status };
   }
 
-  async tcp(address: Ipv4, port: number): Promise<ProbeResult<null>> {
+  async tcp(address: HostAddress, port: number): Promise<ProbeResult<null>> {
     const status = await this.#ask(address, port);
     return status === undefined ? { ok: false, cause: "connection refused" } : { ok: true, answer: null };
   }
 
-  async #ask(address: Ipv4, port: number): Promise<number | undefined> {
+  async #ask(address: HostAddress, port: number): Promise<number | undefined> {
     const target = `${address}:${port}`;
     this.probes.push({ target, atMs: this.#clock.nowMs() });
     await this.#clock.sleep(this.#latencyMs);

@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
-import type { Ipv4 } from "../model/ip.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { HostNetwork, NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
 import { makeKeyPair } from "../platform/tls/wireguard-keys.ts";
@@ -351,9 +350,5 @@ function wireguardTexts({ wireguard }: NetworkState): readonly string[] {
 }
 
 function peerTexts(state: NetworkState): readonly string[] {
-  return state.tunnelPeers
-    .map(
-      ({ gateway, mac, underlay }: { gateway: Ipv4; mac: string; underlay: Ipv4 }) => `${gateway} ${mac} ${underlay}`,
-    )
-    .toSorted();
+  return state.tunnelPeers.map(({ gateway, mac, underlay }) => `${gateway} ${mac} ${underlay}`).toSorted();
 }

@@ -1,5 +1,5 @@
 import type { Container } from "../model/container.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { HttpProbe, Prober, ProbeResult } from "../platform/ports/prober.ts";
 
@@ -30,15 +30,15 @@ export class MachineProber implements Prober {
     return { ok: true, answer: this.isWell(found) ? 200 : 500 };
   }
 
-  async tcp(address: Ipv4): Promise<ProbeResult<null>> {
+  async tcp(address: HostAddress): Promise<ProbeResult<null>> {
     const found = await this.#find(address);
     return found !== undefined && this.isWell(found) ? { ok: true, answer: null } : { ok: false, cause: "refused" };
   }
 
-  async #find(address: Ipv4): Promise<Container | undefined> {
+  async #find(address: HostAddress): Promise<Container | undefined> {
     await this.#clock.sleep(LATENCY_MS);
     return this.#containers().find(
-      ({ state, addresses }) => state === "running" && Object.values(addresses).includes(address),
+      ({ state, addresses }) => state === "running" && Object.values(addresses).some((own) => own === address),
     );
   }
 }

@@ -3,6 +3,7 @@ import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
 import type { ContractHost } from "../../src/sim/host-network.contract.ts";
 import { CONTRACT_KEYS, hostNetworkContract } from "../../src/sim/host-network.contract.ts";
+import { network6Contract } from "../../src/sim/network6.contract.ts";
 import { NetworkLab } from "./network-lab.ts";
 import { WireguardSpace } from "./wireguard-space.ts";
 
@@ -33,6 +34,11 @@ afterAll(async () => {
 });
 
 hostNetworkContract("LinuxHostNetwork", () => {
+  if (host === null) throw new Error("The host was not made");
+  return host;
+});
+
+network6Contract("LinuxHostNetwork", () => {
   if (host === null) throw new Error("The host was not made");
   return host;
 });

@@ -298,7 +298,7 @@ test("a router that nobody asked for is not heard; neighbour discovery is", asyn
   const linkLocal = `fe80${"00".repeat(13)}07`;
   const all = `ff02${"00".repeat(13)}01`;
   const frame = (type: string): string =>
-    `333300000001${eve}86dd6000000000183aff${linkLocal}${all}${type}00${"00".repeat(22)}`;
+    `333300000001${eve}86dd6000000000183aff${linkLocal}${all}${type}00${"00".repeat(6)}${linkLocal}`;
   await sendFrame("eva", frame("86"));
   expect(await spoofed("address")).toBe(before + 1);
   await sendFrame("eva", frame("88"));

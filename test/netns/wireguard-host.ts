@@ -3,11 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Peer } from "../../src/model/host.ts";
 import type { HostId } from "../../src/model/ids.ts";
-import type { Ipv4 } from "../../src/model/ip.ts";
+import type { HostAddress } from "../../src/model/ip6.ts";
 import type { HostPlan, KnownNetwork } from "../../src/network/plan-host.ts";
 import { planHost } from "../../src/network/plan-host.ts";
 import { planLeave } from "../../src/network/plan-leave.ts";
 import { NETWORK_SYSCTLS, TUNNEL } from "../../src/network/plan-network.ts";
+import { NETWORK6_SYSCTLS } from "../../src/network/plan-network6.ts";
+import type { RulesetPart } from "../../src/network/render-ruleset.ts";
 import { WIREGUARD } from "../../src/network/wireguard/plan-wireguard.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { openKeyFile } from "../../src/platform/tls/wireguard-keys.ts";
@@ -25,16 +27,22 @@ export const RANGE = "10.2.0.0/16";
 export class WireguardHost {
   readonly space: WireguardSpace;
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly block: string;
   readonly keys: HostKeys;
   encryption: Encryption = "required";
+  /** Of containers' IPv6 addresses. */
+  range6: string | null = null;
+  rules: readonly RulesetPart[] = [];
   /** What it was told of the others. */
   peers: readonly Peer[] = [];
   which: (program: string) => string | null = Bun.which;
   readonly #directory = mkdtempSync(join(tmpdir(), "apollo-wg-keys-"));
 
-  constructor(space: Namespace, host: { readonly name: string; readonly address: Ipv4; readonly block: string }) {
+  constructor(
+    space: Namespace,
+    host: { readonly name: string; readonly address: HostAddress; readonly block: string },
+  ) {
     this.space = new WireguardSpace(space);
     this.name = host.name;
     this.address = host.address;
@@ -58,14 +66,15 @@ export class WireguardHost {
   }
 
   observe(): Promise<NetworkState> {
-    const want = { sysctls: NETWORK_SYSCTLS, range: RANGE, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD };
-    return this.network().observe(want);
+    const devices = { tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD };
+    const sysctls = [...NETWORK_SYSCTLS, ...NETWORK6_SYSCTLS];
+    return this.network().observe({ sysctls, range: RANGE, range6: this.range6, ...devices });
   }
 
   known(): KnownNetwork {
-    const { block, peers, encryption } = this;
+    const { block, peers, encryption, range6, rules } = this;
     const policy = { encryption, trustedRanges: ["0.0.0.0/0"] };
-    return { range: RANGE, blocks: [block], peers, rules: [], policy, keys: this.keys.announced() };
+    return { range: RANGE, range6, blocks: [block], peers, rules, policy, keys: this.keys.announced() };
   }
 
   async plan(): Promise<{ readonly plan: HostPlan; readonly actions: readonly NetworkAction[] }> {
@@ -94,7 +103,8 @@ export class WireguardHost {
   }
 
   async leave(): Promise<void> {
-    for (const action of planLeave(RANGE, await this.observe())) await this.network().apply(action);
+    for (const action of planLeave({ range: RANGE, range6: this.range6 }, await this.observe()))
+      await this.network().apply(action);
   }
 
   async close(): Promise<void> {

@@ -2,7 +2,8 @@ import type { JoinExamination } from "../../cluster/check-join.ts";
 import type { JoinRequest } from "../../cluster/join.ts";
 import { AppError } from "../../model/error.ts";
 import { parseHostName } from "../../model/ids.ts";
-import { formatCidr, parseCidr, parseIpv4 } from "../../model/ip.ts";
+import { formatCidr, parseCidr } from "../../model/ip.ts";
+import { parseHostAddress } from "../../model/ip6.ts";
 import { expectObject, Issues, JsonObject } from "../read-json.ts";
 
 /** A machine with more routes than this is a router of the internet, not a host. */
@@ -22,7 +23,7 @@ export function parseJoin(value: unknown): Omit<JoinRequest, "local"> {
   if (ranges.length > RANGES_MAX) issues.sense("/hostRanges", `more than ${RANGES_MAX} ranges`);
   const request = {
     name: attempt(join, "name", parseHostName),
-    address: attempt(join, "address", parseIpv4),
+    address: attempt(join, "address", parseHostAddress),
     labels: join.stringMap("labels"),
     resources: {
       cpus: resources?.number("cpus") ?? 0,

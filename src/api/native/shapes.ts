@@ -219,6 +219,8 @@ export interface StatusJson {
   readonly deployments: number;
   readonly settings: {
     readonly range: string;
+    /** Of containers' IPv6 addresses; null for none. */
+    readonly range6?: string | null;
     /** Of services' own addresses. */
     readonly virtualRange: string;
     readonly blockPrefix: number;

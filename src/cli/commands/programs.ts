@@ -132,6 +132,7 @@ function serverOptions(command: Command): Command {
     .option("--listen <address:port>", "where the one HTTPS port listens")
     .option("--advertise <address>", "address that hosts reach this server by")
     .option("--range <cidr>", "range of container addresses; only at the first start")
+    .option("--range6 <cidr>", "range of IPv6 addresses, a /64, auto or off; only while the cluster has none")
     .option("--virtual-range <cidr>", "range of services' own addresses; only at the first start")
     .option("--block-prefix <length>", "prefix length of the block each host gets; only at the first start")
     .option("--datacenter <name>", "name in DNS; only at the first start")

@@ -7,8 +7,7 @@
  * each followed by nothing or by where it is: `<dc>`, `<dc>.dc`, `default.ns`, `default.ap`, in any order. Labels are read
  * from the right to the first keyword, so that a service or a tag may be called "node".
  */
-import { type Ipv4, isIpv4 } from "../../model/ip.ts";
-import { formatAddress, parseHexAddress, parseReverseAddress } from "./address-bytes.ts";
+import { formatAddress, parseHexAddress } from "./address-bytes.ts";
 
 export interface ServiceCandidate {
   readonly service: string;
@@ -131,11 +130,4 @@ function parseQueryName(left: readonly string[]): ZoneName {
 function parseAddressName(left: readonly string[]): ZoneName {
   const bytes = left.length === 1 ? parseHexAddress(left[0] ?? "") : null;
   return bytes === null ? UNKNOWN : { kind: "address", address: formatAddress(bytes) };
-}
-
-/** The IPv4 address that a name under in-addr.arpa asks about; null for another or an incomplete name. */
-export function parseReverseName(labels: readonly string[]): Ipv4 | null {
-  const bytes = parseReverseAddress(labels);
-  const address = bytes === null ? "" : formatAddress(bytes);
-  return isIpv4(address) ? address : null;
 }

@@ -1,4 +1,5 @@
 import { type Cidr, cidrContains, isIpv4 } from "../../model/ip.ts";
+import { type Cidr6, cidr6Contains, parseIpv6 } from "../../model/ip6.ts";
 import { addressKey, formatAddress, parseReverseAddress } from "./address-bytes.ts";
 import { type NameKey, nameKey } from "./domain-name.ts";
 import { type RecordSet, pointerRecords } from "./record-set.ts";
@@ -16,6 +17,7 @@ export interface ReverseOptions {
   readonly datacenter: string;
   readonly containerDomain: string | null;
   readonly range: Cidr | null;
+  readonly range6?: Cidr6 | null;
   readonly ttlSeconds: number;
 }
 
@@ -33,7 +35,7 @@ export function findReverse(
 ): ReadonlyMap<number, RecordSet> | "missing" | "outside" {
   const bytes = parseReverseAddress(labels);
   if (bytes === null) return "outside";
-  const { domain, datacenter, containerDomain, range, ttlSeconds } = options;
+  const { domain, datacenter, containerDomain, ttlSeconds } = options;
   const address = formatAddress(bytes);
   const node = holders.node(addressKey(address));
   const here = [...holders.instances(addressKey(address))];
@@ -45,9 +47,7 @@ export function findReverse(
     ...[...new Set(services)].toSorted().map((service) => `${service}.service.${datacenter}.${domain}`),
     ...[...new Set(containers)].toSorted().map((name) => `${name}.${containerDomain ?? domain}`),
   ];
-  if (names.length === 0) {
-    return range !== null && isIpv4(address) && cidrContains(range, address) ? "missing" : "outside";
-  }
+  if (names.length === 0) return isInRange(address, options) ? "missing" : "outside";
   // A long service name may not fit under a long domain; then it has no full name either.
   const records = pointerRecords(
     names.flatMap((name) => nameKey(name) ?? []),
@@ -58,6 +58,11 @@ export function findReverse(
     [TYPE_PTR, records],
     [TYPE_ANY, records],
   ]);
+}
+
+function isInRange(address: string, { range, range6 = null }: ReverseOptions): boolean {
+  if (isIpv4(address)) return range !== null && cidrContains(range, address);
+  return range6 !== null && cidr6Contains(range6, parseIpv6(address));
 }
 
 /** "2.10.in-addr.arpa" for a range of 16 bits or more; a host outside the range is under the same rule. */

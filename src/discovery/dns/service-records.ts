@@ -44,10 +44,9 @@ export function serviceRecords(instances: readonly ZoneInstance[], context: Reco
     // No host name, or longer than a name can be under this domain: there is no way to say it.
     if (target === null || address === "") continue;
     if (bytes === null) alias ??= target;
-    else {
-      const known = addresses.get(address);
-      addresses.set(address, { bytes, weight: Math.max(weight, known?.weight ?? 0) });
-    }
+    else addAddress(addresses, address, { bytes, weight });
+    const bytes6 = addressBytes(instance.address6 ?? "");
+    if (bytes6 !== null) addAddress(addresses, instance.address6 ?? "", { bytes: bytes6, weight });
     const key = `${target}${instance.port}`;
     if (targets.has(key)) continue;
     const extras = bytes === null ? [] : targetExtras(bytes, address, { node, context });
@@ -59,6 +58,10 @@ export function serviceRecords(instances: readonly ZoneInstance[], context: Reco
   const only = addresses.size === 0 ? alias : null;
   if (only !== null) records.set(TYPE_CNAME, aliasRecords(only, context.ttlSeconds));
   return { records, alias: only };
+}
+
+function addAddress(addresses: Map<string, WeightedAddress>, key: string, { bytes, weight }: WeightedAddress): void {
+  addresses.set(key, { bytes, weight: Math.max(weight, addresses.get(key)?.weight ?? 0) });
 }
 
 /** Sets of A, AAAA and, of both, ANY; none for a family without addresses. */

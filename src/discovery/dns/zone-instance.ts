@@ -9,6 +9,8 @@ export interface ZoneInstance {
   readonly id: string;
   readonly service: string;
   readonly address: string;
+  /** Where else it answers, an IPv6 address; missing: nowhere. */
+  readonly address6?: string;
   readonly port: number;
   readonly protocol: "tcp" | "udp";
   readonly tags: readonly string[];

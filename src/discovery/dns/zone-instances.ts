@@ -31,7 +31,7 @@ export class Instances {
     this.#all.set(instance.id, instance);
     if (!isNameOnly(instance)) addTo(this.#services, instance.service.toLowerCase(), instance);
     addTo(namesNode(instance) ? this.#nodes : this.#names, containerNameOf(instance), instance);
-    addTo(this.#addresses, addressKey(instance.address), instance);
+    for (const address of addressesOf(instance)) addTo(this.#addresses, addressKey(address), instance);
   }
 
   /** What was there. */
@@ -41,7 +41,7 @@ export class Instances {
     this.#all.delete(id);
     if (!isNameOnly(instance)) dropFrom(this.#services, instance.service.toLowerCase(), id);
     dropFrom(namesNode(instance) ? this.#nodes : this.#names, containerNameOf(instance), id);
-    dropFrom(this.#addresses, addressKey(instance.address), id);
+    for (const address of addressesOf(instance)) dropFrom(this.#addresses, addressKey(address), id);
     return instance;
   }
 
@@ -65,6 +65,11 @@ export class Instances {
   at(address: string): Iterable<ZoneInstance> {
     return this.#addresses.get(address)?.values() ?? [];
   }
+}
+
+/** Its address, and the one of the other family when it has one. */
+export function addressesOf({ address, address6 }: ZoneInstance): readonly string[] {
+  return address6 === undefined ? [address] : [address, address6];
 }
 
 export function isNameOnly(instance: ZoneInstance): boolean {

@@ -6,6 +6,7 @@
 import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../../model/dns-settings.ts";
 import { META_NAME_ONLY } from "../../model/endpoint.ts";
 import type { Cidr, Ipv4 } from "../../model/ip.ts";
+import type { Cidr6 } from "../../model/ip6.ts";
 import { addressBytes, addressKey } from "./address-bytes.ts";
 import { chooseEndpoints, matchLookup } from "./choose-endpoints.ts";
 import { type NameKey, labelsOf, nameKey } from "./domain-name.ts";
@@ -15,7 +16,7 @@ import { REVERSE_SUFFIXES, findReverse, reverseZoneOf } from "./reverse-names.ts
 import { type NamedRecords, type RecordContext, addressSets, nodeTexts, serviceRecords } from "./service-records.ts";
 import { TYPE_ANY, TYPE_NS, TYPE_SOA, TYPE_TXT } from "./wire-format.ts";
 import { type PreparedLookup, type ZoneInstance, type ZoneNode, answering } from "./zone-instance.ts";
-import { Instances } from "./zone-instances.ts";
+import { Instances, addressesOf } from "./zone-instances.ts";
 
 export interface ZoneOptions {
   /** Without dots at the ends: "consul". `settings.altDomains` are answered alike. */
@@ -27,6 +28,8 @@ export interface ZoneOptions {
   readonly ttlSeconds: number;
   /** Container range: its reverse names are ours, known or not, and are never asked for outside. */
   readonly range: Cidr | null;
+  /** The same of IPv6; null or missing for none. */
+  readonly range6?: Cidr6 | null;
   /** Address given for `ns.<domain>`. */
   readonly nameserver: Ipv4 | null;
   readonly settings: DnsSettings;
@@ -265,7 +268,7 @@ export class Zone {
   /** All that have the name, whatever their health: it names a container and promises nothing. */
   #findContainer(name: string, labels: number): ZoneLookup {
     if (name === "") return NO_RECORDS;
-    const found = [...this.#instances.named(name)].map(({ address }) => address);
+    const found = [...this.#instances.named(name)].flatMap(addressesOf);
     // A single label may well be a name of the host's own resolver.
     if (found.length === 0) return labels === 1 ? "outside" : "missing";
     return this.#addresses([...new Set(found)]);

@@ -10,6 +10,7 @@ import type { HostCheck, HostCheckResult } from "../../model/host-check.ts";
 import { type InstanceId, type ServiceName, defaultServiceName, parseServiceName } from "../../model/ids.ts";
 import type { Assignment, InstanceStatus } from "../../model/instance.ts";
 import type { Ipv4 } from "../../model/ip.ts";
+import type { Ipv6 } from "../../model/ip6.ts";
 import type { Condition } from "../../model/wire.ts";
 import { appChecks, declaredCheck, engineCheck, worstOf } from "./derive-checks.ts";
 import { parseServiceCheck } from "./parse-service-checks.ts";
@@ -19,6 +20,8 @@ export interface RegistrationContext {
   readonly hostName: string;
   /** For containers on the host's own network; null leaves those out. */
   readonly hostAddress: Ipv4 | null;
+  /** The same of IPv6; null or missing when it has none that others reach it by. */
+  readonly hostAddress6?: Ipv6 | null;
   readonly assignments: ReadonlyMap<InstanceId, Assignment>;
   readonly reports: ReadonlyMap<InstanceId, InstanceStatus>;
   /** The engine's name of our network. */
@@ -48,6 +51,7 @@ interface Port {
 interface Subject {
   readonly sources: MetadataSources;
   readonly address: Ipv4;
+  readonly address6: Ipv6 | null;
   readonly ports: readonly Port[];
   readonly defaultName: string;
   /** What is known of the container whatever the port. */
@@ -102,6 +106,7 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
   return {
     sources: { env: { ...container.env, ...spec.env }, labels: { ...container.labels, ...spec.labels } },
     address,
+    address6: spec.network === "host" ? (context.hostAddress6 ?? null) : address6Of(container, context),
     ports: portsOfApp(spec),
     // The cut at 63 characters may leave a dash at the end, which a name cannot have.
     defaultName: defaultServiceName(spec.id).replace(/-+$/, ""),
@@ -126,17 +131,26 @@ function portsOfApp(spec: AppSpec): readonly Port[] {
 function plainSubject(container: Container, context: RegistrationContext): Subject | null {
   const sources = { env: container.env, labels: container.labels };
   if (!hasServiceMetadata(sources)) return null;
-  const address = HOST_NETWORK in container.addresses ? context.hostAddress : addressOf(container, context);
+  const onHost = HOST_NETWORK in container.addresses;
+  const address = onHost ? context.hostAddress : addressOf(container, context);
   if (address === null) return null;
   const ports = uniquePorts(container.exposedPorts);
+  const address6 = onHost ? (context.hostAddress6 ?? null) : address6Of(container, context);
   const checks = listOf(engineCheck(container));
-  return { sources, address, ports, defaultName: imageBaseName(container.image), checks, assignment: null };
+  const defaultName = imageBaseName(container.image);
+  return { sources, address, address6, ports, defaultName, checks, assignment: null };
 }
 
 /** Its address on the first of our networks that it is on. */
 export function addressOf(container: Container, context: RegistrationContext): Ipv4 | null {
   const names = [context.engineNetworkName, ...context.otherNetworks];
   return names.map((name) => container.addresses[name]).find((address) => address !== undefined) ?? null;
+}
+
+/** The same for IPv6. */
+export function address6Of(container: Container, context: RegistrationContext): Ipv6 | null {
+  const names = [context.engineNetworkName, ...context.otherNetworks];
+  return names.map((name) => container.addresses6?.[name]).find((address) => address !== undefined) ?? null;
 }
 
 function uniquePorts(ports: readonly Port[]): readonly Port[] {
@@ -177,6 +191,7 @@ function makeEndpoint(
     id,
     service,
     address: subject.address,
+    ...(subject.address6 === null ? {} : { address6: subject.address6 }),
     port: port.port,
     protocol: port.protocol,
     tags: [...new Set([...metadata.tags, ...(udp ? ["udp"] : [])])].slice(0, TAGS_MAX),

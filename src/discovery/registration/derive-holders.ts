@@ -3,6 +3,7 @@ import type { Endpoint } from "../../model/endpoint.ts";
 import type { Holder } from "../../model/holder.ts";
 import type { InstanceId } from "../../model/ids.ts";
 import type { Cidr, Ipv4 } from "../../model/ip.ts";
+import type { Ipv6 } from "../../model/ip6.ts";
 import { cidrContains } from "../../model/ip.ts";
 import { DEFAULT_NETWORK } from "../../model/network-config.ts";
 import { sameHolder } from "../../model/holder.ts";
@@ -40,13 +41,14 @@ export function deriveHolders(containers: readonly Container[], context: HolderC
   }
   return containers
     .flatMap((container) =>
-      addressesOf(container, context).map(([network, address]): Holder => {
+      addressesOf(container, context).map(([network, address, address6]): Holder => {
         const id = `${context.hostName}:${container.name}:${network}`;
         const before = context.before.get(id);
         const instance = container.labels[LABEL_INSTANCE] ?? null;
         const holder: Holder = {
           id,
           address,
+          ...(address6 === undefined ? {} : { address6 }),
           network,
           host: context.hostName,
           container: container.name,
@@ -62,23 +64,26 @@ export function deriveHolders(containers: readonly Container[], context: HolderC
     .toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-function addressesOf(container: Container, context: HolderContext): readonly (readonly [string, Ipv4])[] {
+type NetworkAddresses = readonly [network: string, address: Ipv4, address6: Ipv6 | undefined];
+
+function addressesOf(container: Container, context: HolderContext): readonly NetworkAddresses[] {
   if (STARTING.has(container.state)) {
     const address = container.fixedAddress;
     // It may be one of another network, which has an address of its own choosing.
-    return address !== null && cidrContains(context.range, address) ? [[DEFAULT_NETWORK, address]] : [];
+    const inside = address !== null && cidrContains(context.range, address);
+    return inside ? [[DEFAULT_NETWORK, address, container.fixedAddress6]] : [];
   }
   if (!ALIVE.has(container.state)) return [];
   const names = [...context.networks.map((name) => [name, name] as const), ...(context.declared ?? [])];
-  const found = new Map(
-    names.flatMap(([name, network]) => {
-      const address = container.addresses[name];
-      return address === undefined ? [] : [[network, address] as const];
-    }),
-  );
-  const ours = found.has(DEFAULT_NETWORK);
-  const shared = context.otherNetworks.map((name) => container.addresses[name]).find((one) => one !== undefined);
-  return ours || shared === undefined ? [...found] : [...found, [DEFAULT_NETWORK, shared]];
+  const found = new Map<string, NetworkAddresses>();
+  const add = (name: string, network: string): void => {
+    const address = container.addresses[name];
+    if (address !== undefined) found.set(network, [network, address, container.addresses6?.[name]]);
+  };
+  for (const [name, network] of names) add(name, network);
+  const shared = context.otherNetworks.find((name) => container.addresses[name] !== undefined);
+  if (shared !== undefined && !found.has(DEFAULT_NETWORK)) add(shared, DEFAULT_NETWORK);
+  return [...found.values()];
 }
 
 function pick(labels: Readonly<Record<string, string>>, keys: ReadonlySet<string>): Readonly<Record<string, string>> {

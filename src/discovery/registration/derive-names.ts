@@ -6,7 +6,8 @@ import { type Container, LABEL_INSTANCE } from "../../model/container.ts";
 import { type Endpoint, META_NAME_ONLY } from "../../model/endpoint.ts";
 import type { InstanceId } from "../../model/ids.ts";
 import type { Ipv4 } from "../../model/ip.ts";
-import { type RegistrationContext, addressOf, readName } from "./derive-endpoints.ts";
+import type { Ipv6 } from "../../model/ip6.ts";
+import { type RegistrationContext, address6Of, addressOf, readName } from "./derive-endpoints.ts";
 
 export interface NameSources {
   readonly context: RegistrationContext;
@@ -21,17 +22,18 @@ export function deriveNames(containers: readonly Container[], sources: NameSourc
   const { context, services, declared } = sources;
   const known = new Set(services.map(({ container }) => container));
   const made = new Map<string, Endpoint>();
-  const add = (name: string, address: Ipv4, container: string): void => {
-    const endpoint = nameEndpoint(name, address, { container, host: context.hostName });
+  const add = (name: string, address: Ipv4, container: string, address6: Ipv6 | null = null): void => {
+    const endpoint = nameEndpoint(name, address, { container, host: context.hostName, address6 });
     if (endpoint !== null) made.set(endpoint.id, endpoint);
   };
   for (const container of containers) {
     const address = addressOf(container, context);
     if (address === null || !takesPart(container, context)) continue;
-    if (!known.has(container.name)) add(container.name, address, container.name);
+    const address6 = address6Of(container, context);
+    if (!known.has(container.name)) add(container.name, address, container.name, address6);
     const networks = [context.engineNetworkName, ...context.otherNetworks];
     for (const alias of networks.flatMap((network) => container.aliases?.[network] ?? [])) {
-      if (alias !== container.name) add(alias, address, container.name);
+      if (alias !== container.name) add(alias, address, container.name, address6);
     }
   }
   for (const { name, address } of declared) add(name, address, name);
@@ -48,14 +50,16 @@ function takesPart(container: Container, context: RegistrationContext): boolean 
 function nameEndpoint(
   text: string,
   address: Ipv4,
-  { container, host }: { readonly container: string; readonly host: string },
+  owner: { readonly container: string; readonly host: string; readonly address6: Ipv6 | null },
 ): Endpoint | null {
   const service = readName(text);
   if (service === null) return null;
+  const { container, host, address6 } = owner;
   return {
     id: `${host}:name:${service}:${address}`,
     service,
     address,
+    ...(address6 === null ? {} : { address6 }),
     port: 0,
     protocol: "tcp",
     tags: [],

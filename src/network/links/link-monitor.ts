@@ -1,11 +1,11 @@
 /** All links of a host: which probes to send, what answers mean, and answering and carrying those of others. */
 import type { HostId } from "../../model/ids.ts";
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 import type { LinkFacts } from "../choose-link-mode.ts";
 import type { MonitoredPeer, ProbePlace, ProbeWish } from "./peer-link.ts";
 import { PeerLink, rttStep } from "./peer-link.ts";
 import type { HostTag, ProbeDatagram, ProbeFault, ProbeKind } from "./probe-datagram.ts";
-import { UDP_OVERHEAD_BYTES } from "./probe-datagram.ts";
+import { udpOverheadOf } from "./probe-datagram.ts";
 import { ReplayWindow } from "./replay-window.ts";
 
 /** Probes of one agent in a second, all peers together: a few hundredths of a core, some 20 KiB/s. */
@@ -22,7 +22,7 @@ const STALL_MS = 1000;
 
 export interface OutgoingProbe {
   readonly place: ProbePlace;
-  readonly to: Ipv4;
+  readonly to: HostAddress;
   readonly kind: ProbeKind;
   readonly origin: HostTag;
   readonly target: HostTag;
@@ -129,13 +129,13 @@ export class LinkMonitor {
       });
   }
 
-  #destination({ peer }: PeerLink, { place, via }: ProbeWish): Ipv4 | null {
+  #destination({ peer }: PeerLink, { place, via }: ProbeWish): HostAddress | null {
     if (via !== null) return this.#links.get(via)?.peer.underlay ?? null;
     if (place === "gateway") return peer.gateway;
     return place === "candidate" ? peer.probeAddress : peer.underlay;
   }
 
-  #probe({ peer }: PeerLink, wish: ProbeWish, to: Ipv4): OutgoingProbe {
+  #probe({ peer }: PeerLink, wish: ProbeWish, to: HostAddress): OutgoingProbe {
     const token = this.#token;
     this.#token = (token + 1) >>> 0;
     wish.sent(token);
@@ -147,7 +147,7 @@ export class LinkMonitor {
       target: peer.tag,
       token,
       detail: 0,
-      bytes: Math.max(0, wish.packetBytes - UDP_OVERHEAD_BYTES),
+      bytes: Math.max(0, wish.packetBytes - udpOverheadOf(to)),
     };
   }
 
@@ -162,7 +162,7 @@ export class LinkMonitor {
   }
 
   /** Takes a datagram that was found genuine; gives what to send because of it, from the place where it came in. */
-  receive(datagram: ProbeDatagram, from: Ipv4, place: ProbePlace, nowMs: number): OutgoingProbe | null {
+  receive(datagram: ProbeDatagram, from: HostAddress, place: ProbePlace, nowMs: number): OutgoingProbe | null {
     const sender = this.#byTag.get(datagram.sender);
     if (sender === undefined) return this.#drop("unknown");
     const window = this.#windows.get(datagram.sender) ?? new ReplayWindow();
@@ -184,7 +184,7 @@ export class LinkMonitor {
     }
   }
 
-  #answer(datagram: ProbeDatagram, place: ProbePlace, to: Ipv4): Omit<OutgoingProbe, "kind"> {
+  #answer(datagram: ProbeDatagram, place: ProbePlace, to: HostAddress): Omit<OutgoingProbe, "kind"> {
     const { origin, target, token } = datagram;
     return { place, to, origin, target, token, detail: 0, bytes: 0 };
   }

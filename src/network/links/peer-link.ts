@@ -7,6 +7,7 @@
  */
 import type { HostId } from "../../model/ids.ts";
 import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 import type { LinkFacts, LinkMode, OwnMode } from "../choose-link-mode.ts";
 import { overheadOf } from "../choose-link-mode.ts";
 import { CandidateTest } from "./candidate-test.ts";
@@ -19,7 +20,7 @@ export interface MonitoredPeer {
   readonly id: HostId;
   readonly name: string;
   readonly tag: HostTag;
-  readonly underlay: Ipv4;
+  readonly underlay: HostAddress;
   readonly gateway: Ipv4;
   /** First address of its first block, given to no container. */
   readonly probeAddress: Ipv4;
@@ -124,7 +125,7 @@ export class PeerLink {
   carriedBytes(): number {
     const { mode } = this.peer;
     const { found } = this.#search;
-    return found === null || mode === "none" || mode === "relay" ? 0 : found - overheadOf(mode);
+    return found === null || mode === "none" || mode === "relay" ? 0 : found - overheadOf(mode, this.peer.underlay);
   }
 
   facts(): LinkFacts {

@@ -6,6 +6,8 @@
  * size of the whole datagram, and the first 16 bytes of an HMAC-SHA-256 over all before. What follows is padding: its
  * length is authenticated, its content is not looked at. An echo is never larger than its question.
  */
+import type { HostAddress } from "../../model/ip6.ts";
+import { isIpv4 } from "../../model/ip.ts";
 import type { HostId } from "../../model/ids.ts";
 import type { Mac } from "../../platform/ports/mac.ts";
 
@@ -14,8 +16,14 @@ export const PROBE_PORT = 6783;
 export const PROBE_BYTES_MIN = 62;
 /** No device that we route over carries more; larger datagrams are not looked at. */
 export const PROBE_BYTES_MAX = 16_384;
-/** IPv4 and UDP headers around a datagram. */
+/** IPv4 and UDP headers around a datagram, IPv6's instead. */
 export const UDP_OVERHEAD_BYTES = 28;
+const UDP6_OVERHEAD_BYTES = 48;
+
+export function udpOverheadOf(to: HostAddress): number {
+  return isIpv4(to) ? UDP_OVERHEAD_BYTES : UDP6_OVERHEAD_BYTES;
+}
+
 const MAGIC = 0x6150;
 const VERSION = 1;
 const SIGNED_BYTES = 46;

@@ -4,8 +4,8 @@ import type { OpenPorts, PolicyGroup, PolicyPlan, SourceClass } from "./plan-pol
 import { portsKey } from "./plan-policy.ts";
 
 /** Refusals are kept by who asked whom for what, this long and this many, so that they can be explained. */
-const REFUSED_TIMEOUT = "1h";
-const REFUSED_MAX = 4096;
+export const REFUSED_TIMEOUT = "1h";
+export const REFUSED_MAX = 4096;
 
 /** Name of the counter of what a group refused. */
 export function refusalCounter(groupId: string): string {

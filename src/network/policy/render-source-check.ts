@@ -1,3 +1,4 @@
+import { ipv6ToNumber } from "../../model/ip6.ts";
 import type { LocalPort } from "../local-port.ts";
 import type { RulesetPart } from "../render-ruleset.ts";
 
@@ -18,7 +19,8 @@ export interface StrictNetwork {
  * A container sends from its own MAC and addresses only, whatever it may do to its own interface: checked at the host's end
  * of its wire, before the bridge learns from the frame.
  * - ARP says the same twice, in the frame and in its body; a probe (RFC 5227) has no address yet, nor has a DHCP client.
- * - IPv6: link-local and unspecified addresses for neighbour discovery only, and no router advertisements.
+ * - IPv6: link-local and unspecified addresses for neighbour discovery only, no router advertisements, and none of an
+ *   address that is another's.
  * - Anything else is dropped, VLAN tags with packets inside as well: policy does not see those. The type is asked of the
  *   frame itself, since the kernel takes a tag off and then calls the packet inside by its own protocol.
  *
@@ -44,6 +46,11 @@ export function renderSourceCheck(
               "ether_addr . ipv4_addr",
               ownersOf(closed, ({ mac }) => mac),
             ),
+            declareSet(
+              "source_pairs6",
+              "ether_addr . ipv6_addr",
+              owners6Of(closed, ({ mac }) => mac),
+            ),
             `counter ${SPOOF_COUNTERS.unknown} { }`,
           ],
     chains: {},
@@ -51,9 +58,10 @@ export function renderSourceCheck(
       strict.length === 0
         ? {}
         : {
-            forward: strict.map(
-              ({ bridge }) => `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${unknown}`,
-            ),
+            forward: strict.flatMap(({ bridge }) => [
+              `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${unknown}`,
+              `iifname "${bridge}" ip6 saddr != { ::, fe80::/10 } ether saddr . ip6 saddr != @source_pairs6 ${unknown}`,
+            ]),
           },
     bridge: {
       sets: [
@@ -70,7 +78,12 @@ export function renderSourceCheck(
           "ifname . ether_addr . ipv4_addr",
           ownersOf(sorted, (port) => `${quoted(port)} . ${port.mac}`),
         ),
-        declareSet("source_owners6", "ifname . ether_addr . ipv6_addr", []),
+        declareSet(
+          "source_owners6",
+          "ifname . ether_addr . ipv6_addr",
+          owners6Of(sorted, (port) => `${quoted(port)} . ${port.mac}`),
+        ),
+        declareTargets6(sorted),
         ...Object.values(SPOOF_COUNTERS).map((name) => `counter ${name} { }`),
       ],
       chains: { source_check: CHECKS },
@@ -89,6 +102,10 @@ const CHECKS: readonly string[] = [
   "ether type arp iifname . arp saddr ether . arp saddr ip @source_owners return",
   "ether type arp iifname . arp saddr ether @source_macs arp saddr ip 0.0.0.0 return",
   "ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 return",
+  // Who has an address says so himself; that of a wire's end (fe80::/16) follows from its MAC and is in no rule.
+  `ether type ip6 icmpv6 type nd-neighbor-advert @th,64,16 != 0xfe80 iifname . @th,64,128 != @source_targets6 counter name ${SPOOF_COUNTERS.address} drop`,
+  // A link-local address is nobody's in any rule: it is for finding neighbours, and for no more.
+  `ether type ip6 ip6 daddr fe80::/10 meta l4proto != ipv6-icmp counter name ${SPOOF_COUNTERS.address} drop`,
   "ether type ip6 iifname . ether saddr . ip6 saddr @source_owners6 return",
   "ether type ip6 ip6 saddr { ::, fe80::/10 } icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld-listener-done, mld2-listener-report } return",
   // A segment carries any protocol, from its own MAC; tags still hide packets that policy would have to see.
@@ -98,6 +115,19 @@ const CHECKS: readonly string[] = [
 
 function quoted({ device }: LocalPort): string {
   return `"${device}"`;
+}
+
+/** The addresses that a port may announce as its own; nftables has no name yet for that field (1.0.6). */
+function declareTargets6(ports: readonly LocalPort[]): string {
+  const elements = ports.flatMap((port) =>
+    (port.addresses6 ?? []).map((address) => `${quoted(port)} . 0x${ipv6ToNumber(address).toString(16)}`),
+  );
+  const list = elements.length === 0 ? "" : ` elements = { ${elements.join(", ")} };`;
+  return `set source_targets6 { typeof iifname . @th,64,128;${list} }`;
+}
+
+function owners6Of(ports: readonly LocalPort[], ownerOf: (port: LocalPort) => string): readonly string[] {
+  return ports.flatMap((port) => (port.addresses6 ?? []).map((address) => `${ownerOf(port)} . ${address}`));
 }
 
 /** Each address of each port behind what names its owner. */

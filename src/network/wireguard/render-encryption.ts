@@ -15,6 +15,8 @@ export function renderEncryption(want: {
   readonly range: string;
   /** Ranges of further networks that links carry. */
   readonly others?: readonly string[];
+  /** Of IPv6 addresses; null or missing for none. */
+  readonly range6?: string | null;
   /** Devices that packets of the range may use: bridges, and those that encrypt. */
   readonly inside: readonly string[];
   /** Encryption is required. */
@@ -31,6 +33,7 @@ export function renderEncryption(want: {
   const ranges = [want.range, ...(want.others ?? [])].map((each) => formatCidr(parseCidr(each)));
   const range = ranges.length === 1 ? ranges[0] : `{ ${ranges.join(", ")} }`;
   const inside = `{ ${[...want.inside, WIREGUARD, "lo"].map((name) => `"${name}"`).join(", ")} }`;
+  const six = (match: string): string[] => ((want.range6 ?? null) === null ? [] : [match]);
   const probes = want.probes.toSorted().join(", ");
   const carried =
     `ip saddr @encryption_probes ip daddr @encryption_probes ` +
@@ -47,12 +50,14 @@ export function renderEncryption(want: {
       arriving: [
         carried,
         `ip saddr ${range} iifname != ${inside} counter name encryption_arriving drop`,
+        ...six(`ip6 saddr ${want.range6} iifname != ${inside} counter name encryption_arriving drop`),
         `udp dport ${want.tunnelPort} iifname != ${inside} counter name encryption_arriving drop`,
       ],
       forward,
       leaving: [
         carried,
         `ip daddr ${range} oifname != ${inside} counter name encryption_leaving drop`,
+        ...six(`ip6 daddr ${want.range6} oifname != ${inside} counter name encryption_leaving drop`),
         `udp dport ${want.tunnelPort} oifname != ${inside} counter name encryption_leaving drop`,
       ],
     },

@@ -269,6 +269,7 @@ interface NetworkJson {
   readonly Id: string;
   readonly Name: string;
   readonly Driver?: string;
+  readonly EnableIPv6?: boolean;
   readonly IPAM?: {
     readonly Config?:
       | readonly { readonly Subnet?: string; readonly IPRange?: string; readonly Gateway?: string }[]
@@ -281,6 +282,7 @@ interface NetworkJson {
 function parseNetwork(json: NetworkJson): EngineNetwork {
   const pool = json.IPAM?.Config?.find((config) => config.Subnet?.includes(".") === true);
   const gateway = pool?.Gateway;
+  const pool6 = json.EnableIPv6 === true ? json.IPAM?.Config?.find(({ Subnet }) => Subnet?.includes(":")) : undefined;
   return {
     id: json.Id,
     name: json.Name,
@@ -288,6 +290,7 @@ function parseNetwork(json: NetworkJson): EngineNetwork {
     subnet: pool?.Subnet ?? null,
     ipRange: pool?.IPRange === undefined || pool.IPRange === "" ? null : pool.IPRange,
     gateway: gateway !== undefined && isIpv4(gateway) ? gateway : null,
+    ...(pool6?.Subnet === undefined ? {} : { ip6: { subnet: pool6.Subnet, gateway: pool6.Gateway ?? null } }),
     options: json.Options ?? {},
     containers: Object.fromEntries(
       Object.entries(json.Containers ?? {}).flatMap(([id, { IPv4Address = "" }]): (readonly [string, Ipv4])[] => {

@@ -1,6 +1,7 @@
 import type { Container } from "../../model/container.ts";
 import { isIpv4 } from "../../model/ip.ts";
 import type { Ipv4 } from "../../model/ip.ts";
+import { isIpv6 } from "../../model/ip6.ts";
 
 /** The parts of `GET /containers/ID/json` that we read. All may be missing: engines differ by version. */
 export interface InspectJson {
@@ -30,10 +31,11 @@ export interface InspectJson {
 
 interface EndpointJson {
   readonly IPAddress?: string;
+  readonly GlobalIPv6Address?: string;
   readonly MacAddress?: string;
   readonly EndpointID?: string;
   readonly Aliases?: readonly string[] | null;
-  readonly IPAMConfig?: { readonly IPv4Address?: string } | null;
+  readonly IPAMConfig?: { readonly IPv4Address?: string; readonly IPv6Address?: string } | null;
 }
 
 /** The parts of an entry of `GET /containers/json` that tell whether a container changed since it was inspected. */
@@ -73,6 +75,7 @@ export function parseContainer(json: InspectJson): Container {
     macs: Object.fromEntries(
       networks.flatMap(([name, endpoint]) => (endpoint?.MacAddress ? [[name, endpoint.MacAddress] as const] : [])),
     ),
+    ...readAddresses6(networks),
     ...readAliases(json.Id, networks),
     fixedAddress:
       networks.map(([, endpoint]) => parseAddress(endpoint?.IPAMConfig?.IPv4Address)).find((a) => a !== null) ?? null,
@@ -103,6 +106,20 @@ function readHealth(status: string | undefined): Pick<Container, "health"> {
 function parseState(status: string | undefined): Container["state"] {
   // "removing" is a container that is no longer of use to anyone.
   return status !== undefined && STATES.has(status) ? (status as Container["state"]) : "dead";
+}
+
+function readAddresses6(
+  networks: readonly (readonly [string, EndpointJson | null])[],
+): Pick<Container, "addresses6" | "fixedAddress6"> {
+  const pairs = networks.flatMap(([name, endpoint]) => {
+    const text = endpoint?.GlobalIPv6Address;
+    return text !== undefined && isIpv6(text) ? [[name, text] as const] : [];
+  });
+  const fixed = networks.map(([, endpoint]) => endpoint?.IPAMConfig?.IPv6Address ?? "").find(isIpv6);
+  return {
+    ...(pairs.length === 0 ? {} : { addresses6: Object.fromEntries(pairs) }),
+    ...(fixed === undefined ? {} : { fixedAddress6: fixed }),
+  };
 }
 
 /** Without the short id, which the engine makes an alias of every container. */

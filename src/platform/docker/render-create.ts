@@ -45,8 +45,12 @@ export function renderCreate(spec: ContainerSpec): Readonly<Record<string, unkno
     },
     ...(spec.address === null
       ? {}
-      : { NetworkingConfig: { EndpointsConfig: { [spec.network]: { IPAMConfig: { IPv4Address: spec.address } } } } }),
+      : { NetworkingConfig: { EndpointsConfig: { [spec.network]: { IPAMConfig: fixedAddresses(spec) } } } }),
   };
+}
+
+function fixedAddresses({ address, address6 = null }: ContainerSpec): Readonly<Record<string, unknown>> {
+  return { IPv4Address: address, ...(address6 === null ? {} : { IPv6Address: address6 }) };
 }
 
 /** Body of `POST /networks/create`. */
@@ -62,14 +66,17 @@ export function renderNetwork(spec: EngineNetworkSpec): Readonly<Record<string, 
       Options: spec.options,
     };
   }
+  const { ip6 = null } = spec;
   return {
     Name: spec.name,
     Driver: "bridge",
     CheckDuplicate: true,
+    ...(ip6 === null ? {} : { EnableIPv6: true }),
     IPAM: {
       Driver: "default",
       Config: [
         { Subnet: spec.subnet, IPRange: spec.ipRange, Gateway: spec.gateway, AuxiliaryAddresses: spec.reserved },
+        ...(ip6 === null ? [] : [{ Subnet: ip6.subnet, IPRange: ip6.ipRange, Gateway: ip6.gateway }]),
       ],
     },
     Options: spec.options,

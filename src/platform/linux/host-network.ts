@@ -1,9 +1,17 @@
 import { AppError, unreachable } from "../../model/error.ts";
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 import type { Clock } from "../ports/clock.ts";
 import { CHOSEN_MARK, NO_ADDRESS } from "../ports/host-network.ts";
-import type { HostNetwork, NetworkAction, NetworkRoute, NetworkState, TunnelPeer } from "../ports/host-network.ts";
+import type {
+  HostNetwork,
+  NetworkAction,
+  NetworkRoute,
+  NetworkRoute6,
+  NetworkState,
+  TunnelPeer,
+} from "../ports/host-network.ts";
 import type { LineRunner } from "../ports/runner.ts";
+import { parseAddresses6, parseAnnounced, parseNeighbours6, parseRoutes6 } from "./parse-ip6-output.ts";
 import { parseWgDump } from "./parse-wg-dump.ts";
 import { applyWireguard, findWireguardSupport } from "./wireguard-device.ts";
 import type { WireguardAction } from "./wireguard-device.ts";
@@ -31,7 +39,8 @@ export class LinuxHostNetwork implements HostNetwork {
   readonly #runner: LineRunner;
   readonly #clock: Clock;
   /** Questions of one turn are asked of one `ip`: a thousand peers cost one process. */
-  #questions: { readonly addresses: Set<Ipv4>; readonly answers: Promise<ReadonlyMap<string, Path>> } | null = null;
+  #questions: { readonly addresses: Set<HostAddress>; readonly answers: Promise<ReadonlyMap<string, Path>> } | null =
+    null;
 
   readonly #privateKeyOf: (publicKey: string) => string | null;
   readonly #which: (program: string) => string | null;
@@ -51,15 +60,17 @@ export class LinuxHostNetwork implements HostNetwork {
 
   async observe(want: Parameters<HostNetwork["observe"]>[0]): Promise<NetworkState> {
     const { wireguardDevice: encrypting } = want;
-    const [tables, wireguard, wireguardSupport, sysctls, rulesetDigest, rangeAllowed] = await Promise.all([
+    const { range6 = null } = want;
+    const [tables, wireguard, wireguardSupport, sysctls, rulesetDigest, rangeAllowed, six] = await Promise.all([
       this.#observeTables(want.tunnelDevice),
       encrypting === undefined ? null : this.#observeWireguard(encrypting),
       encrypting === undefined ? null : findWireguardSupport(this.#runner, this.#which),
       this.#observeSysctls(want.sysctls),
       this.#observeRuleset(),
       this.#observeAllowed(want.range),
+      range6 === null ? {} : this.#observe6(range6),
     ]);
-    return { ...tables, wireguard, wireguardSupport, sysctls, rulesetDigest, rangeAllowed };
+    return { ...tables, wireguard, wireguardSupport, sysctls, rulesetDigest, rangeAllowed, ...six };
   }
 
   async apply(action: NetworkAction): Promise<void> {
@@ -94,9 +105,9 @@ export class LinuxHostNetwork implements HostNetwork {
     }
   }
 
-  async pathTo(address: Ipv4): Promise<Path | null> {
+  async pathTo(address: HostAddress): Promise<Path | null> {
     if (this.#questions === null) {
-      const addresses = new Set<Ipv4>();
+      const addresses = new Set<HostAddress>();
       const answers = Promise.resolve().then(() => {
         this.#questions = null;
         return this.#askPaths(addresses);
@@ -153,6 +164,26 @@ export class LinuxHostNetwork implements HostNetwork {
     };
   }
 
+  async #observe6(range6: string): Promise<Pick<NetworkState, "ip6" | "range6Allowed">> {
+    const on = await this.#observeSysctls(["net/ipv6/conf/all/forwarding"]);
+    if (Object.keys(on).length === 0) return { ip6: null };
+    const commands = "address show\nroute show table main\nneighbour show nud permanent\n";
+    const [{ stdout }, range6Allowed] = await Promise.all([
+      this.#runner.run(["ip", "-6", "-j", "-d", "-batch", "-"], { stdin: commands }),
+      this.#observeAllowed(range6),
+    ]);
+    const [links = [], routes = [], neighbours = []] = parseBatchOutput(stdout);
+    const devices = parseAnnounced(routes);
+    const accepts = await this.#observeSysctls(devices.map(acceptRaKey));
+    const announced = devices.map((device) => ({ device, acceptRa: accepts[acceptRaKey(device)] ?? "" }));
+    const tables = {
+      addresses: parseAddresses6(links),
+      routes: parseRoutes6(routes),
+      neighbours: parseNeighbours6(neighbours),
+    };
+    return { ip6: { ...tables, announced }, range6Allowed };
+  }
+
   /** Null also while the program that should answer for the device does not: it is of no use then. */
   async #observeWireguard(device: string): Promise<NetworkState["wireguard"]> {
     if (this.#which("wg") === null) return null;
@@ -161,6 +192,7 @@ export class LinuxHostNetwork implements HostNetwork {
   }
 
   async #observeSysctls(keys: readonly string[]): Promise<Readonly<Record<string, string>>> {
+    if (keys.length === 0) return {};
     const root = "/proc/sys/";
     // Exit code 2: some files are not there, which is an answer.
     const { stdout } = await this.#runner.run(["grep", "-sH", "", ...keys.map((key) => root + key)], {
@@ -186,19 +218,19 @@ export class LinuxHostNetwork implements HostNetwork {
 
   /** Without the engine's chain it is the policy that decides: Docker leaves DROP behind when it goes. */
   async #observeAllowed(range: string): Promise<boolean> {
-    const checks = await Promise.all(allowRules(range).map((rule) => this.#hasRule(rule)));
+    const checks = await Promise.all(allowRules(range).map((rule) => this.#hasRule(range, rule)));
     if (checks.every((there) => there)) return true;
-    if (await this.#hasEngineChain()) return false;
-    const { stdout } = await this.#runner.run(["iptables", "-w", "-S", "FORWARD"]);
+    if (await this.#hasEngineChain(range)) return false;
+    const { stdout } = await this.#runner.run([filterOf(range), "-w", "-S", "FORWARD"]);
     return stdout.startsWith("-P FORWARD ACCEPT");
   }
 
-  async #hasEngineChain(): Promise<boolean> {
-    return (await this.#runner.run(["iptables", "-w", "-S", ENGINE_CHAIN], { okCodes: [0, 1, 2] })).code === 0;
+  async #hasEngineChain(range: string): Promise<boolean> {
+    return (await this.#runner.run([filterOf(range), "-w", "-S", ENGINE_CHAIN], { okCodes: [0, 1, 2] })).code === 0;
   }
 
   async #allowRange(range: string): Promise<void> {
-    if (!(await this.#hasEngineChain())) {
+    if (!(await this.#hasEngineChain(range))) {
       throw new AppError(
         "unavailable",
         `Cannot allow ${range} in the engine's filter: chain ${ENGINE_CHAIN} is not there`,
@@ -209,17 +241,17 @@ export class LinuxHostNetwork implements HostNetwork {
     }
     // First in the chain: whatever a user put there to drop comes after it only for the range itself.
     for (const rule of allowRules(range)) {
-      if (!(await this.#hasRule(rule))) await this.#runner.run(["iptables", "-w", "-I", ...rule]);
+      if (!(await this.#hasRule(range, rule))) await this.#runner.run([filterOf(range), "-w", "-I", ...rule]);
     }
   }
 
-  async #hasRule(rule: readonly string[]): Promise<boolean> {
-    return (await this.#runner.run(["iptables", "-w", "-C", ...rule], { okCodes: [0, 1, 2] })).code === 0;
+  async #hasRule(range: string, rule: readonly string[]): Promise<boolean> {
+    return (await this.#runner.run([filterOf(range), "-w", "-C", ...rule], { okCodes: [0, 1, 2] })).code === 0;
   }
 
   async #removeAllowRange(range: string): Promise<void> {
     for (const rule of allowRules(range)) {
-      if (await this.#hasRule(rule)) await this.#runner.run(["iptables", "-w", "-D", ...rule]);
+      if (await this.#hasRule(range, rule)) await this.#runner.run([filterOf(range), "-w", "-D", ...rule]);
     }
   }
 
@@ -249,7 +281,7 @@ export class LinuxHostNetwork implements HostNetwork {
     }
   }
 
-  async #askPaths(addresses: ReadonlySet<Ipv4>): Promise<ReadonlyMap<string, Path>> {
+  async #askPaths(addresses: ReadonlySet<HostAddress>): Promise<ReadonlyMap<string, Path>> {
     const stdin = ["link show", ...[...addresses].map((address) => `route get ${address}`), ""].join("\n");
     // -force: an address without a route fails its line, exit code 1, and the others are answered.
     const { stdout } = await this.#runner.run(["ip", "-j", "-force", "-batch", "-"], { stdin, okCodes: [0, 1] });
@@ -311,8 +343,18 @@ function ipCommands(action: IpAction): readonly string[] {
       return [`address add ${action.address}/${action.prefix} dev ${action.device}`];
     case "delete-address":
       return [`address delete ${action.address}/${action.prefix} dev ${action.device}`];
+    case "add-address6":
+      return [`address add ${action.address}/${action.prefix} dev ${action.device} nodad`];
+    case "delete-address6":
+      return [`address delete ${action.address}/${action.prefix} dev ${action.device}`];
+    case "put-neighbour6":
+      return [`neighbour replace ${action.address} lladdr ${action.mac} dev ${action.device} nud permanent`];
+    case "delete-neighbour6":
+      return [`neighbour delete ${action.address} dev ${action.device}`];
+    case "put-route6":
     case "put-route":
       return [`route replace ${routeText(action.route)}`];
+    case "delete-route6":
     case "delete-route":
       return [`route delete ${action.destination} dev ${action.device} protocol ${ROUTE_PROTOCOL}`];
     default:
@@ -320,10 +362,10 @@ function ipCommands(action: IpAction): readonly string[] {
   }
 }
 
-function routeText(route: Omit<NetworkRoute, "marked">): string {
+function routeText(route: Omit<NetworkRoute | NetworkRoute6, "marked">): string {
   return [
     route.destination,
-    route.via === null ? "" : `via ${route.via}`,
+    route.via === null ? "" : `via ${viaText(route)}`,
     `dev ${route.device}`,
     `protocol ${ROUTE_PROTOCOL}`,
     route.source === null ? "" : `src ${route.source}`,
@@ -334,9 +376,23 @@ function routeText(route: Omit<NetworkRoute, "marked">): string {
     .join(" ");
 }
 
+/** A next hop of the other family is named with it (RTA_VIA). */
+function viaText({ destination, via }: Pick<NetworkRoute | NetworkRoute6, "destination" | "via">): string {
+  return via?.includes(":") === true && !destination.includes(":") ? `inet6 ${via}` : `${via}`;
+}
+
 /** Declared first, since deleting a table that is not there fails. */
 function deleteTable(table: readonly string[]): string {
   return `table ${table.join(" ")}\ndelete table ${table.join(" ")}\n`;
+}
+
+function acceptRaKey(device: string): string {
+  return `net/ipv6/conf/${device}/accept_ra`;
+}
+
+/** The engine keeps its rules of each family apart; one that does not look at IPv6 has no chain there. */
+function filterOf(range: string): "iptables" | "ip6tables" {
+  return range.includes(":") ? "ip6tables" : "iptables";
 }
 
 function allowRules(range: string): readonly (readonly string[])[] {

@@ -93,7 +93,8 @@ export class LinuxSegments implements SegmentNetwork {
     const flood = entries.flatMap(({ mac, dst }): Ipv4[] =>
       mac === FLOOD_MAC && dst !== undefined && isIpv4(dst) ? [dst] : [],
     );
-    return { name, vni: vxlan?.vni ?? 0, local: vxlan?.local ?? null, bridge, mtu, up, flood };
+    const local = vxlan?.local ?? "";
+    return { name, vni: vxlan?.vni ?? 0, local: isIpv4(local) ? local : null, bridge, mtu, up, flood };
   }
 
   async #addBridge({ name, mac, mtu, address }: SegmentAction & { kind: "add-bridge" }): Promise<void> {

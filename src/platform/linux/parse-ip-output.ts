@@ -3,6 +3,8 @@ import { z } from "zod";
 import { AppError } from "../../model/error.ts";
 import { isIpv4 } from "../../model/ip.ts";
 import type { Ipv4 } from "../../model/ip.ts";
+import { isIpv6 } from "../../model/ip6.ts";
+import type { HostAddress, Ipv6 } from "../../model/ip6.ts";
 import { NO_ADDRESS } from "../ports/host-network.ts";
 import type { BridgePort, FarPort } from "../ports/bridge-ports.ts";
 import type { NetworkLink, NetworkRoute, TunnelPeer } from "../ports/host-network.ts";
@@ -11,6 +13,8 @@ import type { NetworkLink, NetworkRoute, TunnelPeer } from "../ports/host-networ
 export const ROUTE_PROTOCOL = "201";
 
 const KINDS = ["bridge", "vxlan", "wireguard", "tun"] as const;
+const ipv6 = z.custom<Ipv6>((value) => typeof value === "string" && isIpv6(value));
+const hostAddress = z.custom<HostAddress>((value) => typeof value === "string" && (isIpv4(value) || isIpv6(value)));
 const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value));
 const linkShape = z.object({
   ifindex: z.number(),
@@ -21,24 +25,26 @@ const linkShape = z.object({
   linkinfo: z
     .object({
       info_kind: z.string().optional(),
-      info_data: z.object({ id: z.number(), local: ipv4, port: z.number() }).partial().optional(),
+      info_data: z.object({ id: z.number(), local: ipv4, local6: ipv6, port: z.number() }).partial().optional(),
     })
     .optional(),
   addr_info: z.array(z.object({ family: z.string(), local: z.string(), prefixlen: z.number() }).partial()).default([]),
 });
-const metrics = z.array(z.object({ mtu: z.number() }).partial()).optional();
+export const metrics = z.array(z.object({ mtu: z.number() }).partial()).optional();
 const routeShape = z.object({
   type: z.string().optional(),
   dst: z.string(),
-  gateway: ipv4.optional(),
+  gateway: hostAddress.optional(),
+  /** A next hop of the other family. */
+  via: z.object({ host: ipv6 }).optional(),
   dev: z.string().optional(),
   protocol: z.string().optional(),
-  prefsrc: ipv4.optional(),
+  prefsrc: hostAddress.optional(),
   flags: z.array(z.string()).default([]),
   metrics,
 });
 const neighbourShape = z.object({ dst: z.string(), dev: z.string(), lladdr: z.string().optional() });
-const forwardingShape = z.object({ mac: z.string(), dst: ipv4.optional() });
+const forwardingShape = z.object({ mac: z.string(), dst: hostAddress.optional() });
 
 /** One JSON array per command of an `ip -j -batch`, each on its own line. Commands that failed have none. */
 export function parseBatchOutput(stdout: string): unknown[][] {
@@ -66,7 +72,10 @@ export function parseLinks(entries: readonly unknown[]): readonly NetworkLink[] 
       addresses: link.addr_info.flatMap(({ local, prefixlen }) =>
         local !== undefined && isIpv4(local) && prefixlen !== undefined ? [{ address: local, prefix: prefixlen }] : [],
       ),
-      vxlan: kind === "vxlan" ? { vni: data?.id ?? 0, local: data?.local ?? null, port: data?.port ?? 0 } : null,
+      vxlan:
+        kind === "vxlan"
+          ? { vni: data?.id ?? 0, local: data?.local ?? data?.local6 ?? null, port: data?.port ?? 0 }
+          : null,
     };
   });
 }
@@ -79,9 +88,9 @@ export function parseRoutes(entries: readonly unknown[]): readonly NetworkRoute[
     return [
       {
         destination: fullCidr(route.dst),
-        via: route.gateway ?? null,
+        via: route.gateway ?? route.via?.host ?? null,
         device: route.dev,
-        source: route.prefsrc ?? null,
+        source: route.prefsrc !== undefined && isIpv4(route.prefsrc) ? route.prefsrc : null,
         mtu: firstMtu(route.metrics),
         onlink: route.flags.includes("onlink"),
         marked: route.protocol === ROUTE_PROTOCOL,
@@ -93,7 +102,7 @@ export function parseRoutes(entries: readonly unknown[]): readonly NetworkRoute[
 /** An answer of `ip route get`. Null for one that leads nowhere. */
 export function parsePath(
   entry: unknown,
-): { address: string; device: string; via: Ipv4 | null; source: Ipv4; mtu: number | null } | null {
+): { address: string; device: string; via: HostAddress | null; source: HostAddress; mtu: number | null } | null {
   const route = read(routeShape, entry, "route");
   const usable = (route.type ?? "unicast") === "unicast" || route.type === "local";
   if (!usable || route.dev === undefined || route.prefsrc === undefined) return null;
@@ -112,7 +121,7 @@ export function parseTunnelPeers(
   forwarding: readonly unknown[],
   device: string,
 ): readonly TunnelPeer[] {
-  const underlays = new Map<string, Ipv4>();
+  const underlays = new Map<string, HostAddress>();
   for (const entry of forwarding.filter(hasFields)) {
     const { mac, dst } = read(forwardingShape, entry, "forwarding entry");
     if (dst !== undefined) underlays.set(mac, dst);
@@ -178,7 +187,7 @@ export function parseInterfaceIndexes(text: string): readonly number[] {
 }
 
 /** `ip` prints {} for entries that its own filter left out. */
-function hasFields(entry: unknown): boolean {
+export function hasFields(entry: unknown): boolean {
   return typeof entry === "object" && entry !== null && Object.keys(entry).length > 0;
 }
 
@@ -187,11 +196,11 @@ function fullCidr(destination: string): string {
   return destination.includes("/") ? destination : `${destination}/32`;
 }
 
-function firstMtu(list: z.infer<typeof metrics>): number | null {
+export function firstMtu(list: z.infer<typeof metrics>): number | null {
   return list?.find(({ mtu }) => mtu !== undefined)?.mtu ?? null;
 }
 
-function read<T>(shape: z.ZodType<T>, value: unknown, what: string): T {
+export function read<T>(shape: z.ZodType<T>, value: unknown, what: string): T {
   const result = shape.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

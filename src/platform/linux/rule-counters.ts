@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { isIpv4 } from "../../model/ip.ts";
+import { type HostAddress, isIpv6 } from "../../model/ip6.ts";
 import type { Refusal, RuleCounters } from "../ports/rule-counters.ts";
 import type { LineRunner } from "../ports/runner.ts";
 
@@ -43,24 +44,31 @@ export class LinuxRuleCounters implements RuleCounters {
   }
 
   async refusals(): Promise<readonly Refusal[]> {
-    const argv = ["nft", "-j", "-n", "list", "set", "inet", "apollo", "policy_refused"];
-    const { code, stdout } = await this.#runner.run(argv, { okCodes: [0, 1] });
-    if (code !== 0) return [];
-    return setShape
-      .parse(JSON.parse(stdout))
-      .nftables.flatMap(({ set }) => set?.elem ?? [])
+    const lists = await Promise.all(
+      ["policy_refused", "policy_refused6"].map((set) =>
+        this.#runner.run(["nft", "-j", "-n", "list", "set", "inet", "apollo", set], { okCodes: [0, 1] }),
+      ),
+    );
+    return lists
+      .filter(({ code }) => code === 0)
+      .flatMap(({ stdout }) => setShape.parse(JSON.parse(stdout)).nftables)
+      .flatMap(({ set }) => set?.elem ?? [])
       .flatMap((element) => readRefusal(element) ?? []);
   }
 }
 
-const PROTOCOL_NAMES: Readonly<Record<string, string>> = { "1": "icmp", "6": "tcp", "17": "udp" };
+const PROTOCOL_NAMES: Readonly<Record<string, string>> = { "1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6" };
+
+function isAddress(text: string): text is HostAddress {
+  return isIpv4(text) || isIpv6(text);
+}
 
 function readRefusal(element: unknown): Refusal | null {
   const read = elementShape.safeParse(element);
   if (!read.success) return null;
   const { val, counter } = read.data.elem;
   const [source, destination, protocol, port] = val.concat;
-  if (!isIpv4(source) || !isIpv4(destination)) return null;
+  if (!isAddress(source) || !isAddress(destination)) return null;
   const name = PROTOCOL_NAMES[String(protocol)] ?? String(protocol);
   return { source, destination, protocol: name, port: Number(port), packets: counter.packets };
 }

@@ -1,5 +1,6 @@
 import type { Container } from "../../model/container.ts";
 import type { Ipv4 } from "../../model/ip.ts";
+import type { Ipv6 } from "../../model/ip6.ts";
 
 export interface ContainerSpec {
   readonly name: string;
@@ -20,6 +21,8 @@ export interface ContainerSpec {
   readonly network: string;
   /** Fixed address on that network; null lets the engine choose. */
   readonly address: Ipv4 | null;
+  /** Fixed IPv6 address; null or missing lets the engine choose, on a network that has them. */
+  readonly address6?: Ipv6 | null;
   /** Resolvers written into the container; [] keeps the engine's default. */
   readonly dns: readonly Ipv4[];
   readonly dnsSearch: readonly string[];
@@ -38,6 +41,8 @@ export interface EngineNetwork {
   readonly subnet: string | null;
   readonly ipRange: string | null;
   readonly gateway: Ipv4 | null;
+  /** CIDR text and address of its IPv6 half; null or missing when it has none. */
+  readonly ip6?: { readonly subnet: string; readonly gateway: string | null } | null;
   readonly options: Readonly<Record<string, string>>;
   /** Address of each container attached now, by container id. */
   readonly containers: Readonly<Record<string, Ipv4>>;
@@ -50,6 +55,8 @@ export interface EngineNetworkSpec {
   readonly gateway: Ipv4;
   /** Addresses the engine must not hand out, by a name for each. */
   readonly reserved: Readonly<Record<string, Ipv4>>;
+  /** Its IPv6 half; null or missing for none. */
+  readonly ip6?: { readonly subnet: string; readonly ipRange: string; readonly gateway: Ipv6 } | null;
   readonly options: Readonly<Record<string, string>>;
   /** Of the network and of its addresses; missing is the engine's own bridge. */
   readonly driver?: string;

@@ -1,4 +1,5 @@
 import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../../model/ip6.ts";
 
 export interface NetworkLink {
   readonly name: string;
@@ -9,18 +10,49 @@ export interface NetworkLink {
   readonly mac: string;
   readonly addresses: readonly { readonly address: Ipv4; readonly prefix: number }[];
   /** For vxlan links. */
-  readonly vxlan: { readonly vni: number; readonly local: Ipv4 | null; readonly port: number } | null;
+  readonly vxlan: { readonly vni: number; readonly local: HostAddress | null; readonly port: number } | null;
 }
 
 /** `marked` routes carry our protocol number; only those are ours to change. */
 export interface NetworkRoute {
   readonly destination: string;
-  readonly via: Ipv4 | null;
+  /** Next hop; one of the other family is as good. */
+  readonly via: HostAddress | null;
   readonly device: string;
   readonly source: Ipv4 | null;
   readonly mtu: number | null;
   readonly onlink: boolean;
   readonly marked: boolean;
+}
+
+/** A route of the other family. */
+export interface NetworkRoute6 extends Omit<NetworkRoute, "via" | "source"> {
+  readonly via: Ipv6 | null;
+  readonly source: Ipv6 | null;
+}
+
+export interface NetworkAddress6 {
+  readonly device: string;
+  readonly address: Ipv6;
+  readonly prefix: number;
+}
+
+export interface NetworkNeighbour6 {
+  readonly device: string;
+  readonly address: Ipv6;
+  readonly mac: string;
+}
+
+/** The kernel's IPv6. */
+export interface NetworkState6 {
+  /** Of all devices, link-local ones too. */
+  readonly addresses: readonly NetworkAddress6[];
+  /** Those that routers have announced are not `marked`. */
+  readonly routes: readonly NetworkRoute6[];
+  /** Permanent ones. */
+  readonly neighbours: readonly NetworkNeighbour6[];
+  /** Devices with a default route that a router announced, and their sysctl `accept_ra`: a host that forwards needs 2 to keep it. */
+  readonly announced: readonly { readonly device: string; readonly acceptRa: string }[];
 }
 
 /**
@@ -36,7 +68,7 @@ export const NO_ADDRESS = "0.0.0.0" as Ipv4;
 export interface TunnelPeer {
   readonly gateway: Ipv4;
   readonly mac: string;
-  readonly underlay: Ipv4;
+  readonly underlay: HostAddress;
 }
 
 /** A WireGuard device as it is. Its private key is not among what we look at. */
@@ -80,7 +112,7 @@ export type NetworkAction =
       readonly name: string;
       readonly vni: number;
       readonly port: number;
-      readonly local: Ipv4;
+      readonly local: HostAddress;
       readonly mac: string;
       readonly mtu: number;
     }
@@ -111,12 +143,19 @@ export type NetworkAction =
       readonly peers: readonly WireguardPeerSpec[];
     }
   | { readonly kind: "delete-wireguard-peers"; readonly device: string; readonly publicKeys: readonly string[] }
+  /** Usable at once: without looking for others that have it (DAD). */
+  | ({ readonly kind: "add-address6" } & NetworkAddress6)
+  | ({ readonly kind: "delete-address6" } & NetworkAddress6)
+  | { readonly kind: "put-route6"; readonly route: Omit<NetworkRoute6, "marked"> }
+  | { readonly kind: "delete-route6"; readonly destination: string; readonly device: string }
+  | ({ readonly kind: "put-neighbour6" } & NetworkNeighbour6)
+  | ({ readonly kind: "delete-neighbour6" } & NetworkNeighbour6)
   | { readonly kind: "set-sysctl"; readonly key: string; readonly value: string }
   /** Replaces our whole nftables table in one transaction. */
   | { readonly kind: "put-ruleset"; readonly text: string }
   /** Not there is fine. */
   | { readonly kind: "delete-ruleset" }
-  /** Makes the engine's own filter rules let the range and marked connections through (DOCKER-USER). `unavailable` until the engine made its chain. */
+  /** Makes the engine's own filter rules, of the range's family, let the range and marked connections through (DOCKER-USER). `unavailable` until the engine made its chain. */
   | { readonly kind: "allow-range"; readonly range: string }
   /** Not there is fine. */
   | { readonly kind: "remove-allow-range"; readonly range: string };
@@ -136,6 +175,10 @@ export interface NetworkState {
   readonly rulesetDigest: string | null;
   /** False while the engine's filter rules would drop packets inside the range, or of connections with `CHOSEN_MARK`. */
   readonly rangeAllowed: boolean;
+  /** The same for the IPv6 range; missing when none was asked for. */
+  readonly range6Allowed?: boolean;
+  /** Null or missing when no IPv6 range was asked for, or the kernel has no IPv6. */
+  readonly ip6?: NetworkState6 | null;
 }
 
 /** The kernel network of this host. */
@@ -143,16 +186,17 @@ export interface HostNetwork {
   observe(want: {
     readonly sysctls: readonly string[];
     readonly range: string;
+    readonly range6?: string | null;
     readonly tunnelDevice: string;
     readonly wireguardDevice?: string;
   }): Promise<NetworkState>;
   /** Repeatable where the kernel allows it. @throws AppError `unavailable` with the command and what it said. */
   apply(action: NetworkAction): Promise<void>;
   /** How the kernel would reach `address`: the device and, when routed, the next hop. Null when it cannot. */
-  pathTo(address: Ipv4): Promise<{
+  pathTo(address: HostAddress): Promise<{
     readonly device: string;
-    readonly via: Ipv4 | null;
-    readonly source: Ipv4;
+    readonly via: HostAddress | null;
+    readonly source: HostAddress;
     readonly mtu: number;
   } | null>;
   /** Calls when links, addresses, routes or forwarding changed or our tables were deleted; bursts may fold. */

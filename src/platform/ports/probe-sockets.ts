@@ -1,11 +1,11 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 
 /** What a received datagram came from; bytes belong to the caller. */
-export type ProbeReceiver = (bytes: Uint8Array, from: Ipv4) => void;
+export type ProbeReceiver = (bytes: Uint8Array, from: HostAddress) => void;
 
 export interface ProbeSocket {
   /** False when this host could not send it (no route, larger than the device carries): as good as lost on the way. */
-  send(bytes: Uint8Array, to: Ipv4): boolean;
+  send(bytes: Uint8Array, to: HostAddress): boolean;
   close(): void;
 }
 
@@ -16,7 +16,7 @@ export interface ProbeSocket {
 export interface ProbeSockets {
   /**
    * All sockets share one port; of several the one bound to exactly the address that a datagram is for receives it, and
-   * "0.0.0.0" the rest. @throws AppError `conflict` when the port is taken, `unavailable` when the address is not there yet.
+   * "0.0.0.0" the rest, of both families. @throws AppError `conflict` when the port is taken, `unavailable` when the address is not there yet.
    */
   open(address: string, receive: ProbeReceiver): Promise<ProbeSocket>;
 }

@@ -1,7 +1,7 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 
 export interface HttpProbe {
-  readonly address: Ipv4;
+  readonly address: HostAddress;
   readonly port: number;
   /** With its query. */
   readonly path: string;
@@ -20,5 +20,5 @@ export interface Prober {
   /** The status of the first answer; redirects are not followed, and little of the body is read. */
   http(probe: HttpProbe): Promise<ProbeResult<number>>;
   /** Opens a connection and closes it. */
-  tcp(address: Ipv4, port: number, timeoutMs: number): Promise<ProbeResult<null>>;
+  tcp(address: HostAddress, port: number, timeoutMs: number): Promise<ProbeResult<null>>;
 }

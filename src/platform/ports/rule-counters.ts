@@ -1,9 +1,9 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 
 /** Packets that were refused, by who asked whom for what. */
 export interface Refusal {
-  readonly source: Ipv4;
-  readonly destination: Ipv4;
+  readonly source: HostAddress;
+  readonly destination: HostAddress;
   /** As the kernel names it: "tcp", "udp", "icmp", or a number. */
   readonly protocol: string;
   /** Without meaning for protocols other than TCP and UDP. */

@@ -1,4 +1,5 @@
 import type { Socket } from "bun";
+import { formatEndpoint } from "../../model/ip6.ts";
 import type { HttpProbe, Prober, ProbeResult } from "../ports/prober.ts";
 import { parseStatusLine } from "./parse-status-line.ts";
 
@@ -32,7 +33,7 @@ function renderRequest(address: string, port: number, path: string): string {
   const target = path.replaceAll(/[^\x21-\x7e]/g, (character) => encodeURIComponent(character));
   const lines = [
     `GET ${target} HTTP/1.1`,
-    `Host: ${address}:${port}`,
+    `Host: ${formatEndpoint(address, port)}`,
     "User-Agent: apollo-health-check",
     "Accept: */*",
     "Connection: close",

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { AppError } from "../../model/error.ts";
 import { parseIpv4 } from "../../model/ip.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import { LinuxProbeSockets } from "./probe-sockets.ts";
 
 const here = parseIpv4("127.0.0.1");
@@ -34,6 +35,24 @@ test("a datagram goes to the socket of exactly its address, the rest to the wild
   expect(got.toSorted()).toEqual(["any 9000 127.0.0.1", "exact 100 127.0.0.1"]);
   any.close();
   exact.close();
+});
+
+test("hosts that have IPv6 alone are probed, and answered at the address that was asked", async () => {
+  const port = await freePort();
+  const sockets = new LinuxProbeSockets(port);
+  const loopback = parseIpv6("::1");
+  const got: string[] = [];
+  const two = Promise.withResolvers<void>();
+  const any = await sockets.open("0.0.0.0", (bytes, from) => {
+    got.push(`${bytes.length} ${from}`);
+    if (got.length === 2) two.resolve();
+  });
+  expect(any.send(new Uint8Array(9000), loopback)).toBe(true);
+  expect(any.send(new Uint8Array(100), here)).toBe(true);
+  expect(any.send(new Uint8Array(65_600), loopback)).toBe(false);
+  await two.promise;
+  expect(got.toSorted()).toEqual(["100 127.0.0.1", "9000 ::1"]);
+  any.close();
 });
 
 test("an address that is not there, and a port that others have, are told apart", async () => {
