@@ -19,7 +19,9 @@ import type { LinkRow } from "../network/plan-host.ts";
 import type { AddressUse, LeaseProblem, NetworkBlocks } from "../model/lease.ts";
 import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
 import type { DesiredPeer } from "../network/plan-network.ts";
+import type { Topic } from "./agent-events.ts";
 import { CatalogTracker } from "./catalog-tracker.ts";
+import { type HealthRecord, ObservedState } from "./observed-state.ts";
 
 export interface AgentIdentity {
   readonly hostId: HostId;
@@ -32,24 +34,6 @@ export interface AgentIdentity {
   readonly networks?: NetworkBlocks;
   /** Signs probes between hosts, base64url; missing while only older servers were met. */
   readonly probeKey?: string;
-}
-
-/** What the health part found out about an instance's container. */
-export interface HealthRecord {
-  readonly instanceId: InstanceId;
-  /** Results of another container of the same instance say nothing about this one. */
-  readonly containerId: string;
-  readonly health: InstanceHealth;
-  readonly checks: readonly CheckResult[];
-  readonly condemned: boolean;
-}
-
-/** A name that containers of the whole cluster can look up, and that no container of the engine has. */
-export interface LocalName {
-  /** Unique on this host. */
-  readonly owner: string;
-  readonly name: string;
-  readonly address: Ipv4;
 }
 
 /** What the server last told this agent: kept on disk, so that all of the agent runs without a server. */
@@ -71,43 +55,6 @@ export interface LastKnown {
   readonly links?: readonly (readonly [HostId, LinkFacts])[];
 }
 
-export type Topic =
-  | "identity"
-  | "assignments"
-  | "catalog"
-  | "peers"
-  | "network-config"
-  | "holders"
-  | "consul"
-  | "ports"
-  | "rules"
-  | "keys"
-  | "served-rules"
-  | "imports"
-  | "names"
-  /** What `wiredPorts` of the attach parts gives has changed. */
-  | "wired"
-  | "local"
-  | "checks"
-  | "check-results"
-  /** Checks that containers of this host declare, and what those say. */
-  | "container-checks"
-  | "container-results"
-  | "reports"
-  | "health"
-  | "applied"
-  | "released"
-  | "connection"
-  | "link-facts"
-  | "link-rows"
-  | "links"
-  | "addresses"
-  /** `declared` has changed. */
-  | "declared"
-  | "ways"
-  | "slow"
-  | "conditions";
-
 const RESTORED_TOPICS: readonly Topic[] = [
   "identity",
   "assignments",
@@ -124,19 +71,11 @@ const NO_SERVER: LeaseProblem = {
   hint: "Reconnect the host to a server: apollo host list",
 };
 
-/** What must not take the fast path: ranges in CIDR form. */
-export interface SlowRanges {
-  /** Packets from and to these addresses are policy's to look at. */
-  readonly policy: readonly string[];
-  /** Virtual addresses: their clients' connections are translated in the kernel's connection table. */
-  readonly virtual: readonly string[];
-}
-
 /**
  * The one place where the agent's parts meet. Parts read what they need, write only what is theirs, and are woken by
  * topic; they never call each other.
  */
-export class AgentState {
+export class AgentState extends ObservedState {
   identity: AgentIdentity | null = null;
   /** A server is connected and has sent its whole list of assignments: what is missing from it is not wanted. */
   connected = false;
@@ -148,16 +87,6 @@ export class AgentState {
   refusal: Refusal | null = null;
   /** Why there is no further block; null: one is leased when it is needed. A server of before leases none. */
   leaseProblem: LeaseProblem | null = NO_SERVER;
-  /** Written by the address book; null until this host's containers are known. */
-  addressUse: AddressUse | null = null;
-  /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
-  engineRange: string | null = null;
-  /** The same for declared networks that somebody here uses or waits for. Written by their book. */
-  networkUse: Readonly<Record<string, AddressUse>> = {};
-  /** Why there is no block of a declared network, by network. */
-  networkProblems: Readonly<Record<string, LeaseProblem>> = {};
-  /** Declared networks that containers here can be put on. Written by their part. */
-  declared: readonly DeclaredNetwork[] = [];
   catalogRevision = 0;
   readonly assignments = new Map<InstanceId, Assignment>();
   readonly peers = new Map<HostId, Peer>();
@@ -166,23 +95,7 @@ export class AgentState {
   networkConfig: NetworkConfig = EMPTY_NETWORK_CONFIG;
   /** Of this host, as its agent was started with. */
   labels: Readonly<Record<string, string>> = {};
-  /** What the kernel's table holds, by the parts that it was rendered from; null until that is known. */
-  servedRules: readonly RulesetPart[] | null = null;
-  /** Endpoints outside that this host looks after. Written by the imports part. */
-  imports: readonly Endpoint[] = [];
-  /** This host's ends of the containers' interfaces; see `setPorts`. */
-  ports: readonly LocalPort[] = [];
-  /** All that tell of ports have: before that, none is known. */
-  portsKnown = false;
-  /** Written by the attach part: attachments and exposed addresses. */
-  names: readonly LocalName[] = [];
   readonly queries = new AgentQueries();
-  /** This host's own WireGuard keys, see `setKeys`; null when it has none. */
-  keys: AnnouncedKeys | null = null;
-  /** By instance: what this host observes of its assignments. Written by the containers part. */
-  readonly reports = new Map<InstanceId, InstanceStatus>();
-  /** The containers part has seen this host's containers: before that, missing reports mean nothing. */
-  reportsKnown = false;
   /** The same for this host's own endpoints. */
   localKnown = false;
   /** Grows with every change of this host's own endpoints. */
@@ -191,28 +104,6 @@ export class AgentState {
   releasedRevision: number | null = null;
   /** By id: checks that clients registered on this host. */
   readonly checks = new Map<string, HostCheck>();
-  /** By id: what those of them say that were tried. Written by the checks part. */
-  readonly checkResults = new Map<string, HostCheckResult>();
-  /** By id: checks that containers of this host declare. Written by the registration part. */
-  containerChecks: ReadonlyMap<string, HostCheck> = new Map();
-  /** Hear what clients say of those with a time to live. */
-  readonly checkReporters = new Set<(result: HostCheckResult) => void>();
-  /** What those say. Written by the checks part. */
-  readonly containerResults = new Map<string, HostCheckResult>();
-  /** Written by the health part. */
-  readonly health = new Map<InstanceId, HealthRecord>();
-  /** What probes found out, by peer; null while none are sent. Written by the links part. */
-  linkFacts: ReadonlyMap<HostId, LinkFacts> | null = null;
-  /** Modes as the routes have them. Written by the network part. */
-  linkRows: readonly LinkRow[] = [];
-  /** Both together, for people. Written by the links part. */
-  links: readonly LinkReport[] = [];
-  /** By a peer's own address: what the fast path counted; null without one. Written by the fast path's part. */
-  linkBytes: ReadonlyMap<Ipv4, { readonly sentBytes: number; readonly receivedBytes: number }> | null = null;
-  /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
-  ways: readonly DesiredPeer[] | null = null;
-  /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */
-  readonly #slow = new Map<string, SlowRanges>();
   readonly #catalog = new Map<string, Endpoint>();
   /** By host and id; this host's own are those that it remembers, until it has looked. */
   readonly #holders = new Map<string, Map<string, Holder>>();
@@ -222,24 +113,8 @@ export class AgentState {
   #local: ReadonlyMap<string, Endpoint> = new Map();
   /** Readers tell changes by identity: the same object for the same verdict. */
   readonly #judgedLocal = new Map<string, { readonly local: Endpoint; readonly endpoint: Endpoint }>();
-  readonly #conditions = new Map<string, readonly Condition[]>();
   readonly #applied = new Map<string, number>();
-  readonly #ports = new Map<string, readonly LocalPort[]>();
-  readonly #expectedPorts = new Set<"engine" | "wired">(["engine"]);
-  readonly #rules = new Map<string, RulesetPart>();
-  readonly #expectedRules = new Set<string>();
-  readonly #listeners = new Map<Topic, Set<() => void>>();
   readonly #trackers = new Set<CatalogTracker>();
-
-  on(topic: Topic, listener: () => void): () => void {
-    const set = this.#listeners.get(topic) ?? new Set();
-    this.#listeners.set(topic, set.add(listener));
-    return () => set.delete(listener);
-  }
-
-  emit(topic: Topic): void {
-    for (const listener of this.#listeners.get(topic) ?? []) listener();
-  }
 
   /**
    * Endpoints to answer with: other hosts' from the server, this host's own as seen here, fresher than any server. An
@@ -350,138 +225,6 @@ export class AgentState {
     this.emit("holders");
   }
 
-  setWays(ways: readonly DesiredPeer[]): void {
-    if (sameData(this.ways, ways)) return;
-    this.ways = ways;
-    this.emit("ways");
-  }
-
-  slowRanges(): SlowRanges {
-    const all = [...this.#slow.values()];
-    return {
-      policy: [...new Set(all.flatMap(({ policy }) => policy))].toSorted(),
-      virtual: [...new Set(all.flatMap(({ virtual }) => virtual))].toSorted(),
-    };
-  }
-
-  /** Each owner writes its own ranges, whole. They take effect in the kernel a moment later. */
-  setSlowRanges(owner: string, ranges: SlowRanges): void {
-    if (sameData(this.#slow.get(owner) ?? { policy: [], virtual: [] }, ranges)) return;
-    this.#slow.set(owner, ranges);
-    this.emit("slow");
-  }
-
-  setReport(id: InstanceId, status: InstanceStatus | null): void {
-    if (status === null) this.reports.delete(id);
-    else this.reports.set(id, status);
-    this.emit("reports");
-  }
-
-  setReportsKnown(): void {
-    if (this.reportsKnown) return;
-    this.reportsKnown = true;
-    this.emit("reports");
-  }
-
-  setHealth(id: InstanceId, record: HealthRecord | null): void {
-    if (record === null) this.health.delete(id);
-    else this.health.set(id, record);
-    this.emit("health");
-  }
-
-  /** Null: the check is gone, or another one is under its name now. */
-  setCheckResult(id: string, result: HostCheckResult | null): void {
-    if (result === null) this.checkResults.delete(id);
-    else this.checkResults.set(id, result);
-    this.emit("check-results");
-  }
-
-  setContainerChecks(checks: readonly HostCheck[]): void {
-    if (sameData([...this.containerChecks.values()], checks)) return;
-    this.containerChecks = new Map(checks.map((check) => [check.id, check]));
-    this.emit("container-checks");
-  }
-
-  setContainerResult(id: string, result: HostCheckResult | null): void {
-    if (result === null) this.containerResults.delete(id);
-    else this.containerResults.set(id, result);
-    this.emit("container-results");
-  }
-
-  /** Each part owns the conditions of its name; [] clears them. */
-  setConditions(part: string, conditions: readonly Condition[]): void {
-    this.#conditions.set(part, conditions);
-    this.emit("conditions");
-  }
-
-  /** Each part tells whole what it plugged in, or saw plugged in by the engine. */
-  setPorts(part: "engine" | "wired", ports: readonly LocalPort[]): void {
-    this.#ports.set(part, ports);
-    this.ports = [...this.#ports.values()].flat();
-    this.#expectedPorts.delete(part);
-    this.portsKnown ||= this.#expectedPorts.size === 0;
-    this.emit("ports");
-  }
-
-  /** That part will tell its ports. */
-  expectPorts(part: "engine" | "wired"): void {
-    if (!this.#ports.has(part)) this.#expectedPorts.add(part);
-  }
-
-  /** Written by the key part. */
-  setKeys(keys: AnnouncedKeys): void {
-    this.keys = keys;
-    this.emit("keys");
-  }
-
-  /** Rules of that name will be set: until then those of a former agent stay in the kernel as they are. */
-  expectRules(part: RulesetPart["name"]): void {
-    this.#expectedRules.add(part);
-  }
-
-  expectsRules(part: RulesetPart["name"]): boolean {
-    return this.#expectedRules.has(part);
-  }
-
-  rulesComplete(): boolean {
-    return this.#expectedRules.size === 0;
-  }
-
-  setNames(names: readonly LocalName[]): void {
-    if (JSON.stringify(names) === JSON.stringify(this.names)) return;
-    this.names = names;
-    this.emit("names");
-  }
-
-  /** Each part owns the rules of its name in our nftables table; null takes them out. */
-  setRules(part: RulesetPart["name"], rules: RulesetPart | null): void {
-    this.#expectedRules.delete(part);
-    if (rules === null) this.#rules.delete(part);
-    else this.#rules.set(part, rules);
-    this.emit("rules");
-  }
-
-  /** Sorted by name. */
-  rules(): readonly RulesetPart[] {
-    return [...this.#rules.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
-  }
-
-  /** Written by the network part, each time it has made or found the kernel's table so. */
-  setServedRules(parts: readonly RulesetPart[]): void {
-    const before = this.servedRules;
-    this.servedRules = parts;
-    if (before?.length !== parts.length || parts.some((part, at) => part !== before[at])) this.emit("served-rules");
-  }
-
-  setImports(endpoints: readonly Endpoint[]): void {
-    this.imports = endpoints;
-    this.emit("imports");
-  }
-
-  conditions(): readonly Condition[] {
-    return [...this.#conditions.keys()].toSorted().flatMap((part) => this.#conditions.get(part) ?? []);
-  }
-
   /** Which catalog revision a part serves; null when it serves nothing that a drain would have to wait for. */
   setApplied(part: "dns" | "ingress" | "outside", revision: number | null): void {
     const before = this.appliedRevision();
@@ -498,21 +241,6 @@ export class AgentState {
     this.emit("released");
   }
 
-  setLinkFacts(facts: ReadonlyMap<HostId, LinkFacts>): void {
-    this.linkFacts = facts;
-    this.emit("link-facts");
-  }
-
-  setLinkRows(rows: readonly LinkRow[]): void {
-    this.linkRows = rows;
-    this.emit("link-rows");
-  }
-
-  setLinks(links: readonly LinkReport[]): void {
-    this.links = links;
-    this.emit("links");
-  }
-
   /** The revision that everything on this host serves at least. */
   appliedRevision(): number {
     return Math.min(this.catalogRevision, ...this.#applied.values());
@@ -522,30 +250,6 @@ export class AgentState {
   #forgetRevisions(): void {
     this.catalogRevision = 0;
     for (const part of this.#applied.keys()) this.#applied.set(part, 0);
-  }
-
-  setNetworkUse(use: Readonly<Record<string, AddressUse>>): void {
-    if (sameData(use, this.networkUse)) return;
-    this.networkUse = use;
-    this.emit("addresses");
-  }
-
-  /** Readers of the network's configuration want to know which of it is carried out. */
-  setDeclared(networks: readonly DeclaredNetwork[]): void {
-    if (sameData(networks, this.declared)) return;
-    this.declared = networks;
-    this.emit("declared");
-  }
-
-  setEngineRange(range: string | null): void {
-    if (range === this.engineRange) return;
-    this.engineRange = range;
-    this.emit("addresses");
-  }
-
-  setAddressUse(use: AddressUse): void {
-    this.addressUse = use;
-    this.emit("addresses");
   }
 
   /**
@@ -725,11 +429,6 @@ function changedHosts(
 /** Whether the server's word on an endpoint counts here: this host's own containers it sees itself. */
 function isOthers({ host, origin }: Endpoint, own: string | undefined): boolean {
   return host !== own || origin === "registry";
-}
-
-/** Plain data, made by the same code in the same order. */
-function sameData(a: unknown, b: unknown): boolean {
-  return JSON.stringify(a) === JSON.stringify(b);
 }
 
 /** A part of the agent: started after the last known state was restored, stopped by the signal. */

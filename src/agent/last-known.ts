@@ -3,7 +3,8 @@ import { AppError, describeError } from "../model/error.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { StateFile } from "../platform/ports/state-file.ts";
-import type { AgentPart, AgentState, LastKnown, Topic } from "./agent-state.ts";
+import type { AgentPart, AgentState, LastKnown } from "./agent-state.ts";
+import type { Topic } from "./agent-events.ts";
 
 /** Raised when a field changes its meaning; a file of another form is as good as none, since a server tells all again. */
 const FORM = 1;

@@ -16,7 +16,8 @@ import type { Engine } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Transport, TransportConnection } from "../platform/ports/transport.ts";
-import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
+import type { AgentPart, AgentState } from "./agent-state.ts";
+import type { Topic } from "./agent-events.ts";
 import { Channels } from "./channels.ts";
 import { DeltaSender } from "./delta-sender.ts";
 

@@ -14,7 +14,8 @@ import { settle } from "../platform/loop/settle.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { HostNetwork } from "../platform/ports/host-network.ts";
 import type { Log } from "../platform/ports/log.ts";
-import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
+import type { AgentPart, AgentState } from "./agent-state.ts";
+import type { Topic } from "./agent-events.ts";
 import type { NetworkEngine } from "./network-subject.ts";
 import { applyHostAction, knownNetwork, observeHost } from "./network-subject.ts";
 

@@ -13,7 +13,8 @@ import { settle } from "../platform/loop/settle.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { HostTraffic, TrafficState, UdpFlow } from "../platform/ports/host-traffic.ts";
 import type { Log } from "../platform/ports/log.ts";
-import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
+import type { AgentPart, AgentState } from "./agent-state.ts";
+import type { Topic } from "./agent-events.ts";
 
 export interface OutsidePartOptions {
   readonly state: AgentState;

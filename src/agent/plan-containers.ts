@@ -5,7 +5,7 @@ import type { Ipv4 } from "../model/ip.ts";
 import type { HostAddress } from "../model/ip6.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import { chooseAddress, isInBlocks } from "../network/choose-address.ts";
-import type { HealthRecord } from "./agent-state.ts";
+import type { HealthRecord } from "./observed-state.ts";
 import { instanceOf } from "./instance-container.ts";
 
 /** The engine network that containers of this host go to. */

@@ -16,7 +16,8 @@ import { settle } from "../platform/loop/settle.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { RuleCounters } from "../platform/ports/rule-counters.ts";
-import type { AgentPart, AgentState, Topic } from "./agent-state.ts";
+import type { AgentPart, AgentState } from "./agent-state.ts";
+import type { Topic } from "./agent-events.ts";
 import { findIdleSelectors, knownParties, policyInput, policyNetworks, policyPairs } from "./policy-input.ts";
 
 export interface PolicyPartOptions {

@@ -15,7 +15,8 @@ import { OPTION_NETWORK, PLUGIN_DRIVER } from "../network/parse-plugin-call.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine, EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
-import type { AgentIdentity, AgentPart, AgentState, Topic } from "./agent-state.ts";
+import type { AgentIdentity, AgentPart, AgentState } from "./agent-state.ts";
+import type { Topic } from "./agent-events.ts";
 
 export interface RegistrationPartOptions {
   readonly state: AgentState;

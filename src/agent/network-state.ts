@@ -1,0 +1,206 @@
+import { type CatalogHost, type Endpoint, isNameOnly, judged } from "../model/endpoint.ts";
+import type { ConsulFacts } from "../model/consul.ts";
+import type { Holder } from "../model/holder.ts";
+import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
+import type { AnnouncedKeys, Peer } from "../model/host.ts";
+import type { HostId, InstanceId } from "../model/ids.ts";
+import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
+import type { Ipv4 } from "../model/ip.ts";
+import type { ClusterSettings } from "../model/cluster.ts";
+import type { NetworkConfig } from "../model/network-config.ts";
+import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
+import type { DeclaredNetwork } from "../network/declared-network.ts";
+import type { LocalPort } from "../network/local-port.ts";
+import type { RulesetPart } from "../network/render-ruleset.ts";
+import { AgentQueries } from "./agent-queries.ts";
+import type { LinkReport } from "../model/link.ts";
+import type { LinkFacts } from "../network/choose-link-mode.ts";
+import type { LinkRow } from "../network/plan-host.ts";
+import type { AddressUse, LeaseProblem, NetworkBlocks } from "../model/lease.ts";
+import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
+import type { DesiredPeer } from "../network/plan-network.ts";
+import { CatalogTracker } from "./catalog-tracker.ts";
+import { AgentEvents } from "./agent-events.ts";
+import { sameData } from "./same-data.ts";
+
+/** What must not take the fast path: ranges in CIDR form. */
+export interface SlowRanges {
+  /** Packets from and to these addresses are policy's to look at. */
+  readonly policy: readonly string[];
+  /** Virtual addresses: their clients' connections are translated in the kernel's connection table. */
+  readonly virtual: readonly string[];
+}
+
+/** A name that containers of the whole cluster can look up, and that no container of the engine has. */
+export interface LocalName {
+  /** Unique on this host. */
+  readonly owner: string;
+  readonly name: string;
+  readonly address: Ipv4;
+}
+
+/** The network's share of the agent's state: what parts found in the kernel, and what they want of it. */
+export class NetworkState extends AgentEvents {
+  /** Written by the address book; null until this host's containers are known. */
+  addressUse: AddressUse | null = null;
+  /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
+  engineRange: string | null = null;
+  /** The same for declared networks that somebody here uses or waits for. Written by their book. */
+  networkUse: Readonly<Record<string, AddressUse>> = {};
+  /** Why there is no block of a declared network, by network. */
+  networkProblems: Readonly<Record<string, LeaseProblem>> = {};
+  /** Declared networks that containers here can be put on. Written by their part. */
+  declared: readonly DeclaredNetwork[] = [];
+  /** What the kernel's table holds, by the parts that it was rendered from; null until that is known. */
+  servedRules: readonly RulesetPart[] | null = null;
+  /** Endpoints outside that this host looks after. Written by the imports part. */
+  imports: readonly Endpoint[] = [];
+  /** This host's ends of the containers' interfaces; see `setPorts`. */
+  ports: readonly LocalPort[] = [];
+  /** All that tell of ports have: before that, none is known. */
+  portsKnown = false;
+  /** Written by the attach part: attachments and exposed addresses. */
+  names: readonly LocalName[] = [];
+  /** This host's own WireGuard keys, see `setKeys`; null when it has none. */
+  keys: AnnouncedKeys | null = null;
+  /** What probes found out, by peer; null while none are sent. Written by the links part. */
+  linkFacts: ReadonlyMap<HostId, LinkFacts> | null = null;
+  /** Modes as the routes have them. Written by the network part. */
+  linkRows: readonly LinkRow[] = [];
+  /** Both together, for people. Written by the links part. */
+  links: readonly LinkReport[] = [];
+  /** By a peer's own address: what the fast path counted; null without one. Written by the fast path's part. */
+  linkBytes: ReadonlyMap<Ipv4, { readonly sentBytes: number; readonly receivedBytes: number }> | null = null;
+  /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
+  ways: readonly DesiredPeer[] | null = null;
+  /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */
+  readonly #slow = new Map<string, SlowRanges>();
+  readonly #ports = new Map<string, readonly LocalPort[]>();
+  readonly #expectedPorts = new Set<"engine" | "wired">(["engine"]);
+  readonly #rules = new Map<string, RulesetPart>();
+  readonly #expectedRules = new Set<string>();
+
+  setWays(ways: readonly DesiredPeer[]): void {
+    if (sameData(this.ways, ways)) return;
+    this.ways = ways;
+    this.emit("ways");
+  }
+
+  slowRanges(): SlowRanges {
+    const all = [...this.#slow.values()];
+    return {
+      policy: [...new Set(all.flatMap(({ policy }) => policy))].toSorted(),
+      virtual: [...new Set(all.flatMap(({ virtual }) => virtual))].toSorted(),
+    };
+  }
+
+  /** Each owner writes its own ranges, whole. They take effect in the kernel a moment later. */
+  setSlowRanges(owner: string, ranges: SlowRanges): void {
+    if (sameData(this.#slow.get(owner) ?? { policy: [], virtual: [] }, ranges)) return;
+    this.#slow.set(owner, ranges);
+    this.emit("slow");
+  }
+
+  /** Each part tells whole what it plugged in, or saw plugged in by the engine. */
+  setPorts(part: "engine" | "wired", ports: readonly LocalPort[]): void {
+    this.#ports.set(part, ports);
+    this.ports = [...this.#ports.values()].flat();
+    this.#expectedPorts.delete(part);
+    this.portsKnown ||= this.#expectedPorts.size === 0;
+    this.emit("ports");
+  }
+
+  /** That part will tell its ports. */
+  expectPorts(part: "engine" | "wired"): void {
+    if (!this.#ports.has(part)) this.#expectedPorts.add(part);
+  }
+
+  /** Written by the key part. */
+  setKeys(keys: AnnouncedKeys): void {
+    this.keys = keys;
+    this.emit("keys");
+  }
+
+  /** Rules of that name will be set: until then those of a former agent stay in the kernel as they are. */
+  expectRules(part: RulesetPart["name"]): void {
+    this.#expectedRules.add(part);
+  }
+
+  expectsRules(part: RulesetPart["name"]): boolean {
+    return this.#expectedRules.has(part);
+  }
+
+  rulesComplete(): boolean {
+    return this.#expectedRules.size === 0;
+  }
+
+  setNames(names: readonly LocalName[]): void {
+    if (JSON.stringify(names) === JSON.stringify(this.names)) return;
+    this.names = names;
+    this.emit("names");
+  }
+
+  /** Each part owns the rules of its name in our nftables table; null takes them out. */
+  setRules(part: RulesetPart["name"], rules: RulesetPart | null): void {
+    this.#expectedRules.delete(part);
+    if (rules === null) this.#rules.delete(part);
+    else this.#rules.set(part, rules);
+    this.emit("rules");
+  }
+
+  /** Sorted by name. */
+  rules(): readonly RulesetPart[] {
+    return [...this.#rules.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Written by the network part, each time it has made or found the kernel's table so. */
+  setServedRules(parts: readonly RulesetPart[]): void {
+    const before = this.servedRules;
+    this.servedRules = parts;
+    if (before?.length !== parts.length || parts.some((part, at) => part !== before[at])) this.emit("served-rules");
+  }
+
+  setImports(endpoints: readonly Endpoint[]): void {
+    this.imports = endpoints;
+    this.emit("imports");
+  }
+
+  setLinkFacts(facts: ReadonlyMap<HostId, LinkFacts>): void {
+    this.linkFacts = facts;
+    this.emit("link-facts");
+  }
+
+  setLinkRows(rows: readonly LinkRow[]): void {
+    this.linkRows = rows;
+    this.emit("link-rows");
+  }
+
+  setLinks(links: readonly LinkReport[]): void {
+    this.links = links;
+    this.emit("links");
+  }
+
+  setNetworkUse(use: Readonly<Record<string, AddressUse>>): void {
+    if (sameData(use, this.networkUse)) return;
+    this.networkUse = use;
+    this.emit("addresses");
+  }
+
+  /** Readers of the network's configuration want to know which of it is carried out. */
+  setDeclared(networks: readonly DeclaredNetwork[]): void {
+    if (sameData(networks, this.declared)) return;
+    this.declared = networks;
+    this.emit("declared");
+  }
+
+  setEngineRange(range: string | null): void {
+    if (range === this.engineRange) return;
+    this.engineRange = range;
+    this.emit("addresses");
+  }
+
+  setAddressUse(use: AddressUse): void {
+    this.addressUse = use;
+    this.emit("addresses");
+  }
+}
