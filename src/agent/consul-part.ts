@@ -25,6 +25,10 @@ export interface ConsulPartOptions extends ConsulMirrorOptions, ConsulForwardOpt
   readonly isOurs: (address: string, port: number) => Promise<boolean>;
   /** A test that is not root, or shares the machine, chooses another. */
   readonly port?: number;
+  /** Instead of loopback and the bridge. */
+  readonly addresses?: readonly string[];
+  /** Answers what is this process's own business, before all else. */
+  readonly intercept?: (request: HttpRequest) => Promise<HttpResponse> | null;
 }
 
 const LOOPBACK = "127.0.0.1";
@@ -73,6 +77,7 @@ class ConsulPart {
 
   #addresses(): readonly string[] {
     const gateway = this.#options.gateway();
+    if (this.#options.addresses !== undefined) return this.#options.addresses;
     return gateway === null || this.#options.access === "host" ? [LOOPBACK] : [LOOPBACK, gateway];
   }
 
@@ -117,6 +122,8 @@ class ConsulPart {
     const { state } = this.#options;
     const rights = this.#rightsOf(request);
     try {
+      const own = rights === "write" ? (this.#options.intercept?.(request) ?? null) : null;
+      if (own !== null) return await own;
       if (request.path === "/" && request.method === "GET") return this.#toConsole();
       if (state.connected && state.serverUrl !== null && !state.isRemoved())
         return await this.#forward.forward(state.serverUrl, request, rights);

@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { AgentState, type AgentPart } from "../agent/agent-state.ts";
 import { createChecksPart } from "../agent/checks-part.ts";
+import { createConsulPart } from "../agent/consul-part.ts";
 import { createDnsPart } from "../agent/dns-part.ts";
 import type { Membership } from "../agent/join.ts";
 import { createLastKnownPart, loadLastKnown } from "../agent/last-known.ts";
@@ -13,8 +14,12 @@ import { LocalHealth } from "../discovery/health/local-health.ts";
 import { HostCheckRunner } from "../platform/checks/host-check-runner.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
+import { nodeDigest } from "../platform/digest/node-digest.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
+import { BunHttpListener } from "../platform/http/bun-http-listener.ts";
+import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import type { Log } from "../platform/ports/log.ts";
+import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
@@ -28,6 +33,15 @@ export interface DiscoveryNode {
   readonly done: Promise<void>;
 }
 
+export interface DiscoveryNodeDeps {
+  readonly membership: Membership;
+  readonly agentVersion: string;
+  readonly log: Log;
+  /** `PUT agent/leave`; null in the process of the server, which serves HTTP itself. */
+  readonly leave: (() => Promise<void>) | null;
+}
+
+const LEAVE = "/v1/agent/leave";
 const UPSTREAM_DNS_PORT = 53;
 /** Nothing is ever placed on it. */
 const NO_RESOURCES = { cpus: 0, memoryMiB: 0, diskMiB: 0 } as const;
@@ -35,11 +49,7 @@ const NO_RESOURCES = { cpus: 0, memoryMiB: 0, diskMiB: 0 } as const;
 /** Starts a node from what it knew last. @throws AppError when its file cannot be read. */
 export async function startDiscoveryNode(
   config: DiscoveryConfig,
-  {
-    membership,
-    agentVersion,
-    log,
-  }: { readonly membership: Membership; readonly agentVersion: string; readonly log: Log },
+  { membership, agentVersion, log, leave }: DiscoveryNodeDeps,
   signal: AbortSignal,
 ): Promise<DiscoveryNode> {
   const [clock, random] = [systemClock, systemRandom];
@@ -67,6 +77,7 @@ export async function startDiscoveryNode(
       ports: { gateway: config.dnsPort, loopback: null, upstream: UPSTREAM_DNS_PORT },
       resolver: readOnly(new ResolverFile({ dataDirectory: config.dataDir })),
     }),
+    ...(leave === null ? [] : [httpPart(config, { state, membership, agentVersion, log, leave })]),
     createLinkPart({
       state,
       engine: noEngine,
@@ -82,6 +93,38 @@ export async function startDiscoveryNode(
     }),
   ];
   return { state, done: Promise.all(parts.map((part) => part.run(signal))).then(() => undefined) };
+}
+
+interface HttpPartDeps extends DiscoveryNodeDeps {
+  readonly state: AgentState;
+  readonly leave: () => Promise<void>;
+}
+
+/** Consul's API of a client, as every host's agent serves it. */
+function httpPart(config: DiscoveryConfig, { state, membership, agentVersion, log, leave }: HttpPartDeps): AgentPart {
+  const [clock, random] = [systemClock, systemRandom];
+  const { credential, caPem } = membership;
+  return createConsulPart({
+    credential,
+    access: "write",
+    version: agentVersion,
+    state,
+    listener: new BunHttpListener({ clock, log }),
+    api: httpsServerApi({ caPem, serverName: SERVER_TLS_NAME }),
+    isOurs: () => Promise.resolve(false),
+    gateway: () => config.client,
+    addresses: [config.client],
+    port: config.httpPort,
+    intercept: (request) =>
+      request.path === LEAVE && request.method === "PUT"
+        ? leave().then(() => ({ status: 200, headers: {}, body: "" }))
+        : null,
+    hostInfo: () => readHostInfo(clock.nowMs()),
+    digest: nodeDigest,
+    clock,
+    random,
+    log,
+  });
 }
 
 /** The machine's resolver is asked for names of others, and never changed. */

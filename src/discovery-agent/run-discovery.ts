@@ -2,17 +2,13 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { SERVER_TLS_NAME } from "../agent/agent-config.ts";
 import { joinCluster, type Membership, readMembership } from "../agent/join.ts";
-import { isBlocking } from "../api/consul/handler.ts";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
-import { serveHttp } from "../platform/http/serve-https.ts";
 import type { Log } from "../platform/ports/log.ts";
-import { httpsFetch } from "../platform/server-client/https-fetch.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { openServer } from "../server/main.ts";
 import { makeServerConfig, type ServerConfig } from "../server/server-config.ts";
-import { answerClient } from "./client-api.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
 import { type DiscoveryNode, startDiscoveryNode } from "./discovery-parts.ts";
 import { type LocalApi, registerDefinitions } from "./local-definitions.ts";
@@ -25,8 +21,6 @@ export interface DiscoveryRun {
   readonly startedMs: number;
 }
 
-/** Requests under way get this long to end. */
-const CLOSE_GRACE_MS = 1000;
 const JOIN_RETRY_MS = 250;
 const CONNECT_WAIT_MS = 1000;
 /** Reserved for nobody (RFC 1112 §4): a process without containers leases a block as every member, and it must be no one's network. */
@@ -90,15 +84,17 @@ async function runNode(
   signal.addEventListener("abort", stop);
   if (signal.aborted) stop();
   const { log, version: agentVersion } = run;
-  const node = await startDiscoveryNode(config, { membership, agentVersion, log }, end.signal);
+  const node = await startDiscoveryNode(
+    config,
+    { membership, agentVersion, log, leave: config.server ? null : leave },
+    end.signal,
+  );
   node.state.on("connection", () => (node.state.isRemoved() ? stop() : undefined));
-  const http = config.server ? null : listenClient(config, { node, membership, leave, log });
   const connected = untilConnected(node, end.signal).then(() => sayReady(config, run, node.state.connected));
   const registered = diskFile(join(config.dataDir, "definitions.json"));
   const deps = { api: localApi(config), file: registered, clock: systemClock, log };
   const registering = registerDefinitions(config, deps, end.signal);
   await Promise.all([node.done, registering, connected]);
-  await http?.close(CLOSE_GRACE_MS);
   signal.removeEventListener("abort", stop);
 }
 
@@ -194,29 +190,6 @@ function joinOver(config: DiscoveryConfig, { token, file }: Joining, serverUrl: 
   const wish = { serverUrl, token: shown, name, address, labels: {}, hostRanges: [] };
   const resources = { cpus: 0, memoryMiB: 0, diskMiB: 0 };
   return joinCluster({ ...wish, resources }, httpsJoinClient(SERVER_TLS_NAME), file);
-}
-
-interface ClientListening {
-  readonly node: DiscoveryNode;
-  readonly membership: Membership;
-  readonly leave: () => Promise<void>;
-  readonly log: Log;
-}
-
-function listenClient(
-  config: DiscoveryConfig,
-  { node, membership, leave, log }: ClientListening,
-): ReturnType<typeof serveHttp> {
-  const send = httpsFetch(membership.caPem, SERVER_TLS_NAME);
-  const options = { state: node.state, membership, send, leave };
-  return serveHttp({
-    hostname: config.client,
-    port: config.httpPort,
-    handle: (request) => answerClient(options, request),
-    isLong: isBlocking,
-    clock: systemClock,
-    onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
-  });
 }
 
 function localApi(config: DiscoveryConfig): LocalApi {

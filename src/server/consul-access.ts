@@ -25,11 +25,7 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
   if (token !== "") {
     const ours = access.principalOf(token);
     if (ours?.kind === "admin") return { grants: EVERYTHING, token: null };
-    if (ours?.kind === "host") {
-      const forClient = !aclEnabled && speaksForClient(request);
-      const grants = forClient ? clientGrants("write") : agentGrants(deps.hostName(ours) ?? "");
-      return { grants, token: null };
-    }
+    if (ours?.kind === "host") return { grants: agentGrants(deps.hostName(ours) ?? ""), token: null };
     const acl = aclEnabled ? resolver.tokenOf(token) : null;
     if (acl !== null) return { grants: resolver.grantsOf(acl), token: acl };
     if (aclEnabled) throw registryError(403, "ACL not found");
@@ -51,11 +47,6 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
     403,
     "Permission denied: requests from other machines need the admin token, or Consul's ACLs switched on",
   );
-}
-
-/** The agent vouches that the request came from a program on its own machine. */
-function speaksForClient(request: HttpRequest): boolean {
-  return request.header("x-apollo-client-rights") === "write";
 }
 
 /** The host whose agent passed a request on, by name; null when it is no member's credential. */

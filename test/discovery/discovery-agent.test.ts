@@ -47,6 +47,11 @@ test(
         const passing = await c1.get<readonly { Node: { Node: string } }[]>("health/service/web?passing");
         expect(passing.map(({ Node }) => Node.Node)).toEqual(["c2"]);
         expect(await c1.dig("c2.node.consul")).toEqual(["127.0.0.3"]);
+        await until("DNS to have it everywhere", async () => {
+          const answers = await Promise.all([s1, c1, c2].map((node) => node.dig("web.service.consul")));
+          return answers.every((answer) => answer.join() === "127.0.0.3");
+        });
+        expect((await s1.dig("web.service.consul", "SRV")).join()).toMatch(/^1 1 80 .*consul\.$/);
 
         const goneMs = await (async () => {
           c2.signal("SIGKILL");
@@ -54,11 +59,13 @@ test(
         })();
         console.log(`a killed node was failed after ${Math.round(goneMs)} ms`);
         expect(await c1.get("health/service/web?passing")).toEqual([]);
+        await until("DNS to leave it out", async () => (await c1.dig("web.service.consul")).length === 0);
 
         const again = begin(c2.start);
         await until("it to be back", async () => (await s1.statuses())["c2"] === 1);
         await until("its check to pass again", async () => (await s1.check("web"))?.Status === "passing");
         expect(again.said).not.toContain("joined");
+        await until("DNS to have it again", async () => (await s1.dig("web.service.consul")).join() === "127.0.0.3");
 
         await again.put("agent/leave");
         expect(await again.ended()).toBe(0);

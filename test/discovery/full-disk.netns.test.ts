@@ -13,7 +13,12 @@ test(
       const flags = ["--server", "--bootstrap", "--node", "s1", "--cluster-port", String(ports.cluster)];
       const more = ["--http-port", String(ports.http), "--dns-port", String(ports.dns)];
       const argv = ["unshare", "--mount", process.execPath, INSIDE, directory, ...flags, ...more];
-      const child = Bun.spawn(argv, { stdin: "pipe", stdout: "pipe", stderr: "ignore" });
+      const child = Bun.spawn(argv, {
+        stdin: "pipe",
+        stdout: "pipe",
+        stderr: "ignore",
+        env: { ...process.env, TMPDIR: directory },
+      });
       const words = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
       const tell = async (word: string): Promise<void> => {
         void child.stdin.write(`${word}\n`);

@@ -65,7 +65,9 @@ export class DiscoveryProcess {
     const own = ["--node", name, "--bind", address, "--client", address, "--data-dir", join(directory, name)];
     const numbers = ["--cluster-port", ports.cluster, "--http-port", ports.http, "--dns-port", ports.dns].map(String);
     const argv = [process.execPath, CLI, "discovery", "agent", ...own, ...numbers, ...flags];
-    this.#child = Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    // A killed server leaves its join token in the directory for temporary files: it must go with the test.
+    const env = { ...process.env, TMPDIR: directory };
+    this.#child = Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe", env });
     void this.#read();
   }
 

@@ -47,7 +47,7 @@ async function becomes(service: string, status: string): Promise<void> {
 }
 
 test("a container's own script decides whether it is found", async () => {
-  const script = 'read state < /state && test "$state" = well && echo fine';
+  const script = 'read state < /state && test "$state" = well && echo fine || exit 2';
   await run(
     "scripted",
     "-e",
