@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { ServiceName } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import { type ExplainInput, explainName } from "./explain-name.ts";
 
 function endpoint(id: string, address: string, over: Partial<Endpoint> = {}): Endpoint {
@@ -104,4 +105,19 @@ test("explainName() gives TTL, weight and target as the hosts do", () => {
   expect([srv?.ttl, srv?.data]).toEqual([5, `1 2 1 ${host.name}.node.dc1.consul.`]);
   const strict = { ...input, settings: { onlyPassing: true, criticalIsMissing: true } };
   expect(explainName(strict, "heavy.service.consul", "A").code).toBe("NXDOMAIN");
+});
+
+test("explainName() answers with the other family, and leads back from it", () => {
+  const address6 = parseIpv6("fd12:3456:789a:0:a02:100:a02:107");
+  const input = {
+    ...INPUT,
+    endpoints: [endpoint("h1:a:80", "10.2.1.7", { address6 })],
+    containerDomain: "weave.local",
+  };
+  const ask = (name: string, type: string) => explainName(input, name, type).answers.map(({ data }) => data);
+  for (const name of ["web.service.consul", "h1:a:80.weave.local"]) {
+    expect([name, ask(name, "A"), ask(name, "AAAA")]).toEqual([name, ["10.2.1.7"], [address6]]);
+  }
+  const reverse = "7.0.1.0.2.0.a.0.0.0.1.0.2.0.a.0.0.0.0.0.a.9.8.7.6.5.4.3.2.1.d.f.ip6.arpa";
+  expect(ask(reverse, "PTR")).toEqual(["web.service.dc1.consul."]);
 });

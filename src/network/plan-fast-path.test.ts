@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { formatIpv4, parseIpv4 } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import type { FastPathAction, FastPathEntry, FastPathState } from "../platform/ports/fast-path.ts";
 import { FakeFastPath } from "../sim/fake-fast-path.ts";
 import type { DesiredFastPath } from "./plan-fast-path.ts";
@@ -68,6 +69,20 @@ test("desireEntries() sends each block its own way, and only those", () => {
     local: FAR.source,
   });
   expect(kindOf(WANT, "10.2.4.9")).toBeUndefined();
+});
+
+test("a peer that is reached by IPv6 has neither entries nor filters: the programs speak IPv4 alone", () => {
+  const underlay = parseIpv6("2001:db8::2");
+  const want = {
+    ...WANT,
+    ports: [],
+    peers: [
+      { ...DIRECT, underlay },
+      { ...FAR, underlay, source: parseIpv6("2001:db8::1") },
+    ],
+  };
+  expect([kindOf(want, "10.2.2.9"), kindOf(want, "10.2.3.9")]).toEqual([undefined, undefined]);
+  expect(desireFilters(want, DEVICES)).toEqual([]);
 });
 
 test("desireEntries() lets a slow address, a slow block and a range around blocks win over the way of the block", () => {

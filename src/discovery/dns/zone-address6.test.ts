@@ -19,7 +19,7 @@ function endpoint(change: Partial<Endpoint> = {}): Endpoint {
 }
 
 function zoneOf(endpoints: readonly Endpoint[]): Zone {
-  const options = { domain: "consul", containerDomain: "weave.local", datacenter: "dc1", ttlSeconds: 0 } as const;
+  const options = { domain: "consul", containerDomain: "weave.local", datacenter: "dc1", ttlSeconds: 0 };
   return buildZone(endpoints, [], { ...options, range6: parseCidr6(RANGE6) });
 }
 
@@ -56,4 +56,12 @@ test("an IPv6 address leads back to its names, and one of the range that is nobo
   zone.remove("h1:web:80");
   expect(count(zone, REVERSE, TYPE_PTR)).toBe("missing");
   expect(zone.soaFor(keyOf(REVERSE)).length).toBeGreaterThan(0);
+});
+
+test("a host with an IPv6 address alone is answered with that, both ways", () => {
+  const options = { domain: "consul", datacenter: "dc1", ttlSeconds: 0 };
+  const zone = buildZone([], [{ name: "h6", address: "2001:db8::7" }], options);
+  expect([TYPE_A, TYPE_AAAA].map((type) => count(zone, "h6.node.consul", type))).toEqual([0, 1]);
+  const reverse = "7.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa";
+  expect(count(zone, reverse, TYPE_PTR)).toBe(1);
 });
