@@ -37,7 +37,8 @@ const COMMANDS = {
     run: (bun, args) => script(bun, "src/sim/main.ts", args),
   },
   soak: {
-    about: "a long run by name: addresses [COUNT], tests PATTERN… [--times 20], idle-queries [COUNT], http-fuzz [COUNT [SEED]]",
+    about:
+      "a long run by name: addresses [COUNT], tests PATTERN… [--times 20], idle-queries [COUNT], http-fuzz [COUNT [SEED]]",
     run: soak,
   },
   dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },

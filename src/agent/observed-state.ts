@@ -1,25 +1,7 @@
-import { type CatalogHost, type Endpoint, isNameOnly, judged } from "../model/endpoint.ts";
-import type { ConsulFacts } from "../model/consul.ts";
-import type { Holder } from "../model/holder.ts";
 import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
-import type { AnnouncedKeys, Peer } from "../model/host.ts";
-import type { HostId, InstanceId } from "../model/ids.ts";
-import type { Assignment, CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
-import type { Ipv4 } from "../model/ip.ts";
-import type { ClusterSettings } from "../model/cluster.ts";
-import type { NetworkConfig } from "../model/network-config.ts";
-import { EMPTY_NETWORK_CONFIG } from "../model/network-config.ts";
-import type { DeclaredNetwork } from "../network/declared-network.ts";
-import type { LocalPort } from "../network/local-port.ts";
-import type { RulesetPart } from "../network/render-ruleset.ts";
-import { AgentQueries } from "./agent-queries.ts";
-import type { LinkReport } from "../model/link.ts";
-import type { LinkFacts } from "../network/choose-link-mode.ts";
-import type { LinkRow } from "../network/plan-host.ts";
-import type { AddressUse, LeaseProblem, NetworkBlocks } from "../model/lease.ts";
-import type { Condition, Refusal, ServerMessage } from "../model/wire.ts";
-import type { DesiredPeer } from "../network/plan-network.ts";
-import { CatalogTracker } from "./catalog-tracker.ts";
+import type { InstanceId } from "../model/ids.ts";
+import type { CheckResult, InstanceHealth, InstanceStatus } from "../model/instance.ts";
+import type { Condition } from "../model/wire.ts";
 import { NetworkState } from "./network-state.ts";
 import { sameData } from "./same-data.ts";
 

@@ -69,6 +69,11 @@ export function engineNetworkSpec(want: {
   };
 }
 
+/** The engine was started with `--bridge=apollo0`. */
+export function usesDefaultBridge(networks: readonly EngineNetwork[]): boolean {
+  return networks.some(({ name, options }) => name === "bridge" && options[OPTION_BRIDGE] === BRIDGE);
+}
+
 /**
  * Which engine network containers are started on, or what has to happen first.
  * @param block a network that hands out all of it, as former versions made it, is good as well
@@ -80,7 +85,7 @@ export function planEngineNetwork(
 ): EngineNetworkPlan {
   const onBridge = networks.filter((network) => network.options[OPTION_BRIDGE] === BRIDGE);
   // A daemon started with --bridge=apollo0: its default network is the one, and Docker allows no --ip on that.
-  if (onBridge.some((network) => network.name === "bridge")) {
+  if (usesDefaultBridge(networks)) {
     const ipRange = onBridge.find(({ name }) => name === "bridge")?.ipRange ?? null;
     return { kind: "ready", name: "bridge", fixedAddresses: false, ipRange, ip6: false, fault: null };
   }

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import type { Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
+import type { EngineNetwork } from "../platform/ports/engine.ts";
 import type { LinkFacts, Path } from "./choose-link-mode.ts";
 import { NO_FACTS } from "./choose-link-mode.ts";
 import type { HostPlan, KnownNetwork } from "./plan-host.ts";
@@ -16,6 +17,16 @@ const kernel = {
   rangeAllowed: true,
   wireguard: null,
   wireguardSupport: null,
+};
+const ENGINE_NETWORK_OF_ALL: EngineNetwork = {
+  id: "n1",
+  name: "apollo",
+  driver: "bridge",
+  subnet: "10.2.0.0/16",
+  ipRange: "10.2.1.0/24",
+  gateway: parseIpv4("10.2.1.1"),
+  options: { "com.docker.network.bridge.name": "apollo0" },
+  containers: {},
 };
 const policy = { encryption: "auto", trustedRanges: ["192.0.2.0/24"] } as const;
 const path: Path = { device: "eth0", via: null, source: parseIpv4("192.0.2.1"), mtu: 1500 };
@@ -118,11 +129,18 @@ test("planHost() gives this host a probe address once probes are sent, and none 
   const gateway = { address: parseIpv4("10.2.1.1"), prefix: 16 };
   const bridge = { name: "apollo0", kind: "bridge", index: 2, up: true, mtu: 1500, mac: "0a:71:0a:02:01:01" } as const;
   const links = [{ ...bridge, addresses: [gateway], vxlan: null }];
-  const added = (facts: KnownNetwork["facts"]): readonly string[] => {
+  const [free, taken] = [[], [{ ...ENGINE_NETWORK_OF_ALL, name: "bridge" }]];
+  const added = (facts: KnownNetwork["facts"], networks: readonly EngineNetwork[] = free): readonly string[] => {
     const known = { range: "10.2.0.0/16", blocks: ["10.2.1.0/24"], peers: [], rules: [], policy, facts: facts ?? null };
-    const { actions } = planHost(known, { kernel: { ...kernel, links }, engine: null, paths: new Map() });
+    const { actions } = planHost(known, {
+      kernel: { ...kernel, links },
+      engine: { apiVersion: "1.41", networks },
+      paths: new Map(),
+    });
     return actions.flatMap((action) => (action.kind === "add-address" ? [`${action.address}/${action.prefix}`] : []));
   };
   expect(added(null)).toEqual([]);
   expect(added(new Map())).toEqual(["10.2.1.0/32"]);
+  // Such an engine gives that address to its first container.
+  expect(added(new Map(), taken)).toEqual([]);
 });

@@ -14,7 +14,7 @@ import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { DeclaredNetwork } from "./declared-network.ts";
 import { bridgeOf } from "./declared-network.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
-import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork } from "./plan-engine-network.ts";
+import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork, usesDefaultBridge } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import {
   BRIDGE,
@@ -113,7 +113,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const virtual = planVirtualRange(known, kernel);
   const range6 = known.range6 ?? null;
   const usable6 = range6 !== null && (kernel.ip6 ?? null) !== null && findClash6(range6, kernel).length === 0;
-  const desired = desireNetwork({ ...known, ...virtual, range6: usable6 ? range6 : null }, modes, kernel);
+  const desired = desireNetwork({ ...known, ...virtual, range6: usable6 ? range6 : null }, modes, observed);
   const desired6 = usable6 ? desireNetwork6(range6, desired, kernel) : null;
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
@@ -189,7 +189,8 @@ function planVirtualRange(
   };
 }
 
-function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel: NetworkState): DesiredNetwork {
+function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observed: ObservedHost): DesiredNetwork {
+  const { kernel } = observed;
   const tunnelled = links.flatMap(({ link, facts, path }) => {
     const used = (link.mode === "vxlan" || facts.testing === "vxlan") && path !== null;
     return used
@@ -231,8 +232,18 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], kernel
       bridge: BRIDGE,
       parts: encryption === null ? known.rules : [...known.rules, encryption],
     }),
-    probeAddress: probed ? probeAddressOf(known.blocks) : null,
+    probeAddress: probed && mayHaveProbeAddress(known, observed) ? probeAddressOf(known.blocks) : null,
   };
+}
+
+/**
+ * An engine whose default bridge is ours gives the block's first address to its first container, so there it is not the host's:
+ * links of that host are not tried again by it. While the engine is away, what is there stays.
+ */
+function mayHaveProbeAddress({ blocks }: KnownNetwork, { kernel, engine }: ObservedHost): boolean {
+  if (engine !== null) return !usesDefaultBridge(engine.networks);
+  const bridge = kernel.links.find(({ name }) => name === BRIDGE);
+  return bridge === undefined || bridge.addresses.some(({ address }) => address === probeAddressOf(blocks));
 }
 
 /** The one tunnel device has one end: a peer of the other family is not behind it. */

@@ -1,10 +1,10 @@
 import type { Catalog } from "../discovery/catalog.ts";
 import type { ConsulFacts } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
-import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
+import type { Host, Peer } from "../model/host.ts";
 import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
-import type { Assignment, InstanceStatus } from "../model/instance.ts";
+import type { InstanceStatus } from "../model/instance.ts";
 import { isIpv4 } from "../model/ip.ts";
 import { isIpv6 } from "../model/ip6.ts";
 import { applyLinkChanges, type LinkReport } from "../model/link.ts";
@@ -13,7 +13,6 @@ import {
   type Condition,
   chooseWireVersion,
   parseAgentMessage,
-  type Refusal,
   type ServerMessage,
   WIRE_OF_CHANGES,
   WIRE_VERSION,
@@ -25,6 +24,8 @@ import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
 import type { HolderChange } from "./holder-table.ts";
 import { HolderTable } from "./holder-table.ts";
+import { keysOf, peerOf, peersOf } from "./peer-of.ts";
+import { doubled, removed } from "./refusals.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 
@@ -269,7 +270,7 @@ export class AgentHub {
     // What a host served before it was down may be gone with a power cut: it counts again once its agent has looked.
     if (this.#deps.isDown(host.id)) catalog.applyEndpoints(host.name, { reset: true, upsert: [], remove: [] });
     this.#sendAssignments(session, true);
-    session.connection.send({ type: "peers", peers: this.#peersOf(host.id) });
+    session.connection.send({ type: "peers", peers: peersOf(state.hosts, host.id) });
     session.connection.send({ type: "network-config", config: state.networkConfig() });
     if (this.#consul !== null) session.connection.send({ type: "consul", consul: this.#consul });
     for (const [name, change] of this.#holders.all()) {
@@ -370,7 +371,7 @@ export class AgentHub {
     const changes = this.#deps.state.instanceChanges(session.hostId);
     if (!reset && changes === session.instanceChanges) return;
     session.instanceChanges = changes;
-    session.sendAssignments(this.#assignmentsOf(session.hostId), reset);
+    session.sendAssignments(this.#deps.state.assignmentsOf(session.hostId), reset);
   }
 
   #sendCatalog(session: AgentSession): void {
@@ -435,7 +436,7 @@ export class AgentHub {
     for (const session of this.#sessions.values()) {
       if (!session.ready) continue;
       const { hostId, connection, wire } = session;
-      if (wire < WIRE_OF_CHANGES) connection.send({ type: "peers", peers: this.#peersOf(hostId) });
+      if (wire < WIRE_OF_CHANGES) connection.send({ type: "peers", peers: peersOf(hosts, hostId) });
       else if (upsert.every(({ id }) => id !== hostId)) connection.send(changes);
       else if (upsert.length + remove.length > 1) {
         connection.send({ ...changes, upsert: upsert.filter(({ id }) => id !== hostId) });
@@ -493,49 +494,4 @@ export class AgentHub {
     this.#endpointsOf.delete(hostId);
     this.observed.delete(hostId);
   }
-
-  #peersOf(hostId: HostId): readonly Peer[] {
-    return [...this.#deps.state.hosts.values()]
-      .filter((host) => host.id !== hostId)
-      .map(peerOf)
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
-  }
-
-  #assignmentsOf(hostId: HostId): ReadonlyMap<InstanceId, Assignment> {
-    const assignments = new Map<InstanceId, Assignment>();
-    for (const instance of this.#deps.state.instancesByHost.get(hostId)?.values() ?? []) {
-      const spec = this.#deps.state.specOf(instance);
-      if (spec !== null) assignments.set(instance.id, { instance, spec });
-    }
-    return assignments;
-  }
-}
-
-function peerOf({ id, name, address, blocks, networks, ...host }: Host): Peer {
-  return { id, name, address, blocks, ...keysOf(host), ...(networks === undefined ? {} : { networks }) };
-}
-
-/** The keys alone, where there are any: a field that is there and undefined is another record. */
-function keysOf(said: Pick<Host, "publicKey" | "nextPublicKey">): Partial<AnnouncedKeys> {
-  const { publicKey, nextPublicKey } = said;
-  return {
-    ...(publicKey === undefined ? {} : { publicKey }),
-    ...(nextPublicKey === undefined ? {} : { nextPublicKey }),
-  };
-}
-
-function removed(): Refusal {
-  return {
-    code: "host-removed",
-    text: "This host was removed from the cluster: its instances were replaced and its blocks went to others",
-    hint: "apollo agent --server https://ADDRESS:8443 --token TOKEN joins again, with a token from apollo host token",
-  };
-}
-
-function doubled(host: Host, address: string): Refusal {
-  return {
-    code: "host-doubled",
-    text: `Two agents have the identity of host "${host.name}": one at ${host.address} is connected, this one at ${address} is refused`,
-    hint: "On the copy, remove agent.json and last-known.json from the agent's data directory and join under another --name",
-  };
 }

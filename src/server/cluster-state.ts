@@ -4,7 +4,7 @@ import type { Deployment, LastFailure } from "../model/deployment.ts";
 import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
 import type { AppId, DeploymentId, HostId, InstanceId, Version } from "../model/ids.ts";
-import type { Instance } from "../model/instance.ts";
+import type { Assignment, Instance } from "../model/instance.ts";
 import type { NetworkConfig, NetworkObject, NetworkObjectKind } from "../model/network-config.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { REGISTRY_PREFIX } from "../discovery/registry/row-keys.ts";
@@ -138,6 +138,16 @@ export class ClusterState {
   /** Addresses that apps have for their own, as declared, sorted. */
   fixedAddresses(): readonly Ipv4[] {
     return [...this.apps.values()].flatMap(({ spec }) => spec.addresses ?? []).toSorted();
+  }
+
+  /** What a host is to run, with the definitions. */
+  assignmentsOf(hostId: HostId): ReadonlyMap<InstanceId, Assignment> {
+    const assignments = new Map<InstanceId, Assignment>();
+    for (const instance of this.instancesByHost.get(hostId)?.values() ?? []) {
+      const spec = this.specOf(instance);
+      if (spec !== null) assignments.set(instance.id, { instance, spec });
+    }
+    return assignments;
   }
 
   /** How often the instances of a host have changed: who remembers the number knows whether to look again. */
