@@ -10,6 +10,8 @@ import { parseBunSummary } from "./parse-bun-summary.mjs";
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MINUTE_MS = 60_000;
 /** A hanging suite must not take the deadline of the whole run with it. */
+/** Of one test that names none: only a hang takes so long, also on a machine with much else to do. */
+const TEST_MS = { unit: 30_000, netns: 60_000, e2e: 180_000 };
 const DEADLINE_MS = {
   build: 3 * MINUTE_MS,
   check: 3 * MINUTE_MS,
@@ -165,7 +167,7 @@ async function bunTests(bun, suite) {
   const startMs = Date.now();
   const output = [];
   // "./" makes it a path; without it Bun takes it for a pattern and runs more than that.
-  const argv = [bun, "test", ...files.map((path) => `./${path}`)];
+  const argv = [bun, "test", "--timeout", String(TEST_MS[suite]), ...files.map((path) => `./${path}`)];
   const deadlineMs = DEADLINE_MS[suite];
   const env = { ...process.env, APOLLO_LAB_RUN: RUN };
   const code = await run(argv, { deadlineMs, env, tee: (bytes) => output.push(bytes) });
