@@ -152,8 +152,14 @@ export class DiscoveryProcess {
 
 export async function until(what: string, met: () => Promise<boolean>): Promise<number> {
   const startedMs = performance.now();
-  while (!(await met().catch(() => false))) {
-    if (performance.now() - startedMs > 20_000) throw new Error(`Waited 20 s for ${what}`);
+  let last: unknown = null;
+  const look = (): Promise<boolean> =>
+    met().catch((error: unknown) => {
+      last = error;
+      return false;
+    });
+  while (!(await look())) {
+    if (performance.now() - startedMs > 20_000) throw new Error(`Waited 20 s for ${what}`, { cause: last });
     await systemClock.sleep(20);
   }
   return performance.now() - startedMs;
