@@ -11,13 +11,14 @@ const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MINUTE_MS = 60_000;
 /** A hanging suite must not take the deadline of the whole run with it. */
 /** Of one test that names none: only a hang takes so long, also on a machine with much else to do. */
-const TEST_MS = { unit: 30_000, netns: 60_000, e2e: 180_000 };
+const TEST_MS = { unit: 30_000, netns: 60_000, e2e: 180_000, long: 300_000 };
 const DEADLINE_MS = {
   build: 3 * MINUTE_MS,
   check: 3 * MINUTE_MS,
   unit: 5 * MINUTE_MS,
   netns: 6 * MINUTE_MS,
   e2e: 10 * MINUTE_MS,
+  long: 12 * MINUTE_MS,
   sweep: MINUTE_MS,
 };
 /** What a suite has to remove its namespaces after its deadline. */
@@ -37,6 +38,10 @@ const COMMANDS = {
   sim: {
     about: "the simulated cluster, [--what rollout|cluster] [--seed N] [--count N] [--trace]",
     run: (bun, args) => script(bun, "src/sim/main.ts", args),
+  },
+  long: {
+    about: "lab tests that take minutes: hosts that come and go, encryption, foreign clients, IPv6, trace",
+    run: long,
   },
   soak: {
     about:
@@ -106,6 +111,14 @@ function test(bun) {
   });
 }
 
+/** What a change of the network or of discovery should pass as well, and `test` has no time for. */
+function long(bun) {
+  return report([], async () => [
+    await step("build", DEADLINE_MS.build, [bun, join(ROOT, "tools/build.ts")]),
+    ...(await bunTests(bun, "long")),
+  ]);
+}
+
 /** Prints every suite's figures and the sum; the sum is the last line, in a form that programs read. */
 async function report(before, suites) {
   const results = [...before, ...(await suites())];
@@ -156,6 +169,7 @@ async function step(suite, deadlineMs, argv) {
 /** Which suite a test file belongs to. */
 function suiteOf(path) {
   if (/\.netns\.test\.tsx?$/.test(path)) return "netns";
+  if (/\.long\.test\.tsx?$/.test(path)) return "long";
   return path.startsWith("test/e2e/") ? "e2e" : "unit";
 }
 
