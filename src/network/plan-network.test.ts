@@ -295,6 +295,8 @@ test("the probe address comes after the gateway on the bridge, and on the tunnel
   expect(String(host)).toContain("link apollo0 bridge up mtu 1500 10.2.1.1/16 10.2.1.0/32");
   await pass(host, wanted);
   expect(await plan(host, wanted)).toEqual([]);
+  await pass(host, { ...wanted, probeAddress: null });
+  expect(String(host)).not.toContain("10.2.1.0/32");
 });
 
 test("planNetwork() leaves the ruleset that is there while parts of ours are to come, and puts one where none is", async () => {

@@ -224,6 +224,12 @@ function planTunnel(desired: DesiredNetwork, link: NetworkLink | undefined): Ste
   }
   const actions: NetworkAction[] = [];
   if (link.mtu !== want.mtu) actions.push({ kind: "set-link-mtu", name: TUNNEL, mtu: want.mtu });
+  const range = parseCidr(desired.range);
+  for (const entry of link.addresses) {
+    // An address that is a container's now would be answered by this host.
+    if (entry.address !== probe && cidrContains(range, entry.address))
+      actions.push({ kind: "delete-address", device: TUNNEL, ...entry });
+  }
   if (!link.addresses.some((entry) => entry.address === probe)) actions.push(...give);
   if (!link.up) actions.push({ kind: "set-link-up", name: TUNNEL });
   return { actions, kills: () => false, fresh: false };
