@@ -40,7 +40,8 @@ const COMMANDS = {
     run: (bun, args) => script(bun, "src/sim/main.ts", args),
   },
   long: {
-    about: "lab tests that take minutes: hosts that come and go, encryption, foreign clients, IPv6, trace",
+    about:
+      "lab tests that take minutes: declared networks, hosts that come and go, encryption, foreign clients, IPv6, trace",
     run: long,
   },
   soak: {
