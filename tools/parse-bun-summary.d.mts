@@ -3,3 +3,9 @@ export declare function parseBunSummary(output: string): {
   readonly failed: number;
   readonly complete: boolean;
 };
+
+export declare function parseBunFailures(output: string): {
+  readonly file: string;
+  readonly test: string;
+  readonly error: string;
+}[];

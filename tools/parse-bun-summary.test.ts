@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { parseBunSummary } from "./parse-bun-summary.mjs";
+import { parseBunFailures, parseBunSummary } from "./parse-bun-summary.mjs";
 
 test("parseBunSummary() adds failures and errors, and leaves skipped tests out", () => {
   const output =
@@ -23,4 +23,23 @@ test("parseBunSummary() is not taken in by what a test prints", () => {
   expect(
     parseBunSummary(`${noise}\n 1 pass\n 0 fail\n 1 expect() calls\nRan 1 test across 1 file. [1ms]\n`).passed,
   ).toBe(1);
+});
+
+test("parseBunFailures() names file, test and first error of each failure", () => {
+  const output = [
+    "src/a.test.ts:",
+    "error: of a test that passed",
+    "(pass) one [1.00ms]",
+    "error: Waited 20 s for a refusal",
+    "error: and then some",
+    "\u001b[31m(fail)\u001b[0m two > of them [20325.18ms]",
+    "",
+    "src/b.test.ts:",
+    "(fail) too long [60000.00ms]",
+    "  ^ this test timed out after 60000ms.",
+  ].join("\n");
+  expect(parseBunFailures(output)).toEqual([
+    { file: "src/a.test.ts", test: "two > of them", error: "Waited 20 s for a refusal" },
+    { file: "src/b.test.ts", test: "too long", error: "" },
+  ]);
 });

@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { dirname, join } from "node:path";
 import { reportSetupError, setUp } from "./setup.mjs";
-import { parseBunSummary } from "./parse-bun-summary.mjs";
+import { parseBunFailures, parseBunSummary } from "./parse-bun-summary.mjs";
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const MINUTE_MS = 60_000;
@@ -130,6 +130,8 @@ async function report(before, suites) {
       `${mark} ${suite.padEnd(12)} ${String(passed).padStart(5)} passed ${String(failed).padStart(3)} failed ${(ms / 1000).toFixed(1).padStart(7)} s${note}`,
     );
   }
+  for (const { file, test, error } of results.flatMap(({ failures = [] }) => failures))
+    console.log(`FAIL ${file}: ${test}${error === "" ? "" : `: ${error}`}`);
   const sum = (key) => results.reduce((total, result) => total + result[key], 0);
   console.log(`${sum("passed")} passed, ${sum("failed")} failed`);
   return sum("failed") === 0 ? 0 : 1;
@@ -186,7 +188,8 @@ async function bunTests(bun, suite) {
   const deadlineMs = DEADLINE_MS[suite];
   const env = { ...process.env, APOLLO_LAB_RUN: RUN };
   const code = await run(argv, { deadlineMs, env, tee: (bytes) => output.push(bytes) });
-  const { passed, failed, complete } = parseBunSummary(Buffer.concat(output).toString("utf8"));
+  const text = Buffer.concat(output).toString("utf8");
+  const { passed, failed, complete } = parseBunSummary(text);
   // A crash, or a failure outside any test, leaves no failed test behind: it is one.
   const crashed = code !== 0 && failed === 0 ? 1 : 0;
   const note = complete
@@ -194,7 +197,8 @@ async function bunTests(bun, suite) {
     : code === null
       ? `  (no end after ${deadlineMs / 1000} s)`
       : "  (ended without a summary)";
-  const results = [{ suite, passed, failed: failed + (crashed || (complete ? 0 : 1)), ms: Date.now() - startMs, note }];
+  const count = failed + (crashed || (complete ? 0 : 1));
+  const results = [{ suite, passed, failed: count, ms: Date.now() - startMs, note, failures: parseBunFailures(text) }];
   return suite === "unit" ? results : [...results, await sweep(bun, suite)];
 }
 
