@@ -22,6 +22,7 @@ export interface ConsulFixture {
   readonly clock: VirtualClock;
   readonly random: SeededRandom;
   readonly parts: RegistryParts;
+  readonly store: FakeStore;
   readonly backend: ConsulBackend;
   ask(method: string, target: string, options?: AskOptions): Promise<ConsulAnswer>;
   /** The JSON of an answer that must be 200. */
@@ -71,6 +72,7 @@ export async function openConsul(
     clock,
     random,
     parts,
+    store: fake,
     backend,
     ask,
     get: (target) => json("GET", target),

@@ -27,6 +27,7 @@ export class FakeStore implements Store {
   readonly #options: FakeStoreOptions;
   readonly #entries: Map<string, Stored>;
   readonly #watchers = new Set<(change: StoreChange) => void>();
+  #refusals = 0;
   #revision: { value: number };
   #closed = false;
 
@@ -44,6 +45,11 @@ export class FakeStore implements Store {
     this.#closed = true;
     this.#watchers.clear();
     return next;
+  }
+
+  /** The next so many commits are refused, as by a full disk. */
+  refuseNext(count: number): void {
+    this.#refusals = count;
   }
 
   async get(key: string): Promise<StoreEntry | null> {
@@ -70,6 +76,10 @@ export class FakeStore implements Store {
     const texts = writes.map(checkWrite);
     for (const { key } of conditions) checkKey(key);
     await this.#wait();
+    if (this.#refusals > 0) {
+      this.#refusals -= 1;
+      throw new AppError("unavailable", "Cannot write to the store: the disk is full");
+    }
     const revision = this.#apply(writes, texts, conditions);
     await this.#wait();
     return revision;

@@ -46,3 +46,34 @@ test("an alias of a node follows its liveness, and survives a restart", async ()
   expect(status(again.parts)).toBe("critical");
   again.parts.close();
 });
+
+test("what the store does not take is tried again: an alias, a service that is due to go, rows of a host that is gone", async () => {
+  const consul = await openConsul();
+  const { clock, parts, store } = consul;
+  const { view } = parts.registry;
+  const setHosts = (...others: readonly ReturnType<typeof hostNamed>[]): void =>
+    parts.platform.setHosts([hostNamed(NODE, { server: true }), ...others]);
+  setHosts(hostNamed("n2"));
+  await consul.put("catalog/register", { Node: "n2", Address: "192.0.2.12", Service: { Service: "old" } });
+  const check = { CheckID: "db", TTL: "1h", DeregisterCriticalServiceAfter: "1m" };
+  await consul.put("agent/service/register", { Name: "db", Check: check });
+  await consul.put("agent/check/register", { Name: "alias", AliasNode: "n2" });
+  await clock.advance(1000);
+  expect(view.check(NODE, "alias")?.status).toBe("passing");
+
+  store.refuseNext(2);
+  setHosts(hostNamed("n2", { up: false }));
+  await clock.advance(500);
+  expect(view.check(NODE, "alias")?.status).toBe("passing");
+  await clock.advance(3000);
+  expect(view.check(NODE, "alias")?.status).toBe("critical");
+
+  store.refuseNext(1000);
+  setHosts();
+  await clock.advance(70_000);
+  expect([...parts.registry.tables.ids("service", "")]).toHaveLength(2);
+  store.refuseNext(0);
+  await clock.advance(3000);
+  expect([...parts.registry.tables.ids("service", "")]).toEqual([]);
+  parts.close();
+});

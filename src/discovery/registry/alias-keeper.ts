@@ -11,6 +11,9 @@ interface Target {
   readonly service: string;
 }
 
+/** After the store did not take what a check says. */
+const RETRY_MS = 1000;
+
 export class AliasKeeper {
   readonly #registry: Registry;
   readonly #checks: CheckKeeper;
@@ -50,8 +53,9 @@ export class AliasKeeper {
     if (check === null || target === null) return;
     const said = this.#look(target, check.id);
     if (said.status === check.status && said.output === check.output) return;
-    // Not stored: the next change of its target tries again.
-    this.#checks.set(check.node, check.id, said).catch(() => undefined);
+    this.#checks
+      .set(check.node, check.id, said)
+      .catch(() => this.#registry.deadlines.after(RETRY_MS, () => this.#judge(key)));
   }
 
   #look({ node, service }: Target, self: string): { readonly status: CheckStatus; readonly output: string } {

@@ -89,9 +89,10 @@ export class CheckKeeper {
   #armReaper(key: string, { deregisterAfterMs, node, serviceId }: CheckRecord): void {
     const reap = (): void => {
       this.#reapers.delete(key);
-      this.#registry
-        .write((tx) => deregister(tx, this.#registry.view, { node, serviceId, checkId: "" }))
-        .catch(() => undefined);
+      this.#registry.persist(
+        (tx) => deregister(tx, this.#registry.view, { node, serviceId, checkId: "" }),
+        () => this.#registry.tables.get("check", key)?.status === "critical" && !this.#reapers.has(key),
+      );
     };
     this.#reapers.set(key, this.#registry.deadlines.after(deregisterAfterMs, reap));
   }

@@ -48,8 +48,10 @@ export class PlatformCatalog {
     for (const host of changed) this.#hosts.set(host.name, fingerprint(host));
     for (const name of gone) {
       this.#hosts.delete(name);
-      // Without the store the rows wait for the next start, where they have no node and are not shown.
-      this.#registry.write((tx) => forgetNode(tx, name)).catch(() => undefined);
+      this.#registry.persist(
+        (tx) => forgetNode(tx, name),
+        () => !this.#hosts.has(name),
+      );
     }
   }
 

@@ -64,6 +64,7 @@ const BATCH_MAX = 512;
 export const WRITES_MAX = 5000;
 const ONE_COMMIT_MAX = 9999;
 const QUEUE_MAX = 50_000;
+const RETRY_MS = 1000;
 /** Prefixes whose rows are kept until the next change. */
 const TREES_MAX = 64;
 
@@ -143,6 +144,12 @@ export class Registry {
       this.#queue.push({ run, resolve: resolve as (value: unknown) => void, reject });
       if (!this.#writing) void this.#drain();
     });
+  }
+
+  /** A change that nobody waits for: tried again until the store takes it, for as long as `due` says that it is needed. */
+  persist(run: (tx: Transaction) => unknown, due: () => boolean): void {
+    if (!due()) return;
+    this.write(run).catch(() => this.deadlines.after(RETRY_MS, () => this.persist(run, due)));
   }
 
   /** A change of what lives in memory only: hosts and containers. */
