@@ -52,6 +52,7 @@ import { createLocalSocketPart } from "./local-socket-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
+import { createProbeAddressPart } from "./probe-address-part.ts";
 import { createOutsidePart } from "./outside-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { registerTraceQueries } from "./trace-queries.ts";
@@ -144,6 +145,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
       others: [
         keys,
         declared,
+        createProbeAddressPart({ state, book, clock, log, engineNetwork: () => network.engineNetwork() }),
         createLinksPart({
           state,
           sockets: new LinuxProbeSockets(PROBE_PORT),

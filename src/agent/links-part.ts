@@ -131,7 +131,7 @@ class RunningLinks {
         ? []
         : [
             ["gateway", gateway],
-            ["candidate", probeAddressOf(this.#identity.blocks)],
+            ["candidate", this.#options.state.probeAddress ?? probeAddressOf(this.#identity)],
             ["underlay", ANY_ADDRESS],
           ];
     const conditions: Condition[] = [];
@@ -168,7 +168,7 @@ class RunningLinks {
           tag: hostTag(peer.id),
           underlay: peer.address,
           gateway: gatewayOf(peer.blocks),
-          probeAddress: probeAddressOf(peer.blocks),
+          probeAddress: probeAddressOf(peer),
           modes: row.modes,
           mode: row.mode,
           deviceMtu: row.deviceMtu ?? 0,

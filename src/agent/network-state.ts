@@ -33,6 +33,8 @@ export interface LocalName {
 export class NetworkState extends AgentEvents {
   /** Written by the address book; null until this host's containers are known. */
   addressUse: AddressUse | null = null;
+  /** Where this host is probed, where that is not the first address of its first block. Written by the probe address part. */
+  probeAddress: Ipv4 | null = null;
   /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
   engineRange: string | null = null;
   /** The same for declared networks that somebody here uses or waits for. Written by their book. */
@@ -187,6 +189,12 @@ export class NetworkState extends AgentEvents {
     if (range === this.engineRange) return;
     this.engineRange = range;
     this.emit("addresses");
+  }
+
+  setProbeAddress(address: Ipv4 | null): void {
+    if (address === this.probeAddress) return;
+    this.probeAddress = address;
+    this.emit("probe-address");
   }
 
   setAddressUse(use: AddressUse): void {

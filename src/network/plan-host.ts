@@ -1,3 +1,4 @@
+import type { Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
@@ -14,7 +15,7 @@ import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { DeclaredNetwork } from "./declared-network.ts";
 import { bridgeOf } from "./declared-network.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
-import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork, usesDefaultBridge } from "./plan-engine-network.ts";
+import { ENGINE_NETWORK, engineNetworkSpec, findDefaultBridge, mayGiveAway, planEngineNetwork } from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import {
   BRIDGE,
@@ -38,6 +39,8 @@ const MTU_DEFAULT = 1500;
 export interface KnownNetwork extends LinkWants {
   /** This host's. */
   readonly blocks: readonly string[];
+  /** The one that this host has taken to be probed at; null or missing where it is the first of the first block. */
+  readonly probeAddress?: Ipv4 | null;
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
   /** False while some of them are still to come: a ruleset that is there stays until then. Missing is true. */
@@ -208,7 +211,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observ
     inside: [BRIDGE, ...(known.declared ?? []).map(({ vni }) => bridgeOf(vni))],
     sealed: known.policy?.encryption === "required",
     used: encrypted.length > 0,
-    probes: [known.blocks, ...known.peers.map(({ blocks }) => blocks)].flatMap(probesOf),
+    probes: [asProbed(known), ...known.peers].flatMap(probesOf),
     tunnelPort: TUNNEL_PORT,
   });
   const probed = encrypted.length > 0 || (known.facts ?? null) !== null;
@@ -232,18 +235,28 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observ
       bridge: BRIDGE,
       parts: encryption === null ? known.rules : [...known.rules, encryption],
     }),
-    probeAddress: probed && mayHaveProbeAddress(known, observed) ? probeAddressOf(known.blocks) : null,
+    probeAddress: probed && mayHaveProbeAddress(known, observed) ? probeAddressOf(asProbed(known)) : null,
   };
 }
 
 /**
  * An engine whose default bridge is ours gives the block's first address to its first container, so there it is not the host's:
- * links of that host are not tried again by it. While the engine is away, what is there stays.
+ * the host has none until it has taken another one. While the engine is away, what is there stays.
  */
-function mayHaveProbeAddress({ blocks }: KnownNetwork, { kernel, engine }: ObservedHost): boolean {
-  if (engine !== null) return !usesDefaultBridge(engine.networks);
+function mayHaveProbeAddress({ blocks, probeAddress = null }: KnownNetwork, { kernel, engine }: ObservedHost): boolean {
+  if (probeAddress !== null) return true;
+  const first = probeAddressOf({ blocks });
+  if (engine !== null) {
+    const own = findDefaultBridge(engine.networks);
+    return own === undefined || !mayGiveAway(first, { fixedAddresses: false, ipRange: own.ipRange });
+  }
   const bridge = kernel.links.find(({ name }) => name === BRIDGE);
-  return bridge === undefined || bridge.addresses.some(({ address }) => address === probeAddressOf(blocks));
+  return bridge === undefined || bridge.addresses.some(({ address }) => address === first);
+}
+
+/** This host as the others see it. */
+function asProbed({ blocks, probeAddress = null }: KnownNetwork): Pick<Peer, "blocks" | "probeAddress"> {
+  return probeAddress === null ? { blocks } : { blocks, probeAddress };
 }
 
 /** The one tunnel device has one end: a peer of the other family is not behind it. */
@@ -269,8 +282,8 @@ function mixedConditions(links: readonly ChosenLink[], peers: readonly DesiredPe
   return [{ code: "underlay-mixed", severity: "error", text, hint }];
 }
 
-function probesOf(blocks: readonly string[]): readonly Ipv4[] {
-  return blocks.length === 0 ? [] : [probeAddressOf(blocks)];
+function probesOf(host: Pick<Peer, "blocks" | "probeAddress">): readonly Ipv4[] {
+  return host.blocks.length === 0 ? [] : [probeAddressOf(host)];
 }
 
 /** Containers send what the way out carries; paths that carry less have it on their route. */
