@@ -176,7 +176,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
         createImportsPart({ state, prober: socketProber, clock }),
         createOutsidePart({
           state,
-          traffic: new LinuxHostTraffic({ runner, isHidden: (address) => address === network.gateway() }),
+          traffic: new LinuxHostTraffic({ runner, isHidden: (address) => address === network.gateway() || address === network.gateway6() }),
           clock,
           log,
         }),

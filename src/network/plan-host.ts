@@ -28,7 +28,7 @@ import {
 } from "./plan-network.ts";
 import type { DesiredNetwork6 } from "./plan-network6.ts";
 import { bridge6Ready, conditions6, desireNetwork6, findClash6, planNetwork6 } from "./plan-network6.ts";
-import { OUTSIDE_PART } from "./render-fronts.ts";
+import { OUTSIDE6_PART, OUTSIDE_PART } from "./render-fronts.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 import { renderEncryption } from "./wireguard/render-encryption.ts";
@@ -116,7 +116,9 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const virtual = planVirtualRange(known, kernel);
   const range6 = known.range6 ?? null;
   const usable6 = range6 !== null && (kernel.ip6 ?? null) !== null && findClash6(range6, kernel).length === 0;
-  const desired = desireNetwork({ ...known, ...virtual, range6: usable6 ? range6 : null }, modes, observed);
+  // A kernel that has none takes no rules of that family, and with them none of the table.
+  const rules = usable6 ? virtual.rules : virtual.rules.filter(({ name }) => name !== OUTSIDE6_PART);
+  const desired = desireNetwork({ ...known, ...virtual, rules, range6: usable6 ? range6 : null }, modes, observed);
   const desired6 = usable6 ? desireNetwork6(range6, desired, kernel) : null;
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
@@ -147,7 +149,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     engineNetwork: ready && engine?.kind === "ready" ? readyNetwork(engine, desired6) : null,
     links,
     peers: desired.peers,
-    rules: virtual.rules,
+    rules,
   };
 }
 
@@ -187,7 +189,7 @@ function planVirtualRange(
       : `Remove the host's route, or set up the cluster with a free virtual range such as ${clash.suggestion}`;
   return {
     virtualRange: null,
-    rules: rules.filter(({ name }) => name !== OUTSIDE_PART),
+    rules: rules.filter(({ name }) => name !== OUTSIDE_PART && name !== OUTSIDE6_PART),
     conditions: [{ code: "virtual-range-clash", severity: "error", text, hint }],
   };
 }
