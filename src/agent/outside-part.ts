@@ -253,9 +253,7 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
   #returning(): Parameters<HostTraffic["portsWithoutReturn"]>[0] {
     const { state } = this.#options;
     const blocks = state.identity?.blocks ?? [];
-    const local = new Set(
-      this.#fronts.flatMap((front) => localAddresses(front.backends, blocks)),
-    );
+    const local = new Set(this.#fronts.flatMap((front) => localAddresses(front.backends, blocks)));
     const known = state.ports.filter((port) => port.addresses.some((address) => local.has(address)));
     for (const address of known.flatMap(({ addresses }) => addresses)) local.delete(address);
     return { ports: known.map(({ device }) => device), addresses: [...local] };
@@ -269,10 +267,7 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     const { servedRules } = this.#options.state;
     if (servedRules === null) return false;
     const { four, six } = this.#parts;
-    return [
-      [OUTSIDE_PART, four] as const,
-      [OUTSIDE6_PART, six] as const,
-    ].every(([name, wanted]) => {
+    return [[OUTSIDE_PART, four] as const, [OUTSIDE6_PART, six] as const].every(([name, wanted]) => {
       const served = servedRules.find((part) => part.name === name) ?? null;
       // A host without IPv6 leaves that part out for good.
       return served === wanted || (served === null && (how === "orLess" || name === OUTSIDE6_PART));

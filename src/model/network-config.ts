@@ -85,7 +85,10 @@ const shapes = {
   /** Addresses outside as a service inside. */
   import: z.strictObject({
     name,
-    targets: z.array(z.strictObject({ address: targetAddress, port })).min(1).max(64),
+    targets: z
+      .array(z.strictObject({ address: targetAddress, port }))
+      .min(1)
+      .max(64),
     protocol: protocol.default("tcp"),
     tags: z.array(label).max(32).default([]),
     /** Connected to by one host every few seconds; a target that does not answer is critical. */

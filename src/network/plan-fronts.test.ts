@@ -160,7 +160,9 @@ test("renderFronts() refuses what nobody serves, and is nothing when nothing is 
 const RANGE6 = "fd12:3456:789a::/64";
 const virtual6 = virtual6Of(RANGE6, "10.3.0.0/16");
 const around6 = { range6: RANGE6, virtual6, gateway: parseIpv4("10.2.1.1"), bridge: "apollo0", bridgeSeen: true };
-const six = (host: number, last: number) => ({ address6: parseIpv6(`fd12:3456:789a:0:a02:${host}00:a02:${host}0${last}`) });
+const six = (host: number, last: number) => ({
+  address6: parseIpv6(`fd12:3456:789a:0:a02:${host}00:a02:${host}0${last}`),
+});
 
 test("planFronts() answers by IPv6 as well, where endpoints have such addresses, and mixes no families", () => {
   const endpoints = [

@@ -1,7 +1,7 @@
 import type { Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { isIpv4 } from "../model/ip.ts";
+import { isIpv4, parseCidr } from "../model/ip.ts";
 import type { HostAddress, Ipv6 } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
@@ -14,8 +14,16 @@ import type { ChosenLink, LinkWants } from "./choose-links.ts";
 import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { DeclaredNetwork } from "./declared-network.ts";
 import { bridgeOf } from "./declared-network.ts";
+import type { LinkCountersWish } from "./links/render-link-counters.ts";
+import { renderLinkCounters } from "./links/render-link-counters.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
-import { ENGINE_NETWORK, engineNetworkSpec, findDefaultBridge, mayGiveAway, planEngineNetwork } from "./plan-engine-network.ts";
+import {
+  ENGINE_NETWORK,
+  engineNetworkSpec,
+  findDefaultBridge,
+  mayGiveAway,
+  planEngineNetwork,
+} from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import {
   BRIDGE,
@@ -206,11 +214,12 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observ
   const peers = desirePeers(links).filter((peer) => local === undefined || fitsTunnel(peer, local));
   const encrypted = peers.filter(({ mode }) => mode === "wireguard");
   const own = known.keys?.publicKey;
+  const inside = [BRIDGE, ...(known.declared ?? []).map(({ vni }) => bridgeOf(vni))];
   const encryption = renderEncryption({
     range: known.range,
     others: (known.declared ?? []).filter(({ layer2 }) => !layer2).map(({ range }) => range),
     range6: known.range6 ?? null,
-    inside: [BRIDGE, ...(known.declared ?? []).map(({ vni }) => bridgeOf(vni))],
+    inside,
     sealed: known.policy?.encryption === "required",
     used: encrypted.length > 0,
     probes: [asProbed(known), ...known.peers].flatMap(probesOf),
@@ -235,7 +244,11 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observ
       range: known.range,
       range6: known.range6 ?? null,
       bridge: BRIDGE,
-      parts: encryption === null ? known.rules : [...known.rules, encryption],
+      parts: [
+        ...known.rules,
+        ...(encryption === null ? [] : [encryption]),
+        ...(known.peers.length === 0 ? [] : [renderLinkCounters({ ...countedBy(known), inside })]),
+      ],
     }),
     probeAddress: probed && mayHaveProbeAddress(known, observed) ? probeAddressOf(asProbed(known)) : null,
   };
@@ -254,6 +267,11 @@ function mayHaveProbeAddress({ blocks, probeAddress = null }: KnownNetwork, { ke
   }
   const bridge = kernel.links.find(({ name }) => name === BRIDGE);
   return bridge === undefined || bridge.addresses.some(({ address }) => address === first);
+}
+
+/** Further blocks are as large as the first one at least. */
+function countedBy({ range, range6 = null, blocks }: KnownNetwork): Omit<LinkCountersWish, "inside"> {
+  return { range, range6, blockPrefix: parseCidr(blocks[0] ?? range).prefix };
 }
 
 /** This host as the others see it. */

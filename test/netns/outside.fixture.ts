@@ -95,7 +95,8 @@ export class OutsideHosts {
       clock,
       log: SILENT,
     });
-    const isHidden = (address: string): boolean => [network.gateway(), network.gateway6()].some((own) => own === address);
+    const isHidden = (address: string): boolean =>
+      [network.gateway(), network.gateway6()].some((own) => own === address);
     const traffic = new LinuxHostTraffic({ runner, isHidden });
     const outside = createOutsidePart({ state, traffic, clock, log: SILENT });
     this.states.set(hostName, state);

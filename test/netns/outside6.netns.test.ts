@@ -116,6 +116,21 @@ beforeAll(async () => {
     lab.start(container, ["socat", "-t5", "UDP6-RECVFROM:5353,fork,reuseaddr", `EXEC:sed -u s/.*/${name}/;q`]);
     await lab.listens(container, "-Hlun", 5353);
   }
+  // As the part for ports sees them.
+  for (const [host, state] of cluster().states) {
+    const mine = Object.entries(CONTAINERS).filter(([name]) => name.startsWith(host));
+    const ports = mine.map(([name, address], index) => {
+      return {
+        network: "apollo",
+        device: `veth-${name}`,
+        index,
+        mac: "",
+        addresses: [parseIpv4(address)],
+        container: name,
+      };
+    });
+    state.setPorts("engine", ports);
+  }
 });
 
 afterAll(async () => {
@@ -173,7 +188,11 @@ test("a published port answers by IPv6, keeps the client's address where the end
 });
 
 test("an imported IPv6 target is reached by virtual address and published port; it sees the host's own address", async () => {
-  lab.start(space("client"), ["socat", "TCP6-LISTEN:9100,reuseaddr,fork", "EXEC:printenv SOCAT_PEERADDR SOCAT_SOCKADDR"]);
+  lab.start(space("client"), [
+    "socat",
+    "TCP6-LISTEN:9100,reuseaddr,fork",
+    "EXEC:printenv SOCAT_PEERADDR SOCAT_SOCKADDR",
+  ]);
   await lab.listens(space("client"), "-Hltn", 9100);
   const target = { ...web("a6"), id: "a:import:web:x", address: CLIENT6, port: 9100 };
   const { address6: _, ...imported } = target;
@@ -185,9 +204,7 @@ test("an imported IPv6 target is reached by virtual address and published port; 
 
 test("a UDP client that goes on asking by IPv6 is moved, and is answered by a published port", async () => {
   const named = [parseNetworkObject("virtual", { name: "dns", address: VIP })];
-  const publications = [
-    parseNetworkObject("publication", { name: "dns", service: "dns", protocol: "udp", port: 53 }),
-  ];
+  const publications = [parseNetworkObject("publication", { name: "dns", service: "dns", protocol: "udp", port: 53 })];
   await cluster().declare([dns("a6")], { virtuals: named, publications });
   await waitFor("an endpoint", async () => (await askUdp("a5", VIP6, 5353)) === "a6");
   await waitFor("the published port", async () => (await askUdp("client", HOST6.a, 53)) === "a6");

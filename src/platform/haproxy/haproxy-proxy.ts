@@ -66,7 +66,10 @@ export class HaproxyProxy implements Proxy {
         return await this.#save(action);
       case "add-server": {
         const { backend, name, address, port } = action;
-        return await this.#expect(`add server ${backend}/${name} ${formatEndpoint(address, port)}`, "New server registered.");
+        return await this.#expect(
+          `add server ${backend}/${name} ${formatEndpoint(address, port)}`,
+          "New server registered.",
+        );
       }
       case "set-server":
         return await this.#expect(`set server ${action.backend}/${action.name} state ${action.state}`, "");
