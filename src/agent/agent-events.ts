@@ -29,6 +29,7 @@ export type Topic =
   | "link-rows"
   | "links"
   | "addresses"
+  | "probe-address"
   /** `declared` has changed. */
   | "declared"
   | "ways"

@@ -6,6 +6,7 @@ import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { lookupOf } from "../discovery/registry/query-lookup.ts";
 import { DEFAULT_DNS, type DnsSettings } from "../model/dns-settings.ts";
 import type { CatalogHost } from "../model/endpoint.ts";
+import { virtualAddresses } from "../network/virtual-addresses.ts";
 import { AppError } from "../model/error.ts";
 import { type Ipv4, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
 import { type Ipv6, parseCidr6 } from "../model/ip6.ts";
@@ -122,10 +123,7 @@ class DnsPart {
     if (this.#hosts !== state.hosts) this.#zone.setHosts(state.hosts);
     this.#hosts = state.hosts;
     this.#localIds = localIds;
-    const { virtuals } = state.networkConfig;
-    this.#zone.setVirtuals(
-      new Map(virtuals.flatMap(({ name, address }) => (address === undefined ? [] : [[name, address] as const]))),
-    );
+    this.#zone.setVirtuals(virtualAddresses(state.networkConfig.virtuals, identity.settings));
     if (this.#consul !== state.consul || isNew) {
       this.#consul = state.consul;
       const queries = state.consul?.queries ?? [];

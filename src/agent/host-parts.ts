@@ -12,6 +12,7 @@ import { readFastPathObject } from "../platform/linux/fast-path/fast-path-object
 import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
+import { LinuxLinkCounters } from "../platform/linux/linux-link-counters.ts";
 import { LinuxNetInspector } from "../platform/linux/linux-net-inspector.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
@@ -47,11 +48,13 @@ import { createFastPathPart } from "./fast-path-part.ts";
 import { createImportsPart } from "./imports-part.ts";
 import { createIngressPart } from "./ingress-part.ts";
 import { createKeyPart } from "./key-part.ts";
+import { createLinkBytesPart } from "./link-bytes-part.ts";
 import { createLinksPart } from "./links-part.ts";
 import { createLocalSocketPart } from "./local-socket-part.ts";
 import { createNetworkPart } from "./network-part.ts";
 import { createPolicyPart } from "./policy-part.ts";
 import { createPortsPart } from "./ports-part.ts";
+import { createProbeAddressPart } from "./probe-address-part.ts";
 import { createOutsidePart } from "./outside-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { registerTraceQueries } from "./trace-queries.ts";
@@ -144,6 +147,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
       others: [
         keys,
         declared,
+        createProbeAddressPart({ state, book, clock, log, engineNetwork: () => network.engineNetwork() }),
         createLinksPart({
           state,
           sockets: new LinuxProbeSockets(PROBE_PORT),
@@ -153,6 +157,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
           log,
           gateway: () => network.gateway(),
         }),
+        createLinkBytesPart({ state, counters: new LinuxLinkCounters({ runner }), clock }),
         createPolicyPart({
           state,
           counters: new LinuxRuleCounters({ runner }),
@@ -174,7 +179,10 @@ export function hostParts(options: HostPartsOptions): MakeParts {
         createImportsPart({ state, prober: socketProber, clock }),
         createOutsidePart({
           state,
-          traffic: new LinuxHostTraffic({ runner, isHidden: (address) => address === network.gateway() }),
+          traffic: new LinuxHostTraffic({
+            runner,
+            isHidden: (address) => address === network.gateway() || address === network.gateway6(),
+          }),
           clock,
           log,
         }),

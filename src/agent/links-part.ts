@@ -131,7 +131,7 @@ class RunningLinks {
         ? []
         : [
             ["gateway", gateway],
-            ["candidate", probeAddressOf(this.#identity.blocks)],
+            ["candidate", this.#options.state.probeAddress ?? probeAddressOf(this.#identity)],
             ["underlay", ANY_ADDRESS],
           ];
     const conditions: Condition[] = [];
@@ -168,7 +168,7 @@ class RunningLinks {
           tag: hostTag(peer.id),
           underlay: peer.address,
           gateway: gatewayOf(peer.blocks),
-          probeAddress: probeAddressOf(peer.blocks),
+          probeAddress: probeAddressOf(peer),
           modes: row.modes,
           mode: row.mode,
           deviceMtu: row.deviceMtu ?? 0,
@@ -239,14 +239,18 @@ class RunningLinks {
     });
   }
 
-  /** A peer that nothing was sent to or heard of has no counter yet. */
+  /** Of both ways together; a peer that nothing was sent to or heard of has no counter yet. */
   #bytesOf(id: HostId): Pick<LinkReport, "txBytes" | "rxBytes"> {
-    const { linkBytes, peers } = this.#options.state;
+    const { linkBytes, slowLinkBytes, peers } = this.#options.state;
+    if (linkBytes === null && slowLinkBytes === null) return { txBytes: null, rxBytes: null };
     const address = peers.get(id)?.address;
-    // What counts is the fast path, which is IPv4's.
-    if (linkBytes === null || address === undefined || !isIpv4(address)) return { txBytes: null, rxBytes: null };
-    const { sentBytes, receivedBytes } = linkBytes.get(address) ?? { sentBytes: 0, receivedBytes: 0 };
-    return { txBytes: sentBytes, rxBytes: receivedBytes };
+    // The fast path is IPv4's.
+    const fast = address !== undefined && isIpv4(address) ? linkBytes?.get(address) : undefined;
+    const slow = slowLinkBytes?.get(id);
+    return {
+      txBytes: (fast?.sentBytes ?? 0) + (slow?.sentBytes ?? 0),
+      rxBytes: (fast?.receivedBytes ?? 0) + (slow?.receivedBytes ?? 0),
+    };
   }
 }
 

@@ -124,7 +124,15 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   async function run(signal: AbortSignal): Promise<void> {
     const poke = (): void => loop.poke();
     const changed = settle(poke, SETTLE_MS, { clock, signal });
-    const topics: readonly Topic[] = ["identity", "peers", "rules", "keys", "link-facts", "network-config"];
+    const topics: readonly Topic[] = [
+      "identity",
+      "peers",
+      "rules",
+      "keys",
+      "link-facts",
+      "network-config",
+      "probe-address",
+    ];
     const ends = topics.map((topic) => state.on(topic, poke));
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);
     const follow = every(FOLLOW_KEYS_MS, { clock, signal }, () => {

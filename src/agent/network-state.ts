@@ -6,6 +6,7 @@ import type { DeclaredNetwork } from "../network/declared-network.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
 import type { LinkReport } from "../model/link.ts";
+import type { LinkBytes } from "../network/links/link-totals.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
 import type { LinkRow } from "../network/plan-host.ts";
 import type { AddressUse, LeaseProblem } from "../model/lease.ts";
@@ -33,6 +34,8 @@ export interface LocalName {
 export class NetworkState extends AgentEvents {
   /** Written by the address book; null until this host's containers are known. */
   addressUse: AddressUse | null = null;
+  /** Where this host is probed, where that is not the first address of its first block. Written by the probe address part. */
+  probeAddress: Ipv4 | null = null;
   /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
   engineRange: string | null = null;
   /** The same for declared networks that somebody here uses or waits for. Written by their book. */
@@ -60,7 +63,9 @@ export class NetworkState extends AgentEvents {
   /** Both together, for people. Written by the links part. */
   links: readonly LinkReport[] = [];
   /** By a peer's own address: what the fast path counted; null without one. Written by the fast path's part. */
-  linkBytes: ReadonlyMap<Ipv4, { readonly sentBytes: number; readonly receivedBytes: number }> | null = null;
+  linkBytes: ReadonlyMap<Ipv4, LinkBytes> | null = null;
+  /** What went the kernel's own way, by peer; null until that was looked at. Written by the link bytes part. */
+  slowLinkBytes: ReadonlyMap<HostId, LinkBytes> | null = null;
   /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
   ways: readonly DesiredPeer[] | null = null;
   /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */
@@ -187,6 +192,12 @@ export class NetworkState extends AgentEvents {
     if (range === this.engineRange) return;
     this.engineRange = range;
     this.emit("addresses");
+  }
+
+  setProbeAddress(address: Ipv4 | null): void {
+    if (address === this.probeAddress) return;
+    this.probeAddress = address;
+    this.emit("probe-address");
   }
 
   setAddressUse(use: AddressUse): void {

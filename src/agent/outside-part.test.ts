@@ -21,7 +21,7 @@ class FakeTraffic implements HostTraffic {
   flows: readonly UdpFlow[] = [];
   closed = new Set<string>();
 
-  observe = () => Promise.resolve({ bridgeSeen: true, busyPorts: this.busyPorts });
+  observe = () => Promise.resolve({ bridgeSeen: true, bridgeSeen6: true, busyPorts: this.busyPorts });
   listUdpFlows = () => Promise.resolve({ flows: this.flows, addresses: new Set([parseIpv4("192.0.2.1")]) });
 
   endUdpFlows(gone: UdpFlow): Promise<void> {

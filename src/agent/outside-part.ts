@@ -1,11 +1,13 @@
+import { virtual6Of } from "../network/address6.ts";
 import { gatewayOf } from "../network/blocks.ts";
 import type { Front } from "../network/plan-fronts.ts";
 import { planFronts } from "../network/plan-fronts.ts";
 import { BRIDGE } from "../network/plan-network.ts";
 import { planStaleFlows } from "../network/plan-stale-flows.ts";
-import { OUTSIDE_PART, localBackends, renderFronts } from "../network/render-fronts.ts";
+import { OUTSIDE6_PART, OUTSIDE_PART, localAddresses, renderFronts, renderFronts6 } from "../network/render-fronts.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
 import type { Endpoint } from "../model/endpoint.ts";
+import type { Cidr6 } from "../model/ip6.ts";
 import type { AppError } from "../model/error.ts";
 import type { Condition } from "../model/wire.ts";
 import { ReconcileLoop, type Subject } from "../platform/loop/reconcile-loop.ts";
@@ -37,8 +39,16 @@ interface Seen {
   readonly withoutReturn: readonly string[];
 }
 
+/** Of both families; null where there is nothing to answer. */
+interface Parts {
+  readonly four: RulesetPart | null;
+  readonly six: RulesetPart | null;
+}
+
+const NO_PARTS: Parts = { four: null, six: null };
+
 type OutsideAction =
-  | { readonly kind: "put-rules"; readonly part: RulesetPart | null }
+  | { readonly kind: "put-rules"; readonly parts: Parts }
   | { readonly kind: "end-flow"; readonly flow: UdpFlow }
   | { readonly kind: "allow-return"; readonly port: string };
 
@@ -58,8 +68,8 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
   #fronts: readonly Front[] = [];
   /** UDP ports of the host that were published and are no more, until their flows are ended. */
   #retired: readonly Front[] = [];
-  #part: RulesetPart | null = null;
-  #text = "null";
+  #parts = NO_PARTS;
+  #text = JSON.stringify(NO_PARTS);
   /** The UDP fronts whose stale flows were ended. */
   #cleaned = "[]";
   #cleaning: string | null = null;
@@ -81,7 +91,7 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
       onPass: (clean) => this.#passed(clean),
     });
     // What an agent before this one put into the kernel serves until we know better.
-    if (this.#isActive()) state.expectRules(OUTSIDE_PART);
+    if (this.#isActive()) for (const name of [OUTSIDE_PART, OUTSIDE6_PART]) state.expectRules(name);
     this.#count();
     // From the start, not from `run`: between the news and our pass nothing of it counts as served.
     state.on("network-config", () => this.#count());
@@ -110,15 +120,14 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
   async observe(): Promise<Seen | null> {
     const { state, traffic } = this.#options;
     this.#planned = null;
-    if (state.identity === null || (!this.#isActive() && this.#part === null && this.#retired.length === 0))
-      return null;
+    if (state.identity === null || (!this.#isActive() && this.#isEmpty() && this.#retired.length === 0)) return null;
     const udpText = this.#udpText();
     // Before the kernel has the rules, the next packet would make a flow of the old kind again.
-    const cleanNow = this.#servedPart() === this.#part && udpText !== this.#cleaned;
+    const cleanNow = this.#isServed("complete") && udpText !== this.#cleaned;
     this.#cleaning = cleanNow ? udpText : null;
     const [seen, udp, withoutReturn] = await Promise.all([
       traffic.observe(),
-      cleanNow ? traffic.listUdpFlows() : null,
+      cleanNow ? traffic.listUdpFlows(this.#virtual6() === null ? [4] : [4, 6]) : null,
       traffic.portsWithoutReturn(this.#returning()),
     ]);
     return { traffic: seen, udp, withoutReturn };
@@ -130,34 +139,38 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     if (identity === null) return [];
     this.#planned = { epoch: identity.epoch, revision: state.catalogRevision, active: seen !== null };
     this.#conditions = [];
-    if (seen === null) return state.expectsRules(OUTSIDE_PART) ? [{ kind: "put-rules", part: null }] : [];
-    const { virtualRange, range } = identity.settings;
+    if (seen === null) return state.expectsRules(OUTSIDE_PART) ? [{ kind: "put-rules", parts: NO_PARTS }] : [];
+    const { virtualRange, range, range6 = null } = identity.settings;
+    const virtual6 = this.#virtual6();
     const { fronts, conditions } = planFronts({
       config: state.networkConfig,
       endpoints: this.#endpoints(),
       hostName: identity.hostName,
       hostLabels: state.labels,
       busyPorts: seen.traffic.busyPorts,
+      virtual6,
     });
     this.#conditions = conditions;
-    const part = renderFronts(fronts, {
-      range,
-      virtualRange: state.networkConfig.virtuals.length > 0 ? virtualRange : null,
-      blocks: identity.blocks,
-      gateway: gatewayOf(identity.blocks),
-      bridge: BRIDGE,
-      bridgeSeen: seen.traffic.bridgeSeen,
-    });
+    const hasVirtuals = state.networkConfig.virtuals.length > 0;
+    const around = { gateway: gatewayOf(identity.blocks), bridge: BRIDGE };
+    const { bridgeSeen, bridgeSeen6 } = seen.traffic;
+    const four = { ...around, bridgeSeen, range, blocks: identity.blocks };
+    const six = { ...around, bridgeSeen: bridgeSeen6, virtual6: hasVirtuals ? virtual6 : null };
+    const parts: Parts = {
+      four: renderFronts(fronts, { ...four, virtualRange: hasVirtuals ? virtualRange : null }),
+      six: range6 === null ? null : renderFronts6(fronts, { ...six, range6 }),
+    };
     const returns = seen.traffic.bridgeSeen ? seen.withoutReturn : [];
     const actions: OutsideAction[] = returns.map((port) => ({ kind: "allow-return", port }));
     this.#take(fronts);
-    if (JSON.stringify(part) !== this.#text || state.expectsRules(OUTSIDE_PART)) {
+    if (JSON.stringify(parts) !== this.#text || state.expectsRules(OUTSIDE_PART)) {
       this.#cleaning = null;
-      return [...actions, { kind: "put-rules", part }];
+      return [...actions, { kind: "put-rules", parts }];
     }
     if (seen.udp === null) return actions;
     const { flows, addresses } = seen.udp;
-    const stale = planStaleFlows({ fronts: this.#udpFronts(), flows, virtualRange, hostAddresses: addresses });
+    const hostAddresses = addresses;
+    const stale = planStaleFlows({ fronts: this.#udpFronts(), flows, virtualRange, virtual6, hostAddresses });
     return [...actions, ...stale.map((flow): OutsideAction => ({ kind: "end-flow", flow }))];
   }
 
@@ -165,17 +178,33 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
     const { state, traffic } = this.#options;
     switch (action.kind) {
       case "put-rules":
-        this.#part = action.part;
-        this.#text = JSON.stringify(action.part);
+        this.#parts = action.parts;
+        this.#text = JSON.stringify(action.parts);
         // First, so that no answer to a translated connection passes by the kernel's table of connections.
-        state.setSlowRanges(OUTSIDE_PART, { policy: [], virtual: this.#virtualRanges(action.part) });
-        state.setRules(OUTSIDE_PART, action.part);
+        state.setSlowRanges(OUTSIDE_PART, { policy: [], virtual: this.#virtualRanges(action.parts.four) });
+        this.#putRules();
         return;
       case "end-flow":
         return traffic.endUdpFlows(action.flow);
       case "allow-return":
         return traffic.allowReturn(action.port);
     }
+  }
+
+  #putRules(): void {
+    const { state } = this.#options;
+    state.setRules(OUTSIDE_PART, this.#parts.four);
+    state.setRules(OUTSIDE6_PART, this.#parts.six);
+  }
+
+  #isEmpty(): boolean {
+    return this.#parts.four === null && this.#parts.six === null;
+  }
+
+  /** Where the virtual addresses have their IPv6 twins; null in a cluster without IPv6. */
+  #virtual6(): Cidr6 | null {
+    const { range6 = null, virtualRange = "" } = this.#options.state.identity?.settings ?? {};
+    return range6 === null ? null : virtual6Of(range6, virtualRange);
   }
 
   #virtualRanges(part: RulesetPart | null): readonly string[] {
@@ -198,18 +227,20 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
   }
 
   #take(fronts: readonly Front[]): void {
-    const ids = new Set(fronts.map(({ id }) => id));
+    const keyOf = ({ family, id }: Front): string => `${family} ${id}`;
+    const keys = new Set(fronts.map(keyOf));
     const gone = [...this.#retired, ...this.#fronts].filter(
-      ({ id, address, protocol }) => protocol === "udp" && address === null && !ids.has(id),
+      (front) => front.protocol === "udp" && front.address === null && !keys.has(keyOf(front)),
     );
-    this.#retired = [...new Map(gone.map((front) => [front.id, { ...front, backends: [] }])).values()];
+    this.#retired = [...new Map(gone.map((front) => [keyOf(front), { ...front, backends: [] }])).values()];
     this.#fronts = fronts;
   }
 
   #udpFronts(): readonly Front[] {
     // A port that one publication gave up and another one has is the other's.
-    const taken = new Set(this.#fronts.filter(({ address }) => address === null).map(({ port }) => port));
-    return [...this.#fronts, ...this.#retired.filter(({ port }) => !taken.has(port))].filter(
+    const keyOf = ({ family, port }: Front): string => `${family} ${port}`;
+    const taken = new Set(this.#fronts.filter(({ address }) => address === null).map(keyOf));
+    return [...this.#fronts, ...this.#retired.filter((front) => !taken.has(keyOf(front)))].filter(
       ({ protocol }) => protocol === "udp",
     );
   }
@@ -222,24 +253,31 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
   #returning(): Parameters<HostTraffic["portsWithoutReturn"]>[0] {
     const { state } = this.#options;
     const blocks = state.identity?.blocks ?? [];
-    const local = new Set(
-      this.#fronts.flatMap((front) => localBackends(front.backends, blocks).map(({ address }) => address)),
-    );
+    const local = new Set(this.#fronts.flatMap((front) => localAddresses(front.backends, blocks)));
     const known = state.ports.filter((port) => port.addresses.some((address) => local.has(address)));
     for (const address of known.flatMap(({ addresses }) => addresses)) local.delete(address);
     return { ports: known.map(({ device }) => device), addresses: [...local] };
   }
 
-  /** Our part in the kernel's table; undefined while that is not known. */
-  #servedPart(): RulesetPart | null | undefined {
+  /**
+   * Whether the kernel's table has our parts. `orLess`: one that it lacks is fine, since a table without our part sends nobody
+   * anywhere, so nothing old, either. False while that is not known.
+   */
+  #isServed(how: "complete" | "orLess"): boolean {
     const { servedRules } = this.#options.state;
-    return servedRules === null ? undefined : (servedRules.find(({ name }) => name === OUTSIDE_PART) ?? null);
+    if (servedRules === null) return false;
+    const { four, six } = this.#parts;
+    return [[OUTSIDE_PART, four] as const, [OUTSIDE6_PART, six] as const].every(([name, wanted]) => {
+      const served = servedRules.find((part) => part.name === name) ?? null;
+      // A host without IPv6 leaves that part out for good.
+      return served === wanted || (served === null && (how === "orLess" || name === OUTSIDE6_PART));
+    });
   }
 
   #failed(error: AppError, action?: OutsideAction): void {
     this.#planned = null;
     // Others must not wait for what does not come.
-    if (action === undefined) this.#options.state.setRules(OUTSIDE_PART, this.#part);
+    if (action === undefined) this.#putRules();
     this.#conditions = [
       {
         code: "outside-failed",
@@ -260,9 +298,7 @@ class OutsidePart implements Subject<Seen | null, OutsideAction> {
       this.#retired = [];
       this.#cleaned = this.#udpText();
     }
-    const served = this.#servedPart();
-    // A table without our part sends nobody anywhere, so nothing old, either.
-    if (this.#planned === null || (served !== null && served !== this.#part)) return;
+    if (this.#planned === null || !this.#isServed("orLess")) return;
     const { epoch, revision, active } = this.#planned;
     // Another server may have come meanwhile: a revision of the former one would be taken for one of its own.
     if (state.identity?.epoch !== epoch || (this.#isActive() && !active)) return;

@@ -5,6 +5,7 @@ import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
 import { BRIDGE } from "../network/plan-network.ts";
+import { virtualAddresses } from "../network/virtual-addresses.ts";
 import { chooseParty } from "../network/policy/choose-parties.ts";
 import { explainPolicy } from "../network/policy/explain-policy.ts";
 import { findDropRules } from "../network/trace/find-drop-rules.ts";
@@ -177,7 +178,7 @@ function explain(state: AgentState, name: string): { addresses: Ipv4[] | null; l
   const { identity, hosts, networkConfig } = state;
   if (identity === null) return { addresses: null, left: [] };
   const { dnsDomain: domain, datacenter, containerDomain = DEFAULT_CONTAINER_DOMAIN } = identity.settings;
-  const virtuals = new Map(networkConfig.virtuals.map((each) => [each.name, each.address ?? ""]));
+  const virtuals = virtualAddresses(networkConfig.virtuals, identity.settings);
   const named = [...state.eachEndpoint()].filter(isNameOnly);
   const known = {
     endpoints: state.endpoints(),

@@ -1,5 +1,6 @@
 /** What the options of `apollo service publish|import|virtual` mean. Ranges and names are the server's to check. */
 import { AppError } from "../model/error.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 
 export interface PortFlag {
   readonly port: number;
@@ -16,11 +17,13 @@ export function parsePortFlag(text: string): PortFlag {
   return { port, protocol: protocol.toLowerCase() === "udp" ? "udp" : "tcp" };
 }
 
-/** "192.0.2.7:5432". @throws AppError `invalid`. */
+/** "192.0.2.7:5432", "[2001:db8::7]:5432". @throws AppError `invalid`. */
 export function parseTargetFlag(text: string): { readonly address: string; readonly port: number } {
-  const [, address = "", digits = ""] = /^([0-9.]+):(\d{1,5})$/.exec(text) ?? [];
-  if (address === "") {
-    throw new AppError("invalid", `Cannot import "${text}": it must look like 192.0.2.7:5432`, {
+  const [, four, six, digits = ""] = /^(?:([0-9.]+)|\[([0-9a-fA-F:.]+)\]):(\d{1,5})$/.exec(text) ?? [];
+  // In the one form that is compared as text.
+  const address = six === undefined ? four : parseIpv6(six);
+  if (address === undefined) {
+    throw new AppError("invalid", `Cannot import "${text}": it must look like 192.0.2.7:5432 or [2001:db8::7]:5432`, {
       hint: "Give addresses, not names: a name's addresses may change without anybody being told",
     });
   }

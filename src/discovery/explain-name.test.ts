@@ -67,8 +67,9 @@ test("explainName() explains a name that is gone by what is withheld", () => {
 });
 
 test("explainName() knows a service's own address", () => {
-  const input = { ...INPUT, virtuals: new Map([["web", "10.3.0.7"]]) };
+  const input = { ...INPUT, virtuals: new Map([["web", ["10.3.0.7", "fd12::7"]]]) };
   expect(explainName(input, "web.virtual.consul", "A").answers.map(({ data }) => data)).toEqual(["10.3.0.7"]);
+  expect(explainName(input, "web.virtual.consul", "AAAA").answers.map(({ data }) => data)).toEqual(["fd12::7"]);
   expect(explainName(input, "db.virtual.consul", "A").code).toBe("NXDOMAIN");
 });
 

@@ -15,7 +15,7 @@ export interface ExplainInput {
   readonly withheld: readonly { readonly endpoint: Endpoint; readonly reason: WithheldReason }[];
   readonly hosts: readonly CatalogHost[];
   /** The services' own addresses, by name. */
-  readonly virtuals?: ReadonlyMap<string, string>;
+  readonly virtuals?: ReadonlyMap<string, readonly string[]>;
   readonly domain: string;
   readonly datacenter: string;
   /** Endpoints that only name a container, and the domain of such names. */
@@ -96,7 +96,7 @@ function find(input: ExplainInput, name: string): Finding {
       return address(parsed.address);
     case "virtual": {
       const own = input.virtuals?.get(parsed.name);
-      return own === undefined ? MISSING : address(own);
+      return own === undefined ? MISSING : { ...EMPTY, records: own.flatMap((each) => address(each).records) };
     }
     case "service":
       return findService(input, name, parsed.candidates);

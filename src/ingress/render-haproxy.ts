@@ -1,3 +1,4 @@
+import { formatEndpoint } from "../model/ip6.ts";
 import type { Backend } from "./plan-backends.ts";
 import type { ProxySettings } from "./proxy-settings.ts";
 
@@ -102,6 +103,6 @@ function backendSection(backend: Backend): readonly string[] {
     // Not an `http-request return … if { nbsrv lt 1 }`: after a reload, the old process counts no server of a backend that
     // stops, and would refuse the last request of each idle client (HAProxy 2.6).
     `  http-error status 503 content-type "text/plain; charset=utf-8" string "Service ${backend.service} has no healthy instance.\\n"`,
-    ...backend.servers.map((server) => `  server ${server.name} ${server.address}:${server.port}`),
+    ...backend.servers.map((server) => `  server ${server.name} ${formatEndpoint(server.address, server.port)}`),
   ];
 }

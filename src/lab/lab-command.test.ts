@@ -38,3 +38,14 @@ test("runLab() explains itself and refuses what it does not know", async () => {
     "NaN hosts",
   );
 });
+
+test("runLab() takes an empty name for a mistake, and not for the only lab there is", async () => {
+  for (const argv of [
+    ["down", ""],
+    ["down", "--lab", ""],
+    ["exec", "--lab", "", "h1", "--", "true"],
+    ["stop", "h1", "--lab="],
+  ]) {
+    expect(await runLab(argv, signal).then(String, describeError)).toContain('Cannot use lab name ""');
+  }
+});

@@ -3,6 +3,7 @@ import { parseArgs } from "node:util";
 import { AppError } from "../model/error.ts";
 import { describeLab } from "./demo.ts";
 import { downAllLabs, downLab, listLabTraces } from "./down-lab.ts";
+import { parseLabName } from "./lab-plan.ts";
 import { listLabs } from "./lab-status.ts";
 import type { LabStatus } from "./lab-status.ts";
 import { cutLink, healLink, startHost, stopHost } from "./lab-control.ts";
@@ -242,7 +243,8 @@ function requireWord(call: LabCall, index: number, what: string): string {
 /** The lab that was named, or the only one. @throws AppError `not-found` | `invalid` when there are several. */
 async function chooseLab({ options }: LabCall): Promise<string> {
   const named = options.lab ?? process.env["APOLLO_LAB"];
-  if (named !== undefined && named !== "") return named;
+  // A script whose variable is empty means some lab, and not whichever there is.
+  if (named !== undefined) return parseLabName(named);
   const labs = await listLabTraces();
   const [only] = labs;
   if (only === undefined)

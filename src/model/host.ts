@@ -1,4 +1,5 @@
 import type { HostId } from "./ids.ts";
+import type { Ipv4 } from "./ip.ts";
 import type { HostAddress } from "./ip6.ts";
 import type { NetworkBlocks } from "./lease.ts";
 
@@ -29,6 +30,8 @@ export interface Host {
   /** WireGuard keys, base64; missing while its agent has told none. See `AnnouncedKeys`. */
   readonly publicKey?: string;
   readonly nextPublicKey?: string;
+  /** Where it is probed, of one of its blocks; missing: at the first address of the first one. */
+  readonly probeAddress?: Ipv4;
 }
 
 /**
@@ -53,4 +56,6 @@ export interface Peer {
   readonly networks?: NetworkBlocks;
   readonly publicKey?: string;
   readonly nextPublicKey?: string;
+  /** See `probeAddressOf`. */
+  readonly probeAddress?: Ipv4;
 }

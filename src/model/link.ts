@@ -17,8 +17,8 @@ export interface LinkReport {
   /** Bytes that containers can send whole. */
   readonly mtu: number | null;
   /**
-   * Bytes of containers' packets that took the fast path, since the agent's programs were loaded. Null where there is none; what
-   * goes the kernel's own way is not in it.
+   * Bytes of packets inside the container range, by the fast path and the kernel's own way; they begin anew with an update of the
+   * agent, or its restart. Null until they were counted.
    */
   readonly txBytes: number | null;
   readonly rxBytes: number | null;

@@ -6,6 +6,8 @@ import { z } from "zod";
 import { AppError } from "./error.ts";
 import type { Ipv4 } from "./ip.ts";
 import { isIpv4, parseCidr } from "./ip.ts";
+import type { HostAddress } from "./ip6.ts";
+import { isIpv6 } from "./ip6.ts";
 
 /** The network that every cluster has; its range is the cluster's. */
 export const DEFAULT_NETWORK = "apollo";
@@ -17,6 +19,10 @@ const name = z.string().regex(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/, "must be a
 const label = z.string().min(1).max(255);
 const cidr = z.string().refine(isCidr, "must look like 10.9.0.0/16, bits after the prefix zero");
 const address = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
+const targetAddress = z.custom<HostAddress>(
+  (value) => typeof value === "string" && (isIpv4(value) || isIpv6(value)),
+  "must be an IPv4 or IPv6 address",
+);
 const port = z.number().int().min(1).max(65_535);
 const protocol = z.enum(["tcp", "udp"]);
 
@@ -79,7 +85,10 @@ const shapes = {
   /** Addresses outside as a service inside. */
   import: z.strictObject({
     name,
-    targets: z.array(z.strictObject({ address, port })).min(1).max(64),
+    targets: z
+      .array(z.strictObject({ address: targetAddress, port }))
+      .min(1)
+      .max(64),
     protocol: protocol.default("tcp"),
     tags: z.array(label).max(32).default([]),
     /** Connected to by one host every few seconds; a target that does not answer is critical. */

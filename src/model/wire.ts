@@ -16,6 +16,7 @@ import type { Assignment, InstanceReport } from "./instance.ts";
 import type { ClusterSettings } from "./cluster.ts";
 import type { NetworkConfig } from "./network-config.ts";
 import { AppError, type ErrorCode } from "./error.ts";
+import type { Ipv4 } from "./ip.ts";
 import { isIpv6 } from "./ip6.ts";
 import type { LinkChanges, LinkReport } from "./link.ts";
 import type { AddressUse, LeaseProblem, NetworkBlocks } from "./lease.ts";
@@ -167,6 +168,8 @@ export type AgentMessage =
       readonly addresses?: AddressUse;
       /** Of declared networks that somebody here uses or waits for. */
       readonly networks?: Readonly<Record<string, AddressUse>>;
+      /** Where this host is probed, see `probeAddressOf`; missing: at the first address of its first block. */
+      readonly probeAddress?: Ipv4;
     }
   | {
       readonly type: "instances";
@@ -326,6 +329,7 @@ const agentMessage = z.discriminatedUnion("type", [
       .max(256),
     addresses: addressUse.optional(),
     networks: z.record(z.string().max(63), addressUse).optional(),
+    probeAddress: z.ipv4().optional(),
   }),
   z.object({
     type: z.literal("instances"),

@@ -9,7 +9,7 @@
  */
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { ipv4ToNumber } from "../model/ip.ts";
+import { ipv4ToNumber, parseCidr } from "../model/ip.ts";
 import type { Cidr6, Ipv6 } from "../model/ip6.ts";
 import { cidr6Contains, formatCidr6, formatIpv6, ipv6ToNumber, parseCidr6 } from "../model/ip6.ts";
 
@@ -59,6 +59,15 @@ export function address6Of(host6: Cidr6, address: Ipv4): Ipv6 {
 /** The gateway of a host; it ends as the IPv4 one. */
 export function gateway6Of(range6: string, gateway: Ipv4): Ipv6 {
   return address6Of(host6Of(range6, gateway), gateway);
+}
+
+/**
+ * The IPv6 twins of the services' virtual addresses. The range of those overlaps that of the containers nowhere, so no host has
+ * the prefix.
+ */
+export function virtual6Of(range6: string, virtualRange: string): Cidr6 {
+  const { first } = parseCidr6(range6);
+  return { first: first | (BigInt(parseCidr(virtualRange).first) << 32n), prefix: HOST6_PREFIX };
 }
 
 /**

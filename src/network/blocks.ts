@@ -1,4 +1,5 @@
 import { AppError } from "../model/error.ts";
+import type { Peer } from "../model/host.ts";
 import type { Cidr, Ipv4 } from "../model/ip.ts";
 import { cidrAddress, cidrSize, cidrsOverlap, formatCidr, parseCidr } from "../model/ip.ts";
 
@@ -87,10 +88,12 @@ function freeRange(prefix: number, own: readonly Cidr[]): string | null {
 }
 
 /**
- * Where a host is asked for itself, whatever way leads there: the first address of its first block, which no container
- * gets. @throws AppError `invalid` for a host without blocks.
+ * Where a host is asked for itself, whatever way leads there. It has taken an address of its own for that (`probeAddress`)
+ * where the engine gives out all of its first block; elsewhere, and with agents that tell none, it is the first address of the
+ * first block, which no container gets. @throws AppError `invalid` for a host without blocks.
  */
-export function probeAddressOf(blocks: readonly string[]): Ipv4 {
+export function probeAddressOf({ blocks, probeAddress }: Pick<Peer, "blocks" | "probeAddress">): Ipv4 {
+  if (probeAddress !== undefined) return probeAddress;
   const first = blocks[0];
   if (first === undefined) throw new AppError("invalid", "Cannot find the probe address of a host: it has no block");
   return cidrAddress(parseCidr(first), 0);

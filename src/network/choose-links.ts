@@ -122,5 +122,5 @@ function candidateOf({ gateway }: DesiredPeer, links: readonly ChosenLink[]): Pi
   const each = links.find(({ peer }) => gatewayOf(peer.blocks) === gateway);
   const tried = each?.facts.testing;
   if (each === undefined || each.path === null || (tried !== "direct" && tried !== "vxlan")) return {};
-  return { candidate: { mode: tried, device: each.path.device, address: probeAddressOf(each.peer.blocks) } };
+  return { candidate: { mode: tried, device: each.path.device, address: probeAddressOf(each.peer) } };
 }

@@ -2,12 +2,14 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import { parseNetworkObject } from "../model/network-config.ts";
 import { checkPublication } from "./check-publication.ts";
 import { chooseVirtualAddress } from "./choose-virtual-address.ts";
 import { endpointAt } from "./outside.fixture.ts";
-import { chooseImportOwner, isImported, planImportDuties, renderImport } from "./plan-imports.ts";
+import { chooseImportOwner, isImported, planImportDuties, renderImport, targetKey } from "./plan-imports.ts";
 import { planStaleFlows } from "./plan-stale-flows.ts";
+import { virtual6Of } from "./address6.ts";
 
 const ip = parseIpv4;
 
@@ -120,7 +122,7 @@ test("renderImport() is critical until the target was reached, unless nobody loo
 
 test("planStaleFlows() ends flows to endpoints that are gone, and no flow of anybody else", () => {
   const backend = { address: ip("10.2.1.5"), port: 5353, weight: 1 };
-  const front = { protocol: "udp", affinity: "none" } as const;
+  const front = { protocol: "udp", affinity: "none", family: 4 } as const;
   const fronts = [
     { ...front, id: "a", address: ip("10.3.0.7"), port: 53, backends: [backend] },
     { ...front, id: "b", address: null, port: 53, backends: [backend] },
@@ -150,4 +152,50 @@ test("planStaleFlows() ends flows to endpoints that are gone, and no flow of any
   const hostAddresses = new Set([ip("192.0.2.1")]);
   const flows = [...stale, ...fine];
   expect(planStaleFlows({ fronts, flows, virtualRange: "10.3.0.0/16", hostAddresses })).toEqual(stale);
+});
+
+test("planStaleFlows() judges IPv6 flows by the fronts of their family", () => {
+  const six = parseIpv6;
+  const front = { protocol: "udp", affinity: "none", family: 6 } as const;
+  const backend = { address: six("fd12:3456:789a:0:a02:100:a02:105"), port: 5353, weight: 1 };
+  const fronts = [
+    { ...front, id: "a", address: six("fd12:3456:789a:0:a03:0:a03:7"), port: 53, backends: [backend] },
+    { ...front, id: "b", address: null, port: 53, backends: [backend] },
+    { ...front, family: 4, id: "b", address: null, port: 53, backends: [] } as const,
+  ];
+  const flow = (destination: string, answerFrom: string, answerPort: number) => ({
+    destination: six(destination),
+    port: 53,
+    answerFrom: six(answerFrom),
+    answerPort,
+  });
+  const stale = [
+    flow("fd12:3456:789a:0:a03:0:a03:7", "fd12:3456:789a:0:a02:200:a02:205", 5353),
+    flow("fd12:3456:789a:0:a03:0:a03:8", "fd12:3456:789a:0:a02:100:a02:105", 5353),
+    flow("2001:db8::1", "2001:db8::1", 53),
+  ];
+  const fine = [
+    flow("fd12:3456:789a:0:a03:0:a03:7", "fd12:3456:789a:0:a02:100:a02:105", 5353),
+    flow("2001:db8::1", "fd12:3456:789a:0:a02:100:a02:105", 5353),
+    flow("2001:db8::9", "2001:db8::9", 53),
+  ];
+  const virtual6 = virtual6Of("fd12:3456:789a::/64", "10.3.0.0/16");
+  const want = { fronts, flows: [...stale, ...fine], hostAddresses: new Set([six("2001:db8::1")]) };
+  expect(planStaleFlows({ ...want, virtualRange: "10.3.0.0/16", virtual6 })).toEqual(stale);
+});
+
+test("imports may be by IPv6, each target under a name of its own", () => {
+  const targets = [
+    { address: "2001:db8::9", port: 5432 },
+    { address: "192.0.2.9", port: 5432 },
+  ];
+  const imported = parseNetworkObject("import", { name: "db", targets });
+  expect(imported.targets.map((target) => targetKey(imported, target))).toEqual([
+    "db:[2001:db8::9]:5432/tcp",
+    "db:192.0.2.9:5432/tcp",
+  ]);
+  // Only the one form that is compared as text.
+  for (const address of ["2001:DB8::9", "db.example", "[2001:db8::9]"]) {
+    expect(() => parseNetworkObject("import", { name: "db", targets: [{ address, port: 1 }] })).toThrow(/address/);
+  }
 });

@@ -1,5 +1,5 @@
 import type { Ipv4 } from "../model/ip.ts";
-import { cidrAddress, cidrSize, parseCidr } from "../model/ip.ts";
+import { cidrAddress, cidrContains, cidrSize, parseCidr } from "../model/ip.ts";
 import type { Cidr6, Ipv6 } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
@@ -69,9 +69,20 @@ export function engineNetworkSpec(want: {
   };
 }
 
-/** The engine was started with `--bridge=apollo0`. */
-export function usesDefaultBridge(networks: readonly EngineNetwork[]): boolean {
-  return networks.some(({ name, options }) => name === "bridge" && options[OPTION_BRIDGE] === BRIDGE);
+/** The engine's default network, when it was started with `--bridge=apollo0`. */
+export function findDefaultBridge(networks: readonly EngineNetwork[]): EngineNetwork | undefined {
+  return networks.find(({ name, options }) => name === "bridge" && options[OPTION_BRIDGE] === BRIDGE);
+}
+
+/**
+ * Whether the engine may give the address to a container for which nobody chose one. It does not in networks that we make: there
+ * the ends of the block are kept out.
+ */
+export function mayGiveAway(
+  address: Ipv4,
+  { fixedAddresses, ipRange }: { readonly fixedAddresses: boolean; readonly ipRange: string | null },
+): boolean {
+  return !fixedAddresses && (ipRange === null || cidrContains(parseCidr(ipRange), address));
 }
 
 /**
@@ -85,8 +96,9 @@ export function planEngineNetwork(
 ): EngineNetworkPlan {
   const onBridge = networks.filter((network) => network.options[OPTION_BRIDGE] === BRIDGE);
   // A daemon started with --bridge=apollo0: its default network is the one, and Docker allows no --ip on that.
-  if (usesDefaultBridge(networks)) {
-    const ipRange = onBridge.find(({ name }) => name === "bridge")?.ipRange ?? null;
+  const own = findDefaultBridge(networks);
+  if (own !== undefined) {
+    const { ipRange } = own;
     return { kind: "ready", name: "bridge", fixedAddresses: false, ipRange, ip6: false, fault: null };
   }
   const other = onBridge.find((network) => network.name !== ENGINE_NETWORK);

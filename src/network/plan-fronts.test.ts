@@ -2,11 +2,13 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Endpoint } from "../model/endpoint.ts";
 import { parseIpv4 } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import { parseNetworkObject } from "../model/network-config.ts";
+import { virtual6Of } from "./address6.ts";
 import { endpointAt } from "./outside.fixture.ts";
 import type { FrontWish } from "./plan-fronts.ts";
 import { WEIGHT_MAX, planFronts } from "./plan-fronts.ts";
-import { renderFronts } from "./render-fronts.ts";
+import { renderFronts, renderFronts6 } from "./render-fronts.ts";
 
 const web = parseNetworkObject("virtual", { name: "web", address: "10.3.0.7" });
 const around = {
@@ -153,4 +155,63 @@ test("renderFronts() refuses what nobody serves, and is nothing when nothing is 
   expect(part?.rules.prerouting).toEqual([]);
   expect(part?.rules.forward).toEqual(["ip daddr 10.3.0.0/16 jump outside_refuse"]);
   expect(renderFronts([], { ...around, virtualRange: null })).toBeNull();
+});
+
+const RANGE6 = "fd12:3456:789a::/64";
+const virtual6 = virtual6Of(RANGE6, "10.3.0.0/16");
+const around6 = { range6: RANGE6, virtual6, gateway: parseIpv4("10.2.1.1"), bridge: "apollo0", bridgeSeen: true };
+const six = (host: number, last: number) => ({
+  address6: parseIpv6(`fd12:3456:789a:0:a02:${host}00:a02:${host}0${last}`),
+});
+
+test("planFronts() answers by IPv6 as well, where endpoints have such addresses, and mixes no families", () => {
+  const endpoints = [
+    endpointAt("web", "h1 10.2.1.5:8080/tcp", six(1, 5)),
+    endpointAt("web", "h2 10.2.2.5:8080/tcp"),
+    { ...endpointAt("web", "h1 192.0.2.9:8080/tcp"), id: "h1:import:web:x", address: "2001:db8::9" },
+  ];
+  const publication = parseNetworkObject("publication", { name: "web", service: "web", port: 80 });
+  const config = { virtuals: [web], publications: [publication] };
+  const { fronts } = planFronts(wish({ endpoints, config, virtual6, hostName: "h2" }));
+  expect(shown(fronts.filter(({ family }) => family === 4))).toEqual([
+    "host:80/tcp → 10.2.2.5:8080",
+    "10.3.0.7:8080/tcp → 10.2.1.5:8080 10.2.2.5:8080",
+  ]);
+  // The one endpoint of the host itself has no IPv6 address, so it is not the one that is preferred.
+  expect(shown(fronts.filter(({ family }) => family === 6))).toEqual([
+    "host:80/tcp → 2001:db8::9:8080 fd12:3456:789a:0:a02:100:a02:105:8080",
+    "fd12:3456:789a:0:a03:0:a03:7:8080/tcp → 2001:db8::9:8080 fd12:3456:789a:0:a02:100:a02:105:8080",
+  ]);
+  expect(planFronts(wish({ endpoints, config })).fronts.every(({ family }) => family === 4)).toBe(true);
+});
+
+test("renderFronts6() has the same rules in IPv6, in a part of their own", () => {
+  const endpoints = [
+    endpointAt("web", "h1 10.2.1.5:8080/tcp", six(1, 5)),
+    endpointAt("web", "h2 10.2.2.5:8080/tcp", six(2, 5)),
+  ];
+  const publication = parseNetworkObject("publication", { name: "web", service: "web", port: 80 });
+  const config = { virtuals: [{ ...web, affinity: "source" as const }], publications: [publication] };
+  const { fronts } = planFronts(wish({ endpoints, config, virtual6 }));
+  const part = renderFronts6(fronts, around6);
+  expect(part?.name).toBe("outside6");
+  expect(part?.chains["outside6_virtual_web_tcp_8080"]).toEqual([
+    "meta l4proto tcp ct mark set ct mark or 134217728 dnat ip6 to jhash ip6 saddr mod 2 map " +
+      "{ 0 : fd12:3456:789a:0:a02:100:a02:105 . 8080, 1 : fd12:3456:789a:0:a02:200:a02:205 . 8080 }",
+  ]);
+  expect(part?.chains["outside6_published_web_tcp_80"]?.[0]).toEndWith(
+    "dnat ip6 to [fd12:3456:789a:0:a02:100:a02:105]:8080",
+  );
+  expect(part?.rules.prerouting).toEqual([
+    "ip6 daddr . meta l4proto . th dport vmap { fd12:3456:789a:0:a03:0:a03:7 . tcp . 8080 : goto outside6_virtual_web_tcp_8080 }",
+    "ip6 daddr != { ::1, fd12:3456:789a::/64 } fib daddr type local meta l4proto . th dport vmap { tcp . 80 : goto outside6_published_web_tcp_80 }",
+  ]);
+  expect(part?.rules.forward).toEqual(["ip6 daddr fd12:3456:789a:0:a03::/96 jump outside6_refuse"]);
+  expect(part?.rules.postrouting?.[0]).toContain(
+    "ip6 saddr . ip6 daddr { fd12:3456:789a:0:a02:100:a02:105 . fd12:3456:789a:0:a02:100:a02:105 } " +
+      "snat ip6 to fd12:3456:789a:0:a02:100:a02:101",
+  );
+  // Neither part has anything of the other family.
+  expect(JSON.stringify(renderFronts(fronts, around))).not.toContain("ip6");
+  expect(renderFronts6([], { ...around6, virtual6: null })).toBeNull();
 });

@@ -5,27 +5,36 @@
  * A virtual address is served on every host for the clients of that host: nothing is announced and no host is special.
  * A published port prefers endpoints on its own host, since only those can answer the client straight and so see its
  * address; the others are used when there are none of those.
+ *
+ * By IPv6 there is the same once more, for the endpoints that have an address of that family: nobody's packets are turned into
+ * those of the other one.
  */
 import type { Endpoint } from "../model/endpoint.ts";
-import { type Ipv4, isIpv4 } from "../model/ip.ts";
+import { isIpv4 } from "../model/ip.ts";
+import { type Cidr6, type HostAddress, isIpv6 } from "../model/ip6.ts";
 import type { NetworkConfig, Publication, VirtualService } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
+import { address6Of } from "./address6.ts";
 import { isImported } from "./plan-imports.ts";
 
 type Protocol = Endpoint["protocol"];
 
+export type Family = 4 | 6;
+
 export interface Backend {
-  readonly address: Ipv4;
+  /** Of the front's family. */
+  readonly address: HostAddress;
   readonly port: number;
   /** 1 to `WEIGHT_MAX`: its share of new connections. */
   readonly weight: number;
 }
 
 export interface Front {
-  /** Unique on this host; a DNS label with protocol and port. */
+  /** Unique on this host in its family; a DNS label with protocol and port. */
   readonly id: string;
+  readonly family: Family;
   /** Null for a port of the host itself. */
-  readonly address: Ipv4 | null;
+  readonly address: HostAddress | null;
   readonly protocol: Protocol;
   readonly port: number;
   readonly affinity: VirtualService["affinity"];
@@ -40,6 +49,8 @@ export interface FrontWish {
   readonly hostLabels: Readonly<Record<string, string>>;
   /** Ports that programs of this host listen on, see `portKey`. */
   readonly busyPorts: ReadonlySet<string>;
+  /** Where the virtual addresses have their twins; null or missing: nothing is answered by IPv6. */
+  readonly virtual6?: Cidr6 | null;
 }
 
 /** A service's `weight` (from its metadata) above this would make the choice a long list for nothing. */
@@ -60,13 +71,24 @@ export function planFronts(wish: FrontWish): {
   const taken = mine.filter(({ protocol, port }) => wish.busyPorts.has(portKey(protocol, port)));
   const wanted = new Set([...virtuals.map(serviceOf), ...mine.map(({ service }) => service)]);
   const healthy = healthyByService(wish.endpoints, wanted);
-  const fronts = [
-    ...virtuals.flatMap((virtual) => virtualFronts(virtual, healthy.get(serviceOf(virtual)) ?? [])),
+  const { virtual6 = null } = wish;
+  const fronts = ([4, ...(virtual6 === null ? [] : [6])] as readonly Family[]).flatMap((family) => [
+    ...virtuals.flatMap(({ address, ...virtual }) => {
+      if (address === undefined) return [];
+      const own = family === 4 || virtual6 === null ? address : address6Of(virtual6, address);
+      return virtualFronts({ ...virtual, family, own }, healthy.get(serviceOf(virtual)) ?? []);
+    }),
     ...mine
       .filter((publication) => !taken.includes(publication))
-      .map((publication) => publishedFront(publication, healthy.get(publication.service) ?? [], wish.hostName)),
-  ];
-  return { fronts: fronts.toSorted((a, b) => (a.id < b.id ? -1 : 1)), conditions: taken.map(takenCondition) };
+      .map((publication) => {
+        const serving = healthy.get(publication.service) ?? [];
+        return publishedFront(publication, serving, { family, hostName: wish.hostName });
+      }),
+  ]);
+  return {
+    fronts: fronts.toSorted((a, b) => a.family - b.family || (a.id < b.id ? -1 : 1)),
+    conditions: taken.map(takenCondition),
+  };
 }
 
 /** The service that a virtual address stands for. */
@@ -93,9 +115,10 @@ function healthyByService(endpoints: Iterable<Endpoint>, wanted: ReadonlySet<str
   return healthy;
 }
 
-function virtualFronts(virtual: VirtualService, healthy: readonly Endpoint[]): readonly Front[] {
-  const { name, address, affinity } = virtual;
-  if (address === undefined) return [];
+type OwnAddress = Omit<VirtualService, "address"> & { readonly family: Family; readonly own: HostAddress };
+
+function virtualFronts(virtual: OwnAddress, healthy: readonly Endpoint[]): readonly Front[] {
+  const { name, family, own: address, affinity } = virtual;
   const groups = new Map<string, Endpoint[]>();
   for (const endpoint of healthy) {
     const key = portKey(endpoint.protocol, virtual.port ?? endpoint.port);
@@ -105,40 +128,54 @@ function virtualFronts(virtual: VirtualService, healthy: readonly Endpoint[]): r
     const [port = "", protocol = "tcp"] = key.split("/");
     return {
       id: `virtual_${name}_${protocol}_${port}`,
+      family,
       address,
       protocol: protocol as Protocol,
       port: Number(port),
       affinity,
-      backends: backendsOf(group),
+      backends: backendsOf(group, family),
     };
   });
 }
 
-function publishedFront(publication: Publication, healthy: readonly Endpoint[], hostName: string): Front {
+function publishedFront(
+  publication: Publication,
+  healthy: readonly Endpoint[],
+  { family, hostName }: { readonly family: Family; readonly hostName: string },
+): Front {
   const { name, protocol, port } = publication;
-  const fitting = healthy.filter((endpoint) => endpoint.protocol === protocol);
+  const fitting = healthy.filter((endpoint) => endpoint.protocol === protocol && addressIn(endpoint, family) !== null);
   const here = fitting.filter((endpoint) => endpoint.host === hostName && !isImported(endpoint));
   return {
     id: `published_${name}_${protocol}_${port}`,
+    family,
     address: null,
     protocol,
     port,
     affinity: "none",
-    backends: backendsOf(here.length > 0 ? here : fitting),
+    backends: backendsOf(here.length > 0 ? here : fitting, family),
   };
 }
 
-function backendsOf(endpoints: readonly Endpoint[]): readonly Backend[] {
+function backendsOf(endpoints: readonly Endpoint[], family: Family): readonly Backend[] {
   const byPlace = new Map<string, Backend>();
-  for (const { address, port, meta } of endpoints) {
-    // The kernel's tables have IPv4 addresses alone, and what clients registered may have no port.
-    if (!isIpv4(address) || port === 0) continue;
+  for (const endpoint of endpoints) {
+    const address = addressIn(endpoint, family);
+    const { port, meta } = endpoint;
+    // What clients registered may have no port.
+    if (address === null || port === 0) continue;
     const weight = readWeight(meta["weight"]);
     const key = `${address}:${port}`;
     byPlace.set(key, { address, port, weight: Math.max(weight, byPlace.get(key)?.weight ?? 0) });
   }
   // As text: any order will do that is the same each time, and ten thousand are sorted on every change.
   return [...byPlace].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, backend]) => backend);
+}
+
+/** What clients registered may have an address of either family, or the name of a host. */
+function addressIn({ address, address6 }: Endpoint, family: Family): HostAddress | null {
+  if (family === 4) return isIpv4(address) ? address : null;
+  return address6 ?? (isIpv6(address) ? address : null);
 }
 
 /** Anything that is no weight counts as 1: the endpoint is healthy, whatever somebody wrote there. */

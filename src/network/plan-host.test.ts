@@ -130,8 +130,13 @@ test("planHost() gives this host a probe address once probes are sent, and none 
   const bridge = { name: "apollo0", kind: "bridge", index: 2, up: true, mtu: 1500, mac: "0a:71:0a:02:01:01" } as const;
   const links = [{ ...bridge, addresses: [gateway], vxlan: null }];
   const [free, taken] = [[], [{ ...ENGINE_NETWORK_OF_ALL, name: "bridge" }]];
-  const added = (facts: KnownNetwork["facts"], networks: readonly EngineNetwork[] = free): readonly string[] => {
-    const known = { range: "10.2.0.0/16", blocks: ["10.2.1.0/24"], peers: [], rules: [], policy, facts: facts ?? null };
+  const added = (
+    facts: KnownNetwork["facts"],
+    networks: readonly EngineNetwork[] = free,
+    probeAddress: KnownNetwork["probeAddress"] = null,
+  ): readonly string[] => {
+    const blocks = ["10.2.1.0/24", "10.2.7.0/24"];
+    const known = { range: "10.2.0.0/16", blocks, probeAddress, peers: [], rules: [], policy, facts: facts ?? null };
     const { actions } = planHost(known, {
       kernel: { ...kernel, links },
       engine: { apiVersion: "1.41", networks },
@@ -141,6 +146,16 @@ test("planHost() gives this host a probe address once probes are sent, and none 
   };
   expect(added(null)).toEqual([]);
   expect(added(new Map())).toEqual(["10.2.1.0/32"]);
-  // Such an engine gives that address to its first container.
+  // Such an engine gives that address to its first container, unless it was told to begin elsewhere.
   expect(added(new Map(), taken)).toEqual([]);
+  expect(added(new Map(), taken, parseIpv4("10.2.7.2"))).toEqual(["10.2.7.2/32"]);
+  const upper = [{ ...ENGINE_NETWORK_OF_ALL, name: "bridge", ipRange: "10.2.1.128/25" }];
+  expect(added(new Map(), upper)).toEqual(["10.2.1.0/32"]);
+});
+
+test("planHost() tries a peer at the address that it has told, or at the first one of its block", () => {
+  const facts = { skip: 1, testing: "direct", cause: "filtered" } as const;
+  const told = { ...peer(2), probeAddress: parseIpv4("10.2.2.130") };
+  expect(routes(plan([told], [[2, facts]]))).toContain("10.2.2.130/32 via 192.0.2.2 dev eth0 mtu null");
+  expect(routes(plan([peer(2)], [[2, facts]]))).toContain("10.2.2.0/32 via 192.0.2.2 dev eth0 mtu null");
 });

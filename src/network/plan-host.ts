@@ -1,6 +1,7 @@
+import type { Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { isIpv4 } from "../model/ip.ts";
+import { isIpv4, parseCidr } from "../model/ip.ts";
 import type { HostAddress, Ipv6 } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
@@ -13,8 +14,16 @@ import type { ChosenLink, LinkWants } from "./choose-links.ts";
 import { chooseLinks, desirePeers } from "./choose-links.ts";
 import type { DeclaredNetwork } from "./declared-network.ts";
 import { bridgeOf } from "./declared-network.ts";
+import type { LinkCountersWish } from "./links/render-link-counters.ts";
+import { renderLinkCounters } from "./links/render-link-counters.ts";
 import type { EngineNetworkPlan } from "./plan-engine-network.ts";
-import { ENGINE_NETWORK, engineNetworkSpec, planEngineNetwork, usesDefaultBridge } from "./plan-engine-network.ts";
+import {
+  ENGINE_NETWORK,
+  engineNetworkSpec,
+  findDefaultBridge,
+  mayGiveAway,
+  planEngineNetwork,
+} from "./plan-engine-network.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import {
   BRIDGE,
@@ -27,7 +36,7 @@ import {
 } from "./plan-network.ts";
 import type { DesiredNetwork6 } from "./plan-network6.ts";
 import { bridge6Ready, conditions6, desireNetwork6, findClash6, planNetwork6 } from "./plan-network6.ts";
-import { OUTSIDE_PART } from "./render-fronts.ts";
+import { OUTSIDE6_PART, OUTSIDE_PART } from "./render-fronts.ts";
 import type { RulesetPart } from "./render-ruleset.ts";
 import { renderRuleset } from "./render-ruleset.ts";
 import { renderEncryption } from "./wireguard/render-encryption.ts";
@@ -38,6 +47,8 @@ const MTU_DEFAULT = 1500;
 export interface KnownNetwork extends LinkWants {
   /** This host's. */
   readonly blocks: readonly string[];
+  /** The one that this host has taken to be probed at; null or missing where it is the first of the first block. */
+  readonly probeAddress?: Ipv4 | null;
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
   /** False while some of them are still to come: a ruleset that is there stays until then. Missing is true. */
@@ -113,7 +124,9 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   const virtual = planVirtualRange(known, kernel);
   const range6 = known.range6 ?? null;
   const usable6 = range6 !== null && (kernel.ip6 ?? null) !== null && findClash6(range6, kernel).length === 0;
-  const desired = desireNetwork({ ...known, ...virtual, range6: usable6 ? range6 : null }, modes, observed);
+  // A kernel that has none takes no rules of that family, and with them none of the table.
+  const rules = usable6 ? virtual.rules : virtual.rules.filter(({ name }) => name !== OUTSIDE6_PART);
+  const desired = desireNetwork({ ...known, ...virtual, rules, range6: usable6 ? range6 : null }, modes, observed);
   const desired6 = usable6 ? desireNetwork6(range6, desired, kernel) : null;
   const ready = bridgeReady(desired, kernel);
   const clash = checkRangeClash(known.range, hostRanges(kernel));
@@ -144,7 +157,7 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
     engineNetwork: ready && engine?.kind === "ready" ? readyNetwork(engine, desired6) : null,
     links,
     peers: desired.peers,
-    rules: virtual.rules,
+    rules,
   };
 }
 
@@ -184,7 +197,7 @@ function planVirtualRange(
       : `Remove the host's route, or set up the cluster with a free virtual range such as ${clash.suggestion}`;
   return {
     virtualRange: null,
-    rules: rules.filter(({ name }) => name !== OUTSIDE_PART),
+    rules: rules.filter(({ name }) => name !== OUTSIDE_PART && name !== OUTSIDE6_PART),
     conditions: [{ code: "virtual-range-clash", severity: "error", text, hint }],
   };
 }
@@ -201,14 +214,15 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observ
   const peers = desirePeers(links).filter((peer) => local === undefined || fitsTunnel(peer, local));
   const encrypted = peers.filter(({ mode }) => mode === "wireguard");
   const own = known.keys?.publicKey;
+  const inside = [BRIDGE, ...(known.declared ?? []).map(({ vni }) => bridgeOf(vni))];
   const encryption = renderEncryption({
     range: known.range,
     others: (known.declared ?? []).filter(({ layer2 }) => !layer2).map(({ range }) => range),
     range6: known.range6 ?? null,
-    inside: [BRIDGE, ...(known.declared ?? []).map(({ vni }) => bridgeOf(vni))],
+    inside,
     sealed: known.policy?.encryption === "required",
     used: encrypted.length > 0,
-    probes: [known.blocks, ...known.peers.map(({ blocks }) => blocks)].flatMap(probesOf),
+    probes: [asProbed(known), ...known.peers].flatMap(probesOf),
     tunnelPort: TUNNEL_PORT,
   });
   const probed = encrypted.length > 0 || (known.facts ?? null) !== null;
@@ -230,20 +244,39 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observ
       range: known.range,
       range6: known.range6 ?? null,
       bridge: BRIDGE,
-      parts: encryption === null ? known.rules : [...known.rules, encryption],
+      parts: [
+        ...known.rules,
+        ...(encryption === null ? [] : [encryption]),
+        ...(known.peers.length === 0 ? [] : [renderLinkCounters({ ...countedBy(known), inside })]),
+      ],
     }),
-    probeAddress: probed && mayHaveProbeAddress(known, observed) ? probeAddressOf(known.blocks) : null,
+    probeAddress: probed && mayHaveProbeAddress(known, observed) ? probeAddressOf(asProbed(known)) : null,
   };
 }
 
 /**
  * An engine whose default bridge is ours gives the block's first address to its first container, so there it is not the host's:
- * links of that host are not tried again by it. While the engine is away, what is there stays.
+ * the host has none until it has taken another one. While the engine is away, what is there stays.
  */
-function mayHaveProbeAddress({ blocks }: KnownNetwork, { kernel, engine }: ObservedHost): boolean {
-  if (engine !== null) return !usesDefaultBridge(engine.networks);
+function mayHaveProbeAddress({ blocks, probeAddress = null }: KnownNetwork, { kernel, engine }: ObservedHost): boolean {
+  if (probeAddress !== null) return true;
+  const first = probeAddressOf({ blocks });
+  if (engine !== null) {
+    const own = findDefaultBridge(engine.networks);
+    return own === undefined || !mayGiveAway(first, { fixedAddresses: false, ipRange: own.ipRange });
+  }
   const bridge = kernel.links.find(({ name }) => name === BRIDGE);
-  return bridge === undefined || bridge.addresses.some(({ address }) => address === probeAddressOf(blocks));
+  return bridge === undefined || bridge.addresses.some(({ address }) => address === first);
+}
+
+/** Further blocks are as large as the first one at least. */
+function countedBy({ range, range6 = null, blocks }: KnownNetwork): Omit<LinkCountersWish, "inside"> {
+  return { range, range6, blockPrefix: parseCidr(blocks[0] ?? range).prefix };
+}
+
+/** This host as the others see it. */
+function asProbed({ blocks, probeAddress = null }: KnownNetwork): Pick<Peer, "blocks" | "probeAddress"> {
+  return probeAddress === null ? { blocks } : { blocks, probeAddress };
 }
 
 /** The one tunnel device has one end: a peer of the other family is not behind it. */
@@ -269,8 +302,8 @@ function mixedConditions(links: readonly ChosenLink[], peers: readonly DesiredPe
   return [{ code: "underlay-mixed", severity: "error", text, hint }];
 }
 
-function probesOf(blocks: readonly string[]): readonly Ipv4[] {
-  return blocks.length === 0 ? [] : [probeAddressOf(blocks)];
+function probesOf(host: Pick<Peer, "blocks" | "probeAddress">): readonly Ipv4[] {
+  return host.blocks.length === 0 ? [] : [probeAddressOf(host)];
 }
 
 /** Containers send what the way out carries; paths that carry less have it on their route. */

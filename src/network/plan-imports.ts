@@ -5,6 +5,7 @@
  */
 import type { CatalogHost, Endpoint } from "../model/endpoint.ts";
 import type { ServiceName } from "../model/ids.ts";
+import { formatEndpoint } from "../model/ip6.ts";
 import type { ImportedService } from "../model/network-config.ts";
 
 type Target = ImportedService["targets"][number];
@@ -28,7 +29,7 @@ export function chooseImportOwner(name: string, hosts: readonly CatalogHost[]): 
 }
 
 export function targetKey(imported: Pick<ImportedService, "name" | "protocol">, { address, port }: Target): string {
-  return `${imported.name}:${address}:${port}/${imported.protocol}`;
+  return `${imported.name}:${formatEndpoint(address, port)}/${imported.protocol}`;
 }
 
 /** Whether an endpoint stands for an address outside. */

@@ -184,3 +184,17 @@ test("the gateway ends as the IPv4 one, inside of the host's own part", () => {
   expect(gateway6Of(RANGE6, gateway) as string).toBe("fd12:3456:789a:0:a02:100:a02:101");
   expect(formatCidr6(host6Of(RANGE6, gateway))).toBe("fd12:3456:789a:0:a02:100::/96");
 });
+
+test("the twins of virtual addresses are routed to the bridge while there are any; the bridge's wire stays", async () => {
+  const network = fake();
+  const routes = (): readonly string[] => lines(network).filter((line) => /^route6 fd12.* dev apollo0/.test(line));
+  const desired = desire([peer(2, "direct")]);
+  await pass(network, { ...desired, virtualRange: "10.3.0.0/16" });
+  expect(await pass(network, { ...desired, virtualRange: "10.3.0.0/16" })).toBe(0);
+  expect(routes()).toEqual([
+    "route6 fd12:3456:789a:0:a02:100::/96 dev apollo0",
+    "route6 fd12:3456:789a:0:a03::/96 dev apollo0 src fd12:3456:789a:0:a02:100:a02:101 ours",
+  ]);
+  await pass(network, desired);
+  expect(routes()).toEqual(["route6 fd12:3456:789a:0:a02:100::/96 dev apollo0"]);
+});

@@ -5,6 +5,9 @@
  * gateway, so nobody has to answer for others (IPv6 has no proxy for ranges). One route a peer, to its /96, whatever
  * blocks it has; it takes the way that the peer's IPv4 blocks take, with the same MTU. On a wire that is shared the next hop is
  * the link-local address that follows from the peer's own one (`linkLocalOf`).
+ *
+ * The twins of the virtual addresses are routed as those are: only for the host's own programs, since destinations are changed on
+ * the way.
  */
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
@@ -19,7 +22,7 @@ import type {
   NetworkState,
   NetworkState6,
 } from "../platform/ports/host-network.ts";
-import { gateway6Of, host6Of, isOurLinkLocal, linkLocalOf } from "./address6.ts";
+import { gateway6Of, host6Of, isOurLinkLocal, linkLocalOf, virtual6Of } from "./address6.ts";
 import { tunnelMac } from "./mac.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
 import { BRIDGE, TUNNEL } from "./plan-network.ts";
@@ -73,7 +76,18 @@ export function desireNetwork6(range6: string, desired: DesiredNetwork, observed
     .flatMap(({ name, addresses }) =>
       addresses.map(({ address }) => ({ device: name, address: linkLocalOf(address), prefix: 64 })),
     );
-  return { range: range6, gateway, host6: host6Of(range6, desired.gateway), linkLocals, routes, neighbours };
+  const own = [...routes, ...virtualRoutes(range6, desired.virtualRange ?? null, gateway)];
+  return { range: range6, gateway, host6: host6Of(range6, desired.gateway), linkLocals, routes: own, neighbours };
+}
+
+function virtualRoutes(
+  range6: string,
+  virtualRange: string | null,
+  source: Ipv6,
+): readonly Omit<NetworkRoute6, "marked">[] {
+  if (virtualRange === null) return [];
+  const destination = formatCidr6(virtual6Of(range6, virtualRange));
+  return [{ destination, via: null, device: BRIDGE, source, mtu: null, onlink: false }];
 }
 
 function nextHop(
@@ -177,9 +191,13 @@ function connectedRoute({ gateway, host6 }: DesiredNetwork6, ip6: NetworkState6)
   return [putRoute({ destination, via: null, device: BRIDGE, source: gateway, mtu: null, onlink: false })];
 }
 
-function deleteRoutes(wanted: readonly string[], { routes }: NetworkState6): readonly NetworkAction[] {
+/** The bridge's own wire stays: it goes with the address. */
+function deleteRoutes(wanted: readonly string[], { addresses, routes }: NetworkState6): readonly NetworkAction[] {
+  const wires = addresses.filter(({ device }) => device === BRIDGE).map(({ address }) => address);
+  const isWire = ({ device, destination }: NetworkRoute6): boolean =>
+    device === BRIDGE && wires.some((address) => cidr6Contains(parseCidr6(destination), address));
   return routes
-    .filter(({ marked, destination, device }) => marked && device !== BRIDGE && !wanted.includes(destination))
+    .filter((route) => route.marked && !isWire(route) && !wanted.includes(route.destination))
     .map(({ destination, device }) => ({ kind: "delete-route6", destination, device }));
 }
 

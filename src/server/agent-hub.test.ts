@@ -224,6 +224,25 @@ test("the keys that an agent tells are stored, once, and handed to the others; o
   expect(first.say({ type: "keys", ...keys, publicKey: "not a key" })).rejects.toThrow(/publicKey/);
 });
 
+test("a host's own probe address is told to the others, as long as it lies in its blocks", async () => {
+  const world = new Fixture();
+  const server = await world.startServer();
+  const [first, second] = [await world.connect(server, 1), await world.connect(server, 2)];
+  const told = async (probeAddress?: string) => {
+    const said = probeAddress === undefined ? {} : { probeAddress: parseIpv4(probeAddress) };
+    await first.say({ type: "heartbeat", appliedRevision: 0, epoch: epochOf(first.sent), conditions: [], ...said });
+    await second.hear();
+    const peers = second.sent.flatMap((message) => (message.type === "peers" ? [message.peers] : []));
+    return peers.at(-1)?.[0]?.probeAddress;
+  };
+  expect(await told()).toBeUndefined();
+  expect(String(await told("10.2.1.130"))).toBe("10.2.1.130");
+  // Another host's: what was known stays.
+  expect(String(await told("10.2.2.130"))).toBe("10.2.1.130");
+  // An agent of before came back, or the engine is started otherwise.
+  expect(await told()).toBeUndefined();
+});
+
 test("every agent of a cluster gets the same probe key, also from a server that started again", async () => {
   const world = new Fixture();
   const keyOfHost = async (server: ClusterServer, number: number): Promise<string | undefined> => {

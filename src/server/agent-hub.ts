@@ -18,6 +18,7 @@ import {
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
+import { isInBlocks } from "../network/choose-address.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { type AgentConnection, AgentSession } from "./agent-session.ts";
@@ -196,7 +197,8 @@ export class AgentHub {
       throw new AppError("invalid", `Cannot take "${message.type}" from host "${host.name}": hello must come first`);
     switch (message.type) {
       case "heartbeat":
-        return this.#heartbeat(session, message);
+        this.#heartbeat(session, message);
+        return this.#probeAddress(host, message);
       case "instances":
         return this.#instances(session, message);
       case "endpoints":
@@ -287,6 +289,16 @@ export class AgentHub {
     const keys = keysOf(message);
     if (host.publicKey === keys.publicKey && host.nextPublicKey === keys.nextPublicKey) return;
     await this.#deps.state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...keys }));
+  }
+
+  /** One that lies in no block of the host is somebody else's to be reached at. */
+  async #probeAddress(host: Host, { probeAddress }: AgentMessage & { type: "heartbeat" }): Promise<void> {
+    if (host.probeAddress === probeAddress) return;
+    if (probeAddress !== undefined && !isInBlocks(probeAddress, host.blocks)) return;
+    await this.#deps.state.update<Host>(keyOf.host(host.id), ({ probeAddress: _, ...known }) => ({
+      ...known,
+      ...(probeAddress === undefined ? {} : { probeAddress }),
+    }));
   }
 
   #heartbeat(session: AgentSession, message: AgentMessage & { type: "heartbeat" }): void {

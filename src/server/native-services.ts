@@ -14,6 +14,7 @@ import { runTrace } from "../network/trace/run-trace.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import { agentSocket } from "./agent-socket.ts";
+import { virtualAddresses } from "../network/virtual-addresses.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 import type { ConsoleFeed } from "./console-feed.ts";
 import { containerSocket } from "./container-socket.ts";
@@ -100,7 +101,7 @@ function knownNames({ catalog, state }: ClusterServer): ExplainInput {
     dns: settings = {},
   } = state.settings;
   const [endpoints, withheld, hosts] = [catalog.list(), catalog.withheld(), catalog.hosts()];
-  const virtuals = new Map(state.networkObjectsOf("virtual").map((one) => [one.name, one.address ?? ""]));
+  const virtuals = virtualAddresses(state.networkObjectsOf("virtual"), state.settings);
   return {
     endpoints,
     withheld,

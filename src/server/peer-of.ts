@@ -1,5 +1,6 @@
 import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
+import { isInBlocks } from "../network/choose-address.ts";
 
 /** All members but one, by name: what that one is told. */
 export function peersOf(hosts: ReadonlyMap<HostId, Host>, hostId: HostId): readonly Peer[] {
@@ -10,8 +11,17 @@ export function peersOf(hosts: ReadonlyMap<HostId, Host>, hostId: HostId): reado
 }
 
 /** What other hosts are told of a member. */
-export function peerOf({ id, name, address, blocks, networks, ...host }: Host): Peer {
-  return { id, name, address, blocks, ...keysOf(host), ...(networks === undefined ? {} : { networks }) };
+export function peerOf({ id, name, address, blocks, networks, probeAddress, ...host }: Host): Peer {
+  return {
+    id,
+    name,
+    address,
+    blocks,
+    ...keysOf(host),
+    ...(networks === undefined ? {} : { networks }),
+    // Of a block that was taken back it may be another host's by now.
+    ...(probeAddress === undefined || !isInBlocks(probeAddress, blocks) ? {} : { probeAddress }),
+  };
 }
 
 /** The keys alone, where there are any: a field that is there and undefined is another record. */

@@ -2,6 +2,7 @@
  * One host's network and links parts, in the namespace that this program is started in: what the agent runs, with an
  * engine that has nothing to do. Argument: a `LinkHostWish` as JSON. Prints one JSON line with each change of the links.
  */
+import { createLinkBytesPart } from "../../src/agent/link-bytes-part.ts";
 import { createLinksPart } from "../../src/agent/links-part.ts";
 import { AgentState } from "../../src/agent/agent-state.ts";
 import { createLastKnownPart, loadLastKnown } from "../../src/agent/last-known.ts";
@@ -15,6 +16,7 @@ import { systemRandom } from "../../src/platform/clock/system-random.ts";
 import { nodeMac } from "../../src/platform/digest/node-mac.ts";
 import { diskFile } from "../../src/platform/files/disk-file.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
+import { LinuxLinkCounters } from "../../src/platform/linux/linux-link-counters.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
 import type { EngineNetwork } from "../../src/platform/ports/engine.ts";
 import type { Log } from "../../src/platform/ports/log.ts";
@@ -65,7 +67,9 @@ async function runHost({ name, hosts, probeKey, file }: LinkHostWish): Promise<v
   });
   state.receive({ type: "peers", peers: hosts.filter((host) => host !== own) });
   const [clock, random] = [systemClock, systemRandom];
-  const kernel = new LinuxHostNetwork({ runner: new ProcessRunner(), clock });
+  if (own.probeAddress !== undefined) state.setProbeAddress(own.probeAddress);
+  const runner = new ProcessRunner();
+  const kernel = new LinuxHostNetwork({ runner, clock });
   const network = createNetworkPart({ state, engine, clock, log, network: kernel });
   const sockets = new LinuxProbeSockets(PROBE_PORT);
   const gateway = () => network.gateway();
@@ -75,7 +79,8 @@ async function runHost({ name, hosts, probeKey, file }: LinkHostWish): Promise<v
   const tell = (): void => console.log(JSON.stringify({ links: state.links, conditions: state.conditions() }));
   state.on("links", tell);
   const keep = createLastKnownPart({ state, file: lastKnown, clock, log });
-  await Promise.all([keep, network, links].map((part) => part.run(stop.signal)));
+  const bytes = createLinkBytesPart({ state, counters: new LinuxLinkCounters({ runner }), clock });
+  await Promise.all([keep, network, links, bytes].map((part) => part.run(stop.signal)));
 }
 
 if (import.meta.main) {

@@ -71,7 +71,9 @@ export class LinkLab {
       await middle.runner.run(["ip", "link", "set", port, "mtu", String(mtu)]);
       if (!routed) await middle.runner.run(["ip", "link", "set", port, "master", "lan"]);
       await space.runner.run(["ip", "route", "add", "default", "via", router]);
-      const peer = { id: `id-${name}` as HostId, name, address: parseIpv4(address), blocks: [`10.2.${number}.0/24`] };
+      const base = { id: `id-${name}` as HostId, name, address: parseIpv4(address), blocks: [`10.2.${number}.0/24`] };
+      // As a host whose engine gives out all of its block.
+      const peer = name === "b" ? { ...base, probeAddress: parseIpv4(`10.2.${number}.130`) } : base;
       const told = { links: [], conditions: [] };
       this.#hosts.set(name, { peer, space, stop: new AbortController(), running: Promise.resolve(), told });
     }

@@ -58,6 +58,9 @@ test("a switch that drops container addresses: VXLAN, said with its cause; direc
   await lab.until("a and b are direct again", () => mode("a", "b") === "direct" && mode("b", "a") === "direct");
   await lab.until("no condition is left", () => NAMES.every((name) => lab.conditions(name).length === 0));
   expect(await clientSeenBy(container("a"), "10.2.2.5", 8080)).toBe("10.2.1.5");
+  // b was tried at the address that it has told, and has not taken the first one of its block.
+  const { stdout } = await lab.space("b").runner.run(["ip", "-o", "address", "show", "dev", "apollo0"]);
+  expect([stdout.includes("10.2.2.130/32"), stdout.includes("10.2.2.0/32")]).toEqual([true, false]);
 }, 120_000);
 
 test("large packets vanish without ICMP: the MTU is found, and a large transfer passes", async () => {
@@ -65,7 +68,12 @@ test("large packets vanish without ICMP: the MTU is found, and a large transfer 
   await lab.until("the MTU is found", () => lab.link("a", "b")?.mtu === 1400 && lab.link("b", "a")?.mtu === 1400);
   expect(mode("a", "b")).toBe("direct");
   expect(lab.link("a", "b")?.why).toContain("carries 1400 bytes of 1500");
+  const [before, unused] = [lab.link("a", "b")?.rxBytes ?? 0, lab.link("a", "c")?.rxBytes ?? 0];
   expect(await bytesFrom(container("a"), "10.2.2.5", 9000)).toBe(TRANSFER_BYTES);
+  await lab.until("it is counted", () => (lab.link("a", "b")?.rxBytes ?? 0) - before > TRANSFER_BYTES);
+  await lab.until("b has counted it as well", () => (lab.link("b", "a")?.txBytes ?? 0) > TRANSFER_BYTES);
+  // Probes are no traffic, and nobody else's link has anything of it.
+  expect((lab.link("a", "c")?.rxBytes ?? 0) - unused).toBeLessThan(TRANSFER_BYTES / 100);
   await lab.filter([]);
 }, 120_000);
 

@@ -66,9 +66,12 @@ export class OutsideHosts {
   readonly states = new Map<string, AgentState>();
   readonly #end = new AbortController();
   readonly #running: Promise<void>[] = [];
+  readonly #range6: string | null;
   #revision = 0;
 
-  constructor(places: readonly HostPlace[], spaces: ReadonlyMap<string, Namespace>) {
+  /** `range6`: containers have IPv6 addresses of it. */
+  constructor(places: readonly HostPlace[], spaces: ReadonlyMap<string, Namespace>, range6: string | null = null) {
+    this.#range6 = range6;
     for (const place of places) {
       const space = spaces.get(place.name);
       if (space !== undefined) this.#start(place, places, space);
@@ -79,7 +82,7 @@ export class OutsideHosts {
     const state = new AgentState();
     const { name: hostName, block } = place;
     // The addresses of documentation are not trusted, and keys are another test's business.
-    const settings = { ...DEFAULT_SETTINGS, encryption: "off" } as const;
+    const settings = { ...DEFAULT_SETTINGS, encryption: "off", range6: this.#range6 } as const;
     state.identity = { hostId: hostName as HostId, hostName, settings, blocks: [block], epoch: "e" };
     for (const { name, address, block: other } of places) {
       state.peers.set(name as HostId, { id: name as HostId, name, address, blocks: [other] });
@@ -92,7 +95,9 @@ export class OutsideHosts {
       clock,
       log: SILENT,
     });
-    const traffic = new LinuxHostTraffic({ runner, isHidden: (address) => address === network.gateway() });
+    const isHidden = (address: string): boolean =>
+      [network.gateway(), network.gateway6()].some((own) => own === address);
+    const traffic = new LinuxHostTraffic({ runner, isHidden });
     const outside = createOutsidePart({ state, traffic, clock, log: SILENT });
     this.states.set(hostName, state);
     this.#running.push(network.run(this.#end.signal), outside.run(this.#end.signal));

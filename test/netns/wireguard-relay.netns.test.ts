@@ -58,14 +58,14 @@ function desire(name: string, { hop, sealed }: Way): DesiredNetwork {
     inside: [BRIDGE],
     sealed,
     used: true,
-    probes: NAMES.map((each) => probeAddressOf([of(hosts, each).block])),
+    probes: NAMES.map((each) => probeAddressOf({ blocks: [of(hosts, each).block] })),
     tunnelPort: TUNNEL_PORT,
   });
   const encrypted = peers.filter(({ mode }) => mode === "wireguard");
   return {
     range: RANGE,
     gateway: gatewayOf([block]),
-    probeAddress: probeAddressOf([block]),
+    probeAddress: probeAddressOf({ blocks: [block] }),
     bridgeMtu: 1500,
     tunnel: null,
     wireguard:

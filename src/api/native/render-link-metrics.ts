@@ -30,13 +30,13 @@ const METRICS: readonly Metric[] = [
   { name: "apollo_link_mtu_bytes", help: "Largest packet that containers can send whole", value: ({ mtu }) => mtu },
   {
     name: "apollo_link_sent_bytes_total",
-    help: "Bytes of packets from containers that took the fast path to the peer",
+    help: "Bytes of packets from containers and this host to containers and the host of the peer",
     type: "counter",
     value: ({ txBytes }) => txBytes,
   },
   {
     name: "apollo_link_received_bytes_total",
-    help: "Bytes of packets to containers that took the fast path from the peer",
+    help: "Bytes of packets from containers and the host of the peer to those here",
     type: "counter",
     value: ({ rxBytes }) => rxBytes,
   },

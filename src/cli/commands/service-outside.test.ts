@@ -48,7 +48,7 @@ test.each([
 });
 
 test("apollo service import and virtual send what the options mean", async () => {
-  const targets = ["192.0.2.7:5432", "192.0.2.8:5432"];
+  const targets = ["192.0.2.7:5432", "192.0.2.8:5432", "[2001:DB8:0::9]:5432"];
   const imported = await run(["import", "db", ...targets, "--tag", "primary", "--no-check"], {
     "PUT /api/imports/db": echo,
   });
@@ -56,6 +56,7 @@ test("apollo service import and virtual send what the options mean", async () =>
     targets: [
       { address: "192.0.2.7", port: 5432 },
       { address: "192.0.2.8", port: 5432 },
+      { address: "2001:db8::9", port: 5432 },
     ],
     protocol: "tcp",
     tags: ["primary"],

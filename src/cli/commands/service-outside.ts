@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { ServiceJson } from "../../api/native/shapes.ts";
 import { AppError } from "../../model/error.ts";
+import { formatEndpoint } from "../../model/ip6.ts";
 import type { ImportedService, Publication, VirtualService } from "../../model/network-config.ts";
 import { type CliContext, type ClientFlags, clientOptions, examples, openSession } from "../cli-context.ts";
 import type { ApolloClient } from "../client.ts";
@@ -206,5 +207,5 @@ export function formatVirtualAddress({ address, port }: VirtualService): string 
 }
 
 function formatTargets({ targets, protocol }: ImportedService): string {
-  return `${targets.map(({ address, port }) => `${address}:${port}`).join(", ")}${protocol === "udp" ? " (udp)" : ""}`;
+  return `${targets.map(({ address, port }) => formatEndpoint(address, port)).join(", ")}${protocol === "udp" ? " (udp)" : ""}`;
 }

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import packet from "dns-packet";
 import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../../model/dns-settings.ts";
 import { parseCidr, parseIpv4 } from "../../model/ip.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import type { Clock } from "../../platform/ports/clock.ts";
 import { addressBytes, formatAddress } from "./address-bytes.ts";
 import { Asker, instance, seeded } from "./dns.fixture.ts";
@@ -190,10 +191,12 @@ test("several domains are answered, each in its own name", async () => {
 test("a service's address for life is answered for as long as it has one", async () => {
   const zone = zoneOf();
   const here = new Asker(() => zone);
-  zone.setVirtuals(new Map([["web", parseIpv4("10.3.0.7")]]));
+  const own = [parseIpv4("10.3.0.7"), parseIpv6("fd12:3456:789a:0:a03::a03:7")];
+  zone.setVirtuals(new Map([["web", own]]));
   expect(dataOf((await here.ask("WEB.virtual.dc1.consul", "A")).answers)).toEqual(["A 10.3.0.7"]);
+  expect(dataOf((await here.ask("web.virtual.consul", "AAAA")).answers)).toEqual(["AAAA fd12:3456:789a:0:a03:0:a03:7"]);
   const { revision } = zone;
-  zone.setVirtuals(new Map([["web", parseIpv4("10.3.0.7")]]));
+  zone.setVirtuals(new Map([["web", [...own]]]));
   expect(zone.revision).toBe(revision);
   zone.setVirtuals(new Map());
   expect((await here.ask("web.virtual.consul", "A")).code).toBe("NXDOMAIN");

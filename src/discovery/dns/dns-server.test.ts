@@ -179,7 +179,7 @@ test("DnsServer answers a service's own address, also under the datacenter's nam
   const zone = zoneOf(ENDPOINTS);
   const asked = (name: string) => addressesOf(ask(name, "A", { zone }));
   expect(ask("web.virtual.consul", "A", { zone }).rcode).toBe("NXDOMAIN");
-  zone.setVirtuals(new Map([["web", parseIpv4("10.3.0.7")]]));
+  zone.setVirtuals(new Map([["web", [parseIpv4("10.3.0.7")]]]));
   expect([asked("web.virtual.consul"), asked("WEB.virtual.dc1.consul")]).toEqual([["10.3.0.7"], ["10.3.0.7"]]);
   expect(ask("db.virtual.consul", "A", { zone }).rcode).toBe("NXDOMAIN");
   expect(ask("web.virtual.consul", "SRV", { zone }).rcode).toBe("NOERROR");

@@ -6,7 +6,7 @@
 import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../../model/dns-settings.ts";
 import { META_NAME_ONLY } from "../../model/endpoint.ts";
 import type { Cidr, Ipv4 } from "../../model/ip.ts";
-import type { Cidr6 } from "../../model/ip6.ts";
+import type { Cidr6, HostAddress } from "../../model/ip6.ts";
 import { addressBytes, addressKey } from "./address-bytes.ts";
 import { chooseEndpoints, matchLookup } from "./choose-endpoints.ts";
 import { type NameKey, labelsOf, nameKey } from "./domain-name.ts";
@@ -62,7 +62,7 @@ export class Zone {
   readonly #instances = new Instances();
   #nodes: ReadonlyMap<string, ZoneNode> = new Map();
   #nodeByAddress: ReadonlyMap<string, ZoneNode> = new Map();
-  #virtuals: ReadonlyMap<string, Ipv4> = new Map();
+  #virtuals: ReadonlyMap<string, readonly HostAddress[]> = new Map();
   #query: (name: string) => PreparedLookup | null = () => null;
   /** Names asked since their service last changed. Only names that exist are kept, so no client can fill it. */
   readonly #entries = new Map<NameKey, ZoneEntry>();
@@ -129,9 +129,11 @@ export class Zone {
   }
 
   /** The services' own addresses, by name. The same ones again change nothing. */
-  setVirtuals(virtuals: ReadonlyMap<string, Ipv4>): void {
+  setVirtuals(virtuals: ReadonlyMap<string, readonly HostAddress[]>): void {
     const known = this.#virtuals;
-    if (known.size === virtuals.size && [...virtuals].every(([name, address]) => known.get(name) === address)) return;
+    const isKnown = ([name, own]: readonly [string, readonly HostAddress[]]): boolean =>
+      known.get(name)?.join() === own.join();
+    if (known.size === virtuals.size && [...virtuals].every(isKnown)) return;
     this.#virtuals = virtuals;
     this.#touch();
   }
@@ -186,8 +188,8 @@ export class Zone {
       case "address":
         return this.#addresses([name.address]);
       case "virtual": {
-        const address = this.#virtuals.get(name.name);
-        return address === undefined ? "missing" : this.#addresses([address]);
+        const own = this.#virtuals.get(name.name);
+        return own === undefined ? "missing" : this.#addresses(own);
       }
       case "query":
         return this.#findQuery(name.name, domain);

@@ -12,7 +12,7 @@ export function encryptedRelay(
   far: Peer,
   relay: DesiredPeer,
 ): { readonly far: DesiredPeer; readonly relay: DesiredPeer } {
-  const probe = probeAddressOf(far.blocks);
+  const probe = probeAddressOf(far);
   const keys = [far.publicKey, far.nextPublicKey].filter((key) => key !== undefined);
   return {
     far: {

@@ -1,3 +1,4 @@
+import { formatEndpoint } from "../../model/ip6.ts";
 import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { AppError, unreachable } from "../../model/error.ts";
@@ -65,7 +66,10 @@ export class HaproxyProxy implements Proxy {
         return await this.#save(action);
       case "add-server": {
         const { backend, name, address, port } = action;
-        return await this.#expect(`add server ${backend}/${name} ${address}:${port}`, "New server registered.");
+        return await this.#expect(
+          `add server ${backend}/${name} ${formatEndpoint(address, port)}`,
+          "New server registered.",
+        );
       }
       case "set-server":
         return await this.#expect(`set server ${action.backend}/${action.name} state ${action.state}`, "");

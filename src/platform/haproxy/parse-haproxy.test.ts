@@ -7,6 +7,7 @@ svc_a,s1,1,0,2,0,no check,3,10.2.1.2:8080,
 svc_a,s2,0,0,0,0,MAINT,0,10.2.1.3:8080,
 svc_a,s3,0,0,0,0,DRAIN,0,10.2.1.4:80,
 svc_a,s4,0,0,0,0,DOWN 1/2,0,10.2.1.5:80,
+svc_a,s5,0,0,0,0,no check,0,[2001:db8::7]:80,
 svc_a,BACKEND,0,0,2,0,UP,0,,
 svc_b,BACKEND,0,0,0,0,UP,0,,
 `;
@@ -19,6 +20,7 @@ test("parseStatistics() finds backends and servers by column name", () => {
     "s2 10.2.1.3 8080 maint",
     "s3 10.2.1.4 80 drain",
     "s4 10.2.1.5 80 ready",
+    "s5 2001:db8::7 80 ready",
   ]);
   expect(servers[0]).toMatchObject({ sessions: 3, idle: 3 });
 });

@@ -50,7 +50,8 @@ export function parseStatistics(text: string): ProxyStatistics {
     servers.push({
       backend,
       name,
-      address: address.slice(0, colon),
+      // HAProxy writes an IPv6 address in brackets.
+      address: address.slice(0, colon).replaceAll(/[[\]]/g, ""),
       port: Number(address.slice(colon + 1)),
       state: parseState(read("status")),
       sessions: Number(read("scur")) + Number(read("qcur")),

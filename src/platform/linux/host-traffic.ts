@@ -1,5 +1,5 @@
-import type { Ipv4 } from "../../model/ip.ts";
-import type { HostTraffic, TrafficState, UdpFlow } from "../ports/host-traffic.ts";
+import { isIpv4 } from "../../model/ip.ts";
+import type { HostTraffic, TrafficState, UdpFlow, UdpFlows } from "../ports/host-traffic.ts";
 import type { Runner } from "../ports/runner.ts";
 import {
   parseListeningPorts,
@@ -16,6 +16,7 @@ const SOCKET_FILES = [
   ["/proc/net/udp6", "udp"],
 ] as const;
 const BRIDGE_SWITCH = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+const BRIDGE_SWITCH6 = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
 /** conntrack says that there was nothing to delete with this. */
 const NOTHING_FOUND = 1;
 
@@ -31,7 +32,7 @@ export class LinuxHostTraffic implements HostTraffic {
   }
 
   async observe(): Promise<TrafficState> {
-    const files = [BRIDGE_SWITCH, ...SOCKET_FILES.map(([path]) => path)];
+    const files = [BRIDGE_SWITCH, BRIDGE_SWITCH6, ...SOCKET_FILES.map(([path]) => path)];
     // Exit code 2: a file is not there, as without IPv6 or without br_netfilter.
     const { stdout } = await this.#runner.run(["grep", "-sH", "", ...files], { okCodes: [0, 1, 2] });
     const lines = stdout.split("\n");
@@ -40,22 +41,27 @@ export class LinuxHostTraffic implements HostTraffic {
     const busy = SOCKET_FILES.flatMap(([path, protocol]) =>
       parseListeningPorts(textOf(path), protocol, this.#isHidden),
     );
-    return { bridgeSeen: textOf(BRIDGE_SWITCH).trim() === "1", busyPorts: new Set(busy) };
+    const isOn = (path: string): boolean => textOf(path).trim() === "1";
+    return { bridgeSeen: isOn(BRIDGE_SWITCH), bridgeSeen6: isOn(BRIDGE_SWITCH6), busyPorts: new Set(busy) };
   }
 
-  async listUdpFlows(): Promise<{ readonly flows: readonly UdpFlow[]; readonly addresses: ReadonlySet<Ipv4> }> {
-    const [flows, addresses] = await Promise.all([
-      this.#runner.run(["conntrack", "-L", "-f", "ipv4", "-p", "udp"]),
-      this.#runner.run(["ip", "-j", "-4", "address", "show"]),
+  async listUdpFlows(families: readonly (4 | 6)[]): Promise<UdpFlows> {
+    const [addresses, ...flows] = await Promise.all([
+      this.#runner.run(["ip", "-j", "address", "show"]),
+      ...families.map((family) => this.#runner.run(["conntrack", "-L", "-f", `ipv${family}`, "-p", "udp"])),
     ]);
-    return { flows: parseUdpFlows(flows.stdout), addresses: parseOwnAddresses(JSON.parse(addresses.stdout)) };
+    return {
+      flows: flows.flatMap(({ stdout }) => parseUdpFlows(stdout)),
+      addresses: parseOwnAddresses(JSON.parse(addresses.stdout)),
+    };
   }
 
   async endUdpFlows({ destination, port, answerFrom, answerPort }: UdpFlow): Promise<void> {
     const sent = ["-d", destination, "--dport", String(port)];
     const answered = ["-r", answerFrom, "--reply-port-src", String(answerPort)];
     const options = { okCodes: [0, NOTHING_FOUND] };
-    await this.#runner.run(["conntrack", "-D", "-f", "ipv4", "-p", "udp", ...sent, ...answered], options);
+    const family = isIpv4(destination) ? "ipv4" : "ipv6";
+    await this.#runner.run(["conntrack", "-D", "-f", family, "-p", "udp", ...sent, ...answered], options);
   }
 
   async portsWithoutReturn(of: Parameters<HostTraffic["portsWithoutReturn"]>[0]): Promise<readonly string[]> {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
+import { parseIpv6 } from "../../model/ip6.ts";
 import {
   parseListeningPorts,
   parseOwnAddresses,
@@ -55,4 +56,18 @@ test("the readers of iproute2's JSON take what fits and leave the rest", () => {
   expect([...parsePortsOf(neighbours, [{ mac: "02:00", ifname: "veth1" }, {}])]).toEqual([["10.2.1.5", "veth1"]]);
   const addresses = [{ addr_info: [{ local: "192.0.2.1" }, { local: "10.2.1.1" }] }, {}];
   expect([...parseOwnAddresses(addresses)].map(String)).toEqual(["192.0.2.1", "10.2.1.1"]);
+});
+
+test("the readers know IPv6, also where programs listen that nobody is to be sent away from", () => {
+  const line =
+    "udp      17 29 src=fd12::5 dst=fd12:0:0:0:a03:0:a03:7 sport=4000 dport=53 [UNREPLIED] src=fd12::6 dst=fd12::5 sport=5353 dport=4000 mark=0 use=1";
+  expect(parseUdpFlows(line.replace("fd12:0:0:0:a03:0:a03:7", "fd12::a03:0:a03:7"))).toEqual([
+    { destination: parseIpv6("fd12::a03:0:a03:7"), port: 53, answerFrom: parseIpv6("fd12::6"), answerPort: 5353 },
+  ]);
+  const gateway = TCP6.replace("00000000000000000000000000000000:01BB", "563412FD00009A780001020A0101020A:0035");
+  expect(parseListeningPorts(gateway, "tcp", (address) => address === "fd12:3456:789a:0:a02:100:a02:101")).toEqual([
+    "8082/tcp",
+  ]);
+  const addresses = [{ addr_info: [{ local: "fe80::1" }, { local: "10.2.1.1" }] }];
+  expect([...parseOwnAddresses(addresses)].map(String)).toEqual(["fe80::1", "10.2.1.1"]);
 });

@@ -1,7 +1,8 @@
 /** Readers of /proc/net and of what conntrack prints. */
 import { z } from "zod";
 import { isIpv4 } from "../../model/ip.ts";
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
+import { formatIpv6, isIpv6 } from "../../model/ip6.ts";
 import type { UdpFlow } from "../ports/host-traffic.ts";
 
 const LISTEN = "0A";
@@ -9,11 +10,11 @@ const LISTEN = "0A";
 const UNCONNECTED = "07";
 const WORD_HEX = 8;
 const FLOW =
-  /^udp .*?\bdst=([0-9.]{7,15}) sport=\d+ dport=(\d+) .*?\bsrc=([0-9.]{7,15}) dst=[0-9.]{7,15} sport=(\d+) dport=\d+/;
+  /^udp .*?\bdst=([0-9a-f.:]{2,45}) sport=\d+ dport=(\d+) .*?\bsrc=([0-9a-f.:]{2,45}) dst=[0-9a-f.:]{2,45} sport=(\d+) dport=\d+/;
 
 /**
  * Ports of the listening sockets in a /proc/net/{tcp,tcp6,udp,udp6} text that others than this host itself reach: one
- * bound to loopback is not. `skip` are addresses as /proc writes them, see `procAddress`.
+ * bound to loopback is not, nor one on an address that `isHidden`.
  */
 export function parseListeningPorts(
   text: string,
@@ -37,23 +38,23 @@ function formatAddress(hex: string): string {
   const mapped =
     bytes.length === 16 && bytes.slice(0, 10).every((byte) => byte === 0) && bytes[10] === 255 && bytes[11] === 255;
   if (bytes.length === 4 || mapped) return bytes.slice(-4).join(".");
-  return bytes.map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return formatIpv6(bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n));
 }
 
 function isLoopback(address: string): boolean {
-  return address.startsWith("127.") || address === "00000000000000000000000000000001";
+  return address.startsWith("127.") || address === "::1";
 }
 
-/** The IPv4 flows of `conntrack -L -p udp`, alike ones once: a line has the client's direction first, then the answers'. */
+/** The flows of `conntrack -L -p udp`, alike ones once: a line has the client's direction first, then the answers'. */
 export function parseUdpFlows(stdout: string): readonly UdpFlow[] {
   const flows = new Map<string, UdpFlow>();
   for (const line of stdout.split("\n")) {
     const match = FLOW.exec(line);
     if (match === null) continue;
     const [, destination = "", port = "", answerFrom = "", answerPort = ""] = match;
-    if (!isIpv4(destination) || !isIpv4(answerFrom)) continue;
+    if (!isAddress(destination) || !isAddress(answerFrom)) continue;
     const flow = { destination, port: Number(port), answerFrom, answerPort: Number(answerPort) };
-    flows.set(`${destination}:${port}:${answerFrom}:${answerPort}`, flow);
+    flows.set(`${destination} ${port} ${answerFrom} ${answerPort}`, flow);
   }
   return [...flows.values()];
 }
@@ -90,10 +91,14 @@ function entries<T>(shape: z.ZodType<T>, value: unknown): readonly T[] {
     });
 }
 
-/** This host's IPv4 addresses in `ip -j -4 address show`. */
-export function parseOwnAddresses(value: unknown): ReadonlySet<Ipv4> {
+/** This host's addresses in `ip -j address show`. */
+export function parseOwnAddresses(value: unknown): ReadonlySet<HostAddress> {
   const text = JSON.stringify(value);
   return new Set(
-    [...text.matchAll(/"local":"([0-9.]+)"/g)].flatMap(([, address = ""]) => (isIpv4(address) ? [address] : [])),
+    [...text.matchAll(/"local":"([0-9a-f.:]+)"/g)].flatMap(([, address = ""]) => (isAddress(address) ? [address] : [])),
   );
+}
+
+function isAddress(text: string): text is HostAddress {
+  return isIpv4(text) || isIpv6(text);
 }

@@ -1,0 +1,47 @@
+import { AppError } from "../model/error.ts";
+import { parseCidr } from "../model/ip.ts";
+import { LinkTotals } from "../network/links/link-totals.ts";
+import { LINK_SETS, LINK_SETS6 } from "../network/links/render-link-counters.ts";
+import type { Clock } from "../platform/ports/clock.ts";
+import type { LinkCounters } from "../platform/ports/link-counters.ts";
+import type { AgentPart, AgentState } from "./agent-state.ts";
+
+export interface LinkBytesPartOptions {
+  readonly state: AgentState;
+  readonly counters: LinkCounters;
+  readonly clock: Clock;
+}
+
+/** As often as links tell the server what was counted; and of what a change of the rules loses, this much is lost at most. */
+const COUNT_MS = 5000;
+
+/** Adds up what goes to other hosts the kernel's own way, see `renderLinkCounters`. */
+export function createLinkBytesPart({ state, counters, clock }: LinkBytesPartOptions): AgentPart {
+  const totals = new LinkTotals();
+
+  async function count(): Promise<void> {
+    const { identity, peers } = state;
+    const [first] = identity?.blocks ?? [];
+    if (identity === null || first === undefined) return;
+    const { range6 = null } = identity.settings;
+    const setsOf = (way: "sent" | "received"): readonly string[] =>
+      range6 === null ? [LINK_SETS[way]] : [LINK_SETS[way], LINK_SETS6[way]];
+    const [sent, received] = await Promise.all([counters.bytes(setsOf("sent")), counters.bytes(setsOf("received"))]);
+    const others = [...peers.values()].filter(({ id }) => id !== identity.hostId);
+    totals.observe({ sent, received }, others, { range6, blockPrefix: parseCidr(first).prefix });
+    state.slowLinkBytes = totals.all();
+  }
+
+  return {
+    name: "link-bytes",
+    run: async (signal) => {
+      while (!signal.aborted) {
+        await count().catch((error: unknown) => {
+          // The table is being made anew, or nft is missing, which the network part says: the next look will tell.
+          if (!(error instanceof AppError)) throw error;
+        });
+        await clock.sleep(COUNT_MS, signal);
+      }
+    },
+  };
+}
