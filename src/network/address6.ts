@@ -9,7 +9,7 @@
  */
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { ipv4ToNumber } from "../model/ip.ts";
+import { ipv4ToNumber, parseCidr } from "../model/ip.ts";
 import type { Cidr6, Ipv6 } from "../model/ip6.ts";
 import { cidr6Contains, formatCidr6, formatIpv6, ipv6ToNumber, parseCidr6 } from "../model/ip6.ts";
 
@@ -49,6 +49,21 @@ export function parseRange6(text: string): string {
 export function host6Of(range6: string, gateway: Ipv4): Cidr6 {
   const { first } = parseCidr6(range6);
   return { first: first | (BigInt(ipv4ToNumber(gateway) - 1) << 32n), prefix: HOST6_PREFIX };
+}
+
+/**
+ * What a declared network has of the range, on all hosts: its number stands where parts of hosts have an address, of which none
+ * begins with 0.
+ */
+export function network6Of(range6: string, vni: number): Cidr6 {
+  const { first } = parseCidr6(range6);
+  return { first: first | (BigInt(vni) << 32n), prefix: HOST6_PREFIX };
+}
+
+/** The addresses of a block of IPv4 addresses in such a part. */
+export function block6Of(part: Cidr6, block: string): Cidr6 {
+  const { first, prefix } = parseCidr(block);
+  return { first: part.first | BigInt(first), prefix: HOST6_PREFIX + prefix };
 }
 
 /** The IPv6 address of whoever has this IPv4 address on the host. */
