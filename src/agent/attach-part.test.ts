@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
 import { parseIpv4 } from "../model/ip.ts";
-import { joinedState, recordingLog } from "../sim/agent-fixtures.ts";
+import { gateway6Of } from "../network/address6.ts";
+import { IDENTITY, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeWiring } from "../sim/fake-wiring.ts";
 import { MemoryFile } from "../sim/memory-file.ts";
@@ -55,7 +56,12 @@ class Machine {
   }
 }
 
-async function startAgent(machine: Machine): Promise<{
+const RANGE6 = "fd12:3456:789a::/64";
+
+async function startAgent(
+  machine: Machine,
+  range6: string | null = null,
+): Promise<{
   readonly state: AgentState;
   readonly ask: (kind: string, fields?: object) => Promise<unknown>;
   readonly part: AttachPart;
@@ -63,7 +69,13 @@ async function startAgent(machine: Machine): Promise<{
 }> {
   const { clock, engine, wiring } = machine;
   const state = joinedState();
-  const bridgeFor = localNetworks(state, () => parseIpv4("10.2.1.1"));
+  const gateway = parseIpv4("10.2.1.1");
+  state.identity = { ...IDENTITY, settings: { ...IDENTITY.settings, range6 } };
+  const bridgeFor = localNetworks(
+    state,
+    () => gateway,
+    () => (range6 === null ? null : gateway6Of(range6, gateway)),
+  );
   const log = recordingLog();
   const book = await clock.settle(AddressBook.load({ state, file: machine.addresses, clock, log }));
   state.setEngineRange("10.2.1.0/25");
@@ -144,7 +156,7 @@ test("a process's attachment ends with it, and its address is free again", async
 test("expose and hide may be repeated; what is exposed comes back after a reboot", async () => {
   const machine = new Machine();
   const agent = await startAgent(machine);
-  const address = { address: "10.2.1.130", name: "legacy" };
+  const address = { address: "10.2.1.130", address6: null, name: "legacy" };
   for (const _ of [1, 2]) expect(await agent.ask("expose", { name: "Legacy" })).toEqual(address);
   expect(String(machine.wiring)).toBe("exposed 10.2.1.130");
   await agent.stop();
@@ -155,6 +167,31 @@ test("expose and hide may be repeated; what is exposed comes back after a reboot
   expect(await second.ask("hide")).toEqual([]);
   expect(String(machine.wiring)).toBe("");
   await second.stop();
+});
+
+test("where there is IPv6, attachments and exposed addresses have both, and so have names and holders", async () => {
+  const machine = new Machine();
+  await machine.start();
+  const agent = await startAgent(machine, RANGE6);
+  const [six, seven] = ["fd12:3456:789a:0:a02:100:a02:182", "fd12:3456:789a:0:a02:100:a02:183"];
+  expect(await agent.ask("attach", { target: "db" })).toMatchObject({ address: "10.2.1.130", address6: six });
+  expect(await agent.ask("expose", { name: "legacy" })).toMatchObject({ address: "10.2.1.131", address6: seven });
+  expect(String(machine.wiring).split("\n")).toEqual([
+    `10.2.1.130 ${six} on apollo0 to /proc/${machine.pid}/ns/net`,
+    "exposed 10.2.1.131",
+    `exposed ${seven}`,
+  ]);
+  expect(agent.state.localHolders().map(({ address6 }) => String(address6))).toEqual([six]);
+  expect(agent.state.names.map(({ name, address6 }) => [name, String(address6)])).toEqual([
+    ["db", six],
+    ["legacy", seven],
+  ]);
+  expect(agent.part.wiredPorts()?.map(({ addresses6 }) => String(addresses6))).toEqual([six]);
+  await agent.stop();
+  // What was attached before there was a range keeps what it has, over restarts too.
+  const plain = await startAgent(machine, null);
+  expect(await plain.ask("attachments")).toMatchObject({ attachments: [{ address6: six }] });
+  await plain.stop();
 });
 
 test("what cannot be attached is refused and leaves nothing declared", async () => {

@@ -1,7 +1,8 @@
 import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { policyLabelKeys } from "../model/network-config.ts";
+import type { Cidr6 } from "../model/ip6.ts";
+import { DEFAULT_NETWORK, policyLabelKeys } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
 import type { AddressSource } from "../network/address-source.ts";
 import type { Attachment, DeclaredWiring, Exposure } from "../network/attachment.ts";
@@ -9,6 +10,8 @@ import { NOTHING_DECLARED, formatTarget, parseDeclaredWiring, wireDevice } from 
 import type { LocalPort } from "../network/local-port.ts";
 import type { ObservedWiring, WiringAction } from "../network/plan-attachments.ts";
 import { planAttachments } from "../network/plan-attachments.ts";
+import { address6Of } from "../network/address6.ts";
+import { wireEnd6 } from "../network/wire6.ts";
 import { attachHolders } from "../network/policy/attach-holders.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
@@ -21,7 +24,7 @@ import type { Wiring } from "../platform/ports/wiring.ts";
 import type { AgentPart, AgentState } from "./agent-state.ts";
 import type { FoundNamespace } from "./find-namespace.ts";
 import { findNamespace } from "./find-namespace.ts";
-import type { BridgeFor } from "./local-network.ts";
+import type { BridgeFor, LocalNetwork } from "./local-network.ts";
 
 export interface AttachPartOptions {
   readonly state: AgentState;
@@ -33,6 +36,9 @@ export interface AttachPartOptions {
   readonly log: Log;
   readonly bridgeFor: BridgeFor;
 }
+
+/** Null: an address of the address book's choice. */
+export type AttachWish = Omit<Attachment, "address" | "six"> & { readonly address: Ipv4 | null };
 
 /** A container that starts or dies is several events. */
 const SETTLE_MS = 100;
@@ -119,7 +125,7 @@ export class AttachPart implements AgentPart {
    * Declares an attachment and makes it now. The same again changes nothing. What cannot be made is not declared.
    * @throws AppError `conflict` when the owner has another one, and as the address book and the kernel say.
    */
-  attach(wish: Omit<Attachment, "address"> & { readonly address: Ipv4 | null }): Promise<Attachment> {
+  attach(wish: AttachWish): Promise<Attachment> {
     const { book } = this.#options;
     return this.#turns.take(async () => {
       const before = await this.#load();
@@ -134,7 +140,8 @@ export class AttachPart implements AgentPart {
         ? await book.take(wish.owner, wish.address ?? undefined, wish.network)
         : wish.address;
       if (address === null) throw new Error(`Expected an address for ${wish.owner}`);
-      const attachment: Attachment = { ...wish, address };
+      const six = this.#localOf(wish.network)?.six ?? null;
+      const attachment: Attachment = { ...wish, address, ...(six === null ? {} : { six: wireEnd6(six, address) }) };
       await this.#store({ ...before, attachments: [...before.attachments, attachment] });
       this.#faults.delete(wish.owner);
       try {
@@ -262,7 +269,10 @@ export class AttachPart implements AgentPart {
   #plan(observed: ObservedWiring | null): readonly WiringAction[] {
     const declared = this.#declared ?? NOTHING_DECLARED;
     if (observed === null) return [];
-    const plan = planAttachments(declared, observed, (network) => this.#bridgeOf(network));
+    const plan = planAttachments(declared, observed, {
+      bridgeOf: (network) => this.#localOf(network)?.bridge ?? null,
+      host6: this.#host6(),
+    });
     if (JSON.stringify(plan.ports) !== JSON.stringify(this.#ports)) {
       this.#ports = plan.ports;
       this.#options.state.emit("wired");
@@ -287,9 +297,13 @@ export class AttachPart implements AgentPart {
     state.setLocalHolders(this.name, holders);
   }
 
-  #bridgeOf(network: string): string | null {
+  #host6(): Cidr6 | null {
+    return this.#localOf(DEFAULT_NETWORK)?.six?.part ?? null;
+  }
+
+  #localOf(network: string): LocalNetwork | null {
     try {
-      return this.#options.bridgeFor(network)?.bridge ?? null;
+      return this.#options.bridgeFor(network);
     } catch (error) {
       if (error instanceof AppError) return null;
       throw error;
@@ -332,8 +346,14 @@ export class AttachPart implements AgentPart {
   }
 
   #publishNames(declared: DeclaredWiring): void {
-    const names = [...declared.attachments, ...declared.exposures].flatMap(({ owner, name, address }) =>
-      name === null ? [] : [{ owner, name: name.toLowerCase(), address }],
+    const host6 = this.#host6();
+    const exposures = declared.exposures.map((each) => ({
+      ...each,
+      address6: host6 === null ? null : address6Of(host6, each.address),
+    }));
+    const attachments = declared.attachments.map((each) => ({ ...each, address6: each.six?.address ?? null }));
+    const names = [...attachments, ...exposures].flatMap(({ owner, name, address, address6 }) =>
+      name === null ? [] : [{ owner, name: name.toLowerCase(), address, address6 }],
     );
     this.#options.state.setNames(names);
   }

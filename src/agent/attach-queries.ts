@@ -3,8 +3,10 @@ import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
+import type { Ipv6 } from "../model/ip6.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
-import type { AttachTarget, Attachment } from "../network/attachment.ts";
+import { address6Of } from "../network/address6.ts";
+import type { AttachTarget, Attachment, Exposure } from "../network/attachment.ts";
 import { formatTarget, parseTarget, wireDevice } from "../network/attachment.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
@@ -25,11 +27,16 @@ export interface AttachQueriesOptions {
 export interface AttachmentRow {
   readonly what: string;
   readonly address: Ipv4;
+  /** Null without one. */
+  readonly address6: Ipv6 | null;
   readonly name: string | null;
   readonly network: string;
   /** Host's end of the wire while it is there. */
   readonly device: string | null;
 }
+
+/** What `apollo net expose` prints. */
+export type ExposureRow = Pick<AttachmentRow, "address" | "address6" | "name">;
 
 const address = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
 const name = z
@@ -74,7 +81,7 @@ export function registerAttachQueries(options: AttachQueriesOptions): void {
     const wish = parse(exposeShape, fields);
     requireNetwork(options.bridgeFor, DEFAULT_NETWORK);
     const exposure = await part.expose({ address: wish.address ?? null, name: wish.name ?? null });
-    return { address: exposure.address, name: exposure.name };
+    return exposureRow(options, exposure);
   });
   state.queries.register("hide", async (fields) => {
     const wish = parse(exposeShape, fields);
@@ -83,13 +90,13 @@ export function registerAttachQueries(options: AttachQueriesOptions): void {
         (wish.address === undefined || each.address === wish.address) &&
         (wish.name === undefined || each.name === wish.name),
     );
-    return gone.map((each) => ({ address: each.address, name: each.name }));
+    return gone.map((each) => exposureRow(options, each));
   });
   state.queries.register("attachments", async () => {
     const { attachments, exposures } = await part.declared();
     return {
       attachments: attachments.map((each) => rowOf(each, part)),
-      exposures: exposures.map((each) => ({ address: each.address, name: each.name })),
+      exposures: exposures.map((each) => exposureRow(options, each)),
     };
   });
 }
@@ -191,10 +198,16 @@ function rowOf(attachment: Attachment, part: AttachPart): AttachmentRow {
   return {
     what: formatTarget(what),
     address: attachment.address,
+    address6: attachment.six?.address ?? null,
     name: attachment.name,
     network,
     device: part.wiredPorts()?.some((port) => port.device === device) === true ? device : null,
   };
+}
+
+function exposureRow({ bridgeFor }: AttachQueriesOptions, { address, name: as }: Exposure): ExposureRow {
+  const six = bridgeFor(DEFAULT_NETWORK)?.six ?? null;
+  return { address, address6: six === null ? null : address6Of(six.part, address), name: as };
 }
 
 /** Reads the fields of a question. @throws AppError `invalid` that names the field. */

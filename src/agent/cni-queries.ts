@@ -2,14 +2,18 @@ import { z } from "zod";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { isIpv4, parseCidr } from "../model/ip.ts";
+import { formatIpv4, isIpv4 } from "../model/ip.ts";
+import type { Ipv6 } from "../model/ip6.ts";
+import { ipv6ToNumber, isIpv6 } from "../model/ip6.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import type { Attachment } from "../network/attachment.ts";
-import { containerMac, dnsName, wireDevice } from "../network/attachment.ts";
+import { containerMac, destination, dnsName, hop, wireDevice } from "../network/attachment.ts";
+import type { CniMade } from "../network/render-cni-result.ts";
+import { wireEnd6 } from "../network/wire6.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
 import type { AgentState } from "./agent-state.ts";
-import type { AttachPart } from "./attach-part.ts";
-import type { BridgeFor } from "./local-network.ts";
+import type { AttachPart, AttachWish } from "./attach-part.ts";
+import type { BridgeFor, LocalNetwork } from "./local-network.ts";
 import { requireNetwork } from "./local-network.ts";
 import { parse } from "./attach-queries.ts";
 
@@ -21,29 +25,22 @@ export interface CniQueriesOptions {
 }
 
 const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
+const ipv6 = z.custom<Ipv6>((value) => typeof value === "string" && isIpv6(value), "must be an IPv6 address");
 const text = z.string().min(1).max(255);
 const interfaceName = z.string().regex(/^[^\s/:]{1,15}$/, "must be a name of an interface");
 const path = z.string().startsWith("/").max(1024);
-const cidr = z.string().transform((value, context) => {
-  try {
-    parseCidr(value);
-    return value;
-  } catch {
-    context.addIssue("must look like 10.9.0.0/16");
-    return z.NEVER;
-  }
-});
 const key = { config: text, containerId: text, interfaceName };
 const addShape = z.strictObject({
   ...key,
   netns: path,
   network: z.string().max(63).default(DEFAULT_NETWORK),
   address: ipv4.optional(),
+  address6: ipv6.optional(),
   /** From another IPAM plugin: then the address is not ours, and these belong to it. */
   foreign: z.strictObject({ prefix: z.number().int().min(0).max(32), gateway: ipv4.nullable() }).optional(),
   defaultRoute: z.boolean(),
   multicast: z.boolean(),
-  routes: z.array(z.strictObject({ destination: cidr, via: ipv4.nullable() })).max(256),
+  routes: z.array(z.strictObject({ destination, via: hop.nullable() })).max(256),
   name: dnsName.optional(),
 });
 const delShape = z.strictObject(key);
@@ -53,16 +50,8 @@ const gcShape = z.strictObject({
   valid: z.array(z.strictObject({ containerId: text, interfaceName })).max(10_000),
 });
 
-/** What a CNI runtime gets told of a new interface. */
-export interface CniWire {
-  readonly address: Ipv4;
-  readonly prefix: number;
-  readonly gateway: Ipv4;
-  readonly mac: string;
-  readonly device: string;
-  readonly nameserver: Ipv4;
-  readonly domain: string;
-}
+/** What a CNI runtime gets told of a new interface, but for what it said itself. */
+export type CniWire = Omit<CniMade, "interfaceName" | "netns" | "routes">;
 
 /** Answers `cni-add`, `cni-del`, `cni-check`, `cni-gc` and `cni-status`: what `apollo-cni` asks. */
 export function registerCniQueries({ state, part, wiring, bridgeFor }: CniQueriesOptions): void {
@@ -84,11 +73,19 @@ export function registerCniQueries({ state, part, wiring, bridgeFor }: CniQuerie
     if ((await wiring.namespaceAt(wish.netns)) === null) {
       throw new AppError("not-found", `Cannot attach ${wish.netns}: there is no network namespace`);
     }
-    const made = await part.attach(attachmentOf(wish, local));
-    const { address, prefix, gateway, owner } = made;
+    if (local.six === null && wish.routes.some(({ destination: to }) => to.includes(":"))) {
+      throw new AppError("invalid", `Cannot set IPv6 routes: network "${wish.network}" has no IPv6 on this host`, {
+        hint: "Leave them out of the configuration",
+      });
+    }
+    const made = await part.attach(attachmentOf({ ...wish, address: addressFor(wish, local) }, local));
+    const { address, prefix, six = null, owner } = made;
+    const gateway = local.layer2 ? null : made.gateway;
+    const defaultRoute = made.defaultRoute === "always";
     const domain = state.identity?.settings.containerDomain ?? DEFAULT_CONTAINER_DOMAIN;
     const device = wireDevice("at", owner);
-    const wire: CniWire = { address, prefix, gateway, mac: containerMac(address), device, nameserver, domain };
+    const mac = containerMac(address);
+    const wire: CniWire = { address, prefix, gateway, six, mac, device, defaultRoute, nameserver, domain };
     return wire;
   });
   queries.register("cni-del", async (fields) => {
@@ -119,10 +116,23 @@ export function registerCniQueries({ state, part, wiring, bridgeFor }: CniQuerie
   });
 }
 
+/** An IPv6 address follows from the IPv4 one, and so leads to it. */
+function addressFor(
+  { address, address6, network }: Pick<z.infer<typeof addShape>, "address" | "address6" | "network">,
+  { six }: Pick<LocalNetwork, "six">,
+): Ipv4 | undefined {
+  if (address6 === undefined) return address;
+  const found = address ?? formatIpv4(Number(ipv6ToNumber(address6) & 0xff_ff_ff_ffn));
+  const follows = six === null ? null : wireEnd6(six, found).address;
+  if (follows === address6) return found;
+  const has = follows === null ? `network "${network}" has no IPv6 on this host` : `with ${found} goes ${follows}`;
+  throw new AppError("invalid", `Cannot take ${address6}: ${has}`, { hint: "Ask for an IPv4 address alone" });
+}
+
 function attachmentOf(
   wish: z.infer<typeof addShape>,
   own: { readonly prefix: number; readonly gateway: Ipv4; readonly layer2: boolean },
-): Omit<Attachment, "address"> & { readonly address: Ipv4 | null } {
+): AttachWish {
   const { foreign } = wish;
   return {
     owner: ownerOf(wish),
@@ -141,13 +151,14 @@ function attachmentOf(
 }
 
 async function findFault(
-  { address, prefix }: Attachment,
+  { address, prefix, six }: Attachment,
   wish: z.infer<typeof checkShape>,
   wiring: Pick<Wiring, "inspect">,
 ): Promise<string | null> {
   const inside = (await wiring.inspect(wish.netns)).find(({ name }) => name === wish.interfaceName);
   if (inside === undefined) return "the interface is gone";
-  const wanted = [`${address}/${prefix}`, ...wish.addresses];
+  const own = six === undefined ? [] : [`${six.address}/${six.prefix}`];
+  const wanted = [`${address}/${prefix}`, ...own, ...wish.addresses];
   const missing = wanted.find((each) => !inside.addresses.includes(each));
   return missing === undefined ? null : `address ${missing} is gone`;
 }

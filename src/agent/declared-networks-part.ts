@@ -1,5 +1,6 @@
 import { isIpv4 } from "../model/ip.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { Ipv6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import { AppError } from "../model/error.ts";
 import { gatewayOf } from "../network/blocks.ts";
@@ -8,6 +9,7 @@ import type { EnginePlan } from "../network/plan-declared-engine.ts";
 import { planDeclaredEngine } from "../network/plan-declared-engine.ts";
 import type { DesiredSegments, SegmentPlan } from "../network/plan-declared-networks.ts";
 import { planDeclaredNetworks } from "../network/plan-declared-networks.ts";
+import { planOpenings } from "../network/plan-openings.ts";
 import { DECLARED_PART, renderDeclaredNetworks } from "../network/render-declared-networks.ts";
 import { ReconcileLoop } from "../platform/loop/reconcile-loop.ts";
 import { settle } from "../platform/loop/settle.ts";
@@ -27,6 +29,8 @@ export interface DeclaredNetworksPartOptions {
   readonly log: Log;
   /** Of the default network on this host; null until it is there, without which there are no others. */
   readonly gateway: () => Ipv4 | null;
+  /** Of the same by IPv6; null while containers of this host have none. */
+  readonly gateway6: () => Ipv6 | null;
 }
 
 export interface DeclaredNetworksPart extends AgentPart {
@@ -53,7 +57,7 @@ const NO_ENGINE: EnginePlan = { create: [], remove: [], usable: [], conditions: 
 
 /** Keeps bridges, tunnels, borders and the engine's networks of declared networks. */
 export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions): DeclaredNetworksPart {
-  const { state, segments, engine, book, clock, log, gateway } = options;
+  const { state, segments, engine, book, clock, log, gateway, gateway6 } = options;
   let [current, engines] = [NOTHING, NO_ENGINE];
   let [told, rules, lastActions] = ["", "", "[]"];
   const failures = new Map<string, AppError>();
@@ -61,10 +65,15 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
   function publishRules(): void {
     const { identity } = state;
     if (identity === null) return;
+    const networks = carriedNetworks(state.networkConfig.networks);
+    const routed = networks.filter(({ layer2 }) => !layer2).map(({ name }) => name);
+    const { range, range6 = null } = identity.settings;
     const part = renderDeclaredNetworks({
-      networks: carriedNetworks(state.networkConfig.networks),
-      range: identity.settings.range,
+      networks,
+      range,
+      range6,
       hosts: hostGateways(state),
+      openings: planOpenings({ rules: state.networkConfig.policies, holders: state.holders() }, new Set(routed)),
     });
     const text = JSON.stringify(part);
     if (text === rules) return;
@@ -86,7 +95,8 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
       plan: (observed) => {
         const own = gateway();
         if (observed === null || own === null) return [];
-        current = planDeclaredNetworks(desireSegments(state, own), observed.segments);
+        const range6 = gateway6() === null ? null : (state.identity?.settings.range6 ?? null);
+        current = planDeclaredNetworks({ ...desireSegments(state, own), range6 }, observed.segments);
         engines = observed.engine === null ? NO_ENGINE : planDeclaredEngine(current.ready, observed.engine);
         // The engine's networks go before the bridges that they stand for.
         return [
@@ -136,7 +146,7 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
     usable: () => new Set(engines.usable),
     run: async (signal) => {
       const changed = settle(() => loop.poke(), SETTLE_MS, { clock, signal });
-      const topics = ["identity", "peers", "network-config", "conditions", "served-rules"] as const;
+      const topics = ["identity", "peers", "network-config", "conditions", "served-rules", "holders"] as const;
       const stops = topics.map((topic) => state.on(topic, changed));
       await loop.run(signal);
       for (const stop of stops) stop();

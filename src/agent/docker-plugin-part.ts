@@ -124,12 +124,13 @@ class Sweeper {
     const [{ wires }, { endpoints }] = await Promise.all([wiring.observe(), plugin.state()]);
     const byDevice = new Map(wires.map((wire) => [wire.device, wire]));
     const ports: LocalPort[] = [];
-    for (const [id, { network, address, mac }] of Object.entries(endpoints)) {
+    for (const [id, { network, address, address6, mac }] of Object.entries(endpoints)) {
       const device = deviceOf(id);
       const wire = byDevice.get(device);
       if (wire === undefined) continue;
       const { index } = wire;
-      ports.push({ network, device, index, mac, addresses: [address], container: this.#containerWith(address) });
+      const known = { addresses: [address], ...(address6 === undefined ? {} : { addresses6: [address6] }) };
+      ports.push({ network, device, index, mac, ...known, container: this.#containerWith(address) });
       await this.#mend(wire, network);
     }
     if (JSON.stringify(ports) !== JSON.stringify(this.ports)) {

@@ -7,7 +7,11 @@ import { parseIpv4 } from "../model/ip.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { BunUnixListener } from "../platform/http/bun-unix-listener.ts";
 import type { Clock } from "../platform/ports/clock.ts";
-import { joinedState, recordingLog } from "../sim/agent-fixtures.ts";
+import { parseNetworkObject } from "../model/network-config.ts";
+import { gateway6Of } from "../network/address6.ts";
+import type { DeclaredNetwork } from "../network/declared-network.ts";
+import { bridgeOf } from "../network/declared-network.ts";
+import { IDENTITY, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FakeWiring } from "../sim/fake-wiring.ts";
 import { MemoryFile } from "../sim/memory-file.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
@@ -33,7 +37,13 @@ type Answer = Readonly<Record<string, unknown>> & { readonly Err?: string };
 
 /** A part on its socket, with a kernel in memory. */
 async function start(
-  change: { readonly containers?: () => readonly Container[] | null; readonly clock?: Clock } = {},
+  change: {
+    readonly containers?: () => readonly Container[] | null;
+    readonly clock?: Clock;
+    /** Of the cluster; null for none. */
+    readonly range6?: string;
+    readonly declared?: readonly DeclaredNetwork[];
+  } = {},
 ): Promise<World> {
   const directory = mkdtempSync(join(tmpdir(), "apollo-plugin-"));
   const path = join(directory, "apollo.sock");
@@ -43,7 +53,21 @@ async function start(
   const book = new AddressBook({ state, file, clock, log });
   state.setEngineRange("10.2.1.0/25");
   book.see(new Set(), new Map());
-  const bridgeFor = localNetworks(state, () => parseIpv4("10.2.1.1"));
+  const gateway = parseIpv4("10.2.1.1");
+  const { range6, declared = [] } = change;
+  if (range6 !== undefined) state.identity = { ...IDENTITY, settings: { ...IDENTITY.settings, range6 } };
+  const networks = declared.map(({ name, layer2, range, vni }) =>
+    parseNetworkObject("network", { name, mode: layer2 ? "layer2" : "routed", range, vni }),
+  );
+  state.networkConfig = { ...state.networkConfig, networks };
+  state.setDeclared(declared);
+  for (const { vni } of declared) wiring.bridges.add(bridgeOf(vni));
+  const six = range6 === undefined ? null : gateway6Of(range6, gateway);
+  const bridgeFor = localNetworks(
+    state,
+    () => gateway,
+    () => six,
+  );
   const plugin = new DockerPlugin({ wiring, book, bridgeFor, file: new MemoryFile("plugin.json", clock) });
   const listener = new BunUnixListener({ clock, log });
   const attach = { containers: change.containers ?? (() => null) };
@@ -114,6 +138,50 @@ test("the engine's calls for a network, a container and their end leave nothing 
   expect(book.owners().size).toBe(0);
 });
 
+test("an endpoint gets the IPv6 address that follows from its IPv4 one, whatever the engine's network says", async () => {
+  const common = { policy: "open", internal: false, ip6: true } as const;
+  const { post, part } = await start({
+    range6: "fd12:3456:789a::/64",
+    declared: [
+      { ...common, name: "blue", layer2: false, range: "10.50.0.0/16", vni: 1003 },
+      { ...common, name: "lab", layer2: true, range: "10.9.0.0/24", vni: 1001 },
+    ],
+  });
+  const make = async (network: string, Address: string): Promise<readonly [Answer, Answer]> => {
+    const Options = { "com.docker.network.generic": { "apollo.network": network } };
+    await post("NetworkDriver.CreateNetwork", { NetworkID: network, Options, IPv4Data: IPV4_DATA });
+    const endpoint = { NetworkID: network, EndpointID: `e-${network}` };
+    const created = (await post("NetworkDriver.CreateEndpoint", { ...endpoint, Interface: { Address } })).value;
+    return [created, (await post("NetworkDriver.Join", { ...endpoint, SandboxKey: "/x" })).value];
+  };
+  const [flat, flatJoin] = await make("apollo", "10.2.1.130/16");
+  expect(flat["Interface"]).toMatchObject({ AddressIPv6: "fd12:3456:789a:0:a02:100:a02:182/96" });
+  const gateway = "fd12:3456:789a:0:a02:100:a02:101";
+  expect(flatJoin).toMatchObject({
+    GatewayIPv6: gateway,
+    StaticRoutes: [{ Destination: "fd12:3456:789a::/64", RouteType: 0, NextHop: gateway }],
+  });
+  const [blue, blueJoin] = await make("blue", "10.50.1.2/16");
+  expect(blue["Interface"]).toMatchObject({ AddressIPv6: "fd12:3456:789a::3eb:a32:102/128" });
+  const next = "fd12:3456:789a::3eb:a32:1";
+  expect(blueJoin).toMatchObject({
+    GatewayIPv6: next,
+    StaticRoutes: [
+      { Destination: `${next}/128`, RouteType: 1, NextHop: "" },
+      { Destination: "fd12:3456:789a::3eb:0:0/96", RouteType: 0, NextHop: next },
+    ],
+  });
+  const [lab, labJoin] = await make("lab", "10.9.0.2/24");
+  expect(lab["Interface"]).toMatchObject({ AddressIPv6: "fd12:3456:789a::3e9:a09:2/96" });
+  expect(Object.keys(labJoin)).toEqual(["InterfaceName"]);
+  await until(() => part.wiredPorts()?.length === 3);
+  expect(part.wiredPorts()?.flatMap(({ addresses6 = [] }) => addresses6.map(String))).toEqual([
+    "fd12:3456:789a:0:a02:100:a02:182",
+    "fd12:3456:789a::3eb:a32:102",
+    "fd12:3456:789a::3e9:a09:2",
+  ]);
+});
+
 test("what Apollo never heard of may be deleted, and what it cannot do is said with the cure", async () => {
   const { post } = await start();
   for (const call of ["Leave", "DeleteEndpoint"]) {
@@ -135,6 +203,9 @@ test("what Apollo never heard of may be deleted, and what it cannot do is said w
   expect(await refused("IpamDriver.RequestPool", { Pool: "10.9.0.0/16" })).toContain("--subnet 10.2.0.0/16");
   // Answered with a pool, the engine would ask again for ever.
   expect(await refused("IpamDriver.RequestPool", { Pool: "" })).toContain("--subnet 10.2.0.0/16");
+  expect(await refused("IpamDriver.RequestPool", { Pool: "fd00::/64", V6: true })).toContain("Leave --ipv6");
+  const dual = { ...create, IPv6Data: [{ Pool: "fd00::/64" }] };
+  expect(await refused("NetworkDriver.CreateNetwork", dual)).toContain("follow from their IPv4 ones");
   const part = { Pool: "10.2.0.0/16", SubPool: "10.2.1.128/25" };
   expect(await refused("IpamDriver.RequestPool", part)).toContain("Leave --ip-range out");
   expect(await refused("IpamDriver.RequestAddress", { PoolID: "apollo/apollo", Address: "10.2.9.9" })).toContain(

@@ -2,11 +2,15 @@ import { z } from "zod";
 import { AppError, unreachable } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
+import type { Ipv6 } from "../model/ip6.ts";
+import { isIpv6 } from "../model/ip6.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import type { AddressSource } from "../network/address-source.ts";
 import { containerMac, wireDevice } from "../network/attachment.ts";
 import type { PluginCall } from "../network/parse-plugin-call.ts";
 import { parsePluginAddress, readNetworkOption } from "../network/parse-plugin-call.ts";
+import type { Wire6 } from "../network/wire6.ts";
+import { wireEnd6 } from "../network/wire6.ts";
 import { Turns } from "../platform/loop/turns.ts";
 import type { StateFile } from "../platform/ports/state-file.ts";
 import type { Wiring } from "../platform/ports/wiring.ts";
@@ -21,15 +25,21 @@ export interface DockerPluginOptions {
 }
 
 const ipv4 = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value));
+const ipv6 = z.custom<Ipv6>((value) => typeof value === "string" && isIpv6(value));
 const shape = z.object({
   /** Our network by the engine's network id. */
   networks: z.record(z.string(), z.string()),
-  endpoints: z.record(z.string(), z.object({ network: z.string(), address: ipv4, mac: z.string() })),
+  endpoints: z.record(
+    z.string(),
+    z.object({ network: z.string(), address: ipv4, address6: ipv6.optional(), mac: z.string() }),
+  ),
 });
 export type PluginState = z.infer<typeof shape>;
 
 const ADDRESS_SPACE = "apollo";
 const POOL = "apollo/";
+/** Types of libnetwork's static routes: by a next hop, and on the wire. */
+const [BY_HOP, ON_WIRE] = [0, 1];
 /** Owners of addresses that the engine asked for. It lets them go by address, so the rest of the name is only a number. */
 export const ENGINE_OWNER = "engine:";
 const CREATE = "docker network create -d apollo --ipam-driver apollo";
@@ -108,11 +118,7 @@ export class DockerPlugin {
         hint: `${CREATE} --subnet ${range} NAME`,
       });
     }
-    if ((body.IPv6Data ?? []).length > 0) {
-      throw new AppError("invalid", "Cannot create the network: this network has no IPv6", {
-        hint: "Leave --ipv6 out",
-      });
-    }
+    if ((body.IPv6Data ?? []).length > 0) throw chosenByUs();
     return this.#change((state) => ({ ...state, networks: { ...state.networks, [body.NetworkID]: name } }));
   }
 
@@ -121,12 +127,19 @@ export class DockerPlugin {
     if (address === null) throw new AppError("invalid", "Cannot create the endpoint: it has no address");
     const given = body.Interface?.MacAddress ?? "";
     const mac = given === "" ? containerMac(address) : given;
-    await this.#change((state) => {
-      const network = state.networks[body.NetworkID] ?? DEFAULT_NETWORK;
-      return { ...state, endpoints: { ...state.endpoints, [body.EndpointID]: { network, address, mac } } };
-    });
-    // What the engine chose itself must not be said again.
-    return { Interface: given === "" ? { MacAddress: mac } : {} };
+    const { networks } = await this.#load();
+    const network = networks[body.NetworkID] ?? DEFAULT_NETWORK;
+    const six = this.#six(network);
+    const end = six === null ? null : wireEnd6(six, address);
+    const endpoint = { network, address, ...(end === null ? {} : { address6: end.address }), mac };
+    await this.#change((state) => ({ ...state, endpoints: { ...state.endpoints, [body.EndpointID]: endpoint } }));
+    // What the engine chose itself must not be said again. It takes an IPv6 address from us whether its network has IPv6 or not.
+    return {
+      Interface: {
+        ...(given === "" ? { MacAddress: mac } : {}),
+        ...(end === null ? {} : { AddressIPv6: `${end.address}/${end.prefix}` }),
+      },
+    };
   }
 
   async #join(body: Extract<PluginCall, { call: "NetworkDriver.Join" }>["body"]): Promise<object> {
@@ -138,7 +151,7 @@ export class DockerPlugin {
         hint: "Start the container again",
       });
     }
-    const { bridge, gateway, layer2 } = requireNetwork(bridgeFor, networks[body.NetworkID] ?? endpoint.network);
+    const { bridge, gateway, layer2, six } = requireNetwork(bridgeFor, networks[body.NetworkID] ?? endpoint.network);
     const [device, far] = [deviceOf(body.EndpointID), farDeviceOf(body.EndpointID)];
     // Left behind by a join that the engine gave up.
     await wiring.disconnect(device);
@@ -147,11 +160,16 @@ export class DockerPlugin {
       InterfaceName: { SrcName: far, DstPrefix: "eth" },
       // Unless it is disabled the engine adds an interface on a bridge of its own for the way out: that of layer-2 networks.
       ...(layer2 ? {} : { Gateway: gateway, DisableGatewayService: true }),
+      ...(six === null || endpoint.address6 === undefined ? {} : routes6(six)),
     };
   }
 
+  #six(network: string): Wire6 | null {
+    return this.#options.bridgeFor(network)?.six ?? null;
+  }
+
   #requestPool(body: Extract<PluginCall, { call: "IpamDriver.RequestPool" }>["body"]): object {
-    if (body.V6) throw new AppError("invalid", "Cannot give IPv6 addresses: this network has none");
+    if (body.V6) throw chosenByUs();
     const name = readNetworkOption(body.Options) ?? DEFAULT_NETWORK;
     const { range } = requireNetwork(this.#options.bridgeFor, name);
     // Without a subnet the engine asks again and again for one that no route of the host overlaps: ours always does, and
@@ -216,6 +234,28 @@ export class DockerPlugin {
     this.#state = next;
     return {};
   }
+}
+
+/**
+ * The engine asks for the two addresses of a container apart, and does not say that they are one container's: it could not be
+ * given an IPv6 address that follows from the other.
+ */
+function chosenByUs(): AppError {
+  return new AppError("invalid", "Cannot choose IPv6 addresses: those of containers here follow from their IPv4 ones", {
+    hint: "Leave --ipv6 and IPv6 subnets out; containers have IPv6 without them where the cluster has a range for it",
+  });
+}
+
+/** In the words of libnetwork's answer to Join. */
+function routes6({ prefix, gateway, reach }: Wire6): object {
+  if (gateway === null) return {};
+  return {
+    GatewayIPv6: gateway,
+    StaticRoutes: [
+      ...(prefix === 128 ? [{ Destination: `${gateway}/128`, RouteType: ON_WIRE, NextHop: "" }] : []),
+      ...(reach === null ? [] : [{ Destination: reach, RouteType: BY_HOP, NextHop: gateway }]),
+    ],
+  };
 }
 
 /** Ranges of networks may be the same: the owner says which one the address is of. */

@@ -101,7 +101,11 @@ export function hostParts(options: HostPartsOptions): MakeParts {
     const network = createNetworkPart({ state, engine, clock, log, network: kernel });
     const paths = proxyPaths(runDir);
     const listener = new BunUnixListener({ clock, log });
-    const bridgeFor = localNetworks(state, () => network.gateway());
+    const bridgeFor = localNetworks(
+      state,
+      () => network.gateway(),
+      () => network.gateway6(),
+    );
     const attach = createAttachParts({
       state,
       engine,
@@ -123,6 +127,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
       clock,
       log,
       gateway: () => network.gateway(),
+      gateway6: () => network.gateway6(),
     });
     state.expectPorts("wired");
     state.on("wired", () => {

@@ -2,6 +2,7 @@ import type { Endpoint } from "../model/endpoint.ts";
 import type { AnnouncedKeys } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { Ipv6 } from "../model/ip6.ts";
 import type { DeclaredNetwork } from "../network/declared-network.ts";
 import type { LocalPort } from "../network/local-port.ts";
 import type { RulesetPart } from "../network/render-ruleset.ts";
@@ -28,6 +29,7 @@ export interface LocalName {
   readonly owner: string;
   readonly name: string;
   readonly address: Ipv4;
+  readonly address6: Ipv6 | null;
 }
 
 /** The network's share of the agent's state: what parts found in the kernel, and what they want of it. */

@@ -11,7 +11,7 @@ import {
   parseCniKey,
   parseCniNamespace,
   parseIpamResult,
-  wantedAddress,
+  wantedAddresses,
   wantedName,
 } from "../network/parse-cni-request.ts";
 import { renderCniError, renderCniResult, renderCniVersions } from "../network/render-cni-result.ts";
@@ -35,7 +35,9 @@ export interface CniWorld {
   readonly isFile: (path: string) => boolean;
 }
 
-type Wire = Pick<CniMade, "address" | "prefix" | "gateway" | "mac" | "device" | "nameserver" | "domain">;
+type Wire = Omit<CniMade, "interfaceName" | "netns" | "routes">;
+/** Destinations of the way out, which `isDefaultGateway` is about. */
+const DEFAULT_ROUTES = ["0.0.0.0/0", "::/0"];
 
 /** As long as a runtime waits for an IPAM plugin, which only looks into files. */
 const IPAM_MS_MAX = 10_000;
@@ -86,7 +88,7 @@ async function add(call: Call): Promise<string> {
   const netns = parseCniNamespace(world.env);
   const foreign = hasForeignIpam(config) ? parseIpamResult(await askIpam(call, "ADD")) : null;
   const routes = [...config.routes, ...config.ipam.routes, ...(foreign?.routes ?? [])].filter(
-    ({ dst }) => dst !== "0.0.0.0/0",
+    ({ dst }) => !DEFAULT_ROUTES.includes(dst),
   );
   try {
     const wire = await world.ask<Wire>({ kind: "cni-add", ...addQuestion(call, { ...key, netns, foreign, routes }) });
@@ -109,14 +111,16 @@ function addQuestion(
   },
 ): Readonly<Record<string, unknown>> {
   const { containerId, interfaceName, netns, foreign } = wish;
-  const address = foreign?.address ?? wantedAddress(config, world.env["CNI_ARGS"]) ?? undefined;
+  const { address, address6 } =
+    foreign === null ? wantedAddresses(config, world.env["CNI_ARGS"]) : { address: foreign.address, address6: null };
   return {
     config: config.name,
     containerId,
     interfaceName,
     netns,
     network: config.network,
-    address,
+    address: address ?? undefined,
+    address6: address6 ?? undefined,
     foreign: foreign === null ? undefined : { prefix: foreign.prefix, gateway: foreign.gateway },
     defaultRoute: config.isDefaultGateway,
     multicast: config.multicastRoute,

@@ -51,6 +51,21 @@ export function host6Of(range6: string, gateway: Ipv4): Cidr6 {
   return { first: first | (BigInt(ipv4ToNumber(gateway) - 1) << 32n), prefix: HOST6_PREFIX };
 }
 
+/**
+ * What a declared network has of the range, on all hosts: its number stands where parts of hosts have an address, of which none
+ * begins with 0.
+ */
+export function network6Of(range6: string, vni: number): Cidr6 {
+  const { first } = parseCidr6(range6);
+  return { first: first | (BigInt(vni) << 32n), prefix: HOST6_PREFIX };
+}
+
+/** The addresses of a block of IPv4 addresses in such a part. */
+export function block6Of(part: Cidr6, block: string): Cidr6 {
+  const { first, prefix } = parseCidr(block);
+  return { first: part.first | BigInt(first), prefix: HOST6_PREFIX + prefix };
+}
+
 /** The IPv6 address of whoever has this IPv4 address on the host. */
 export function address6Of(host6: Cidr6, address: Ipv4): Ipv6 {
   return formatIpv6(host6.first | BigInt(ipv4ToNumber(address)));

@@ -2,6 +2,9 @@ import { z } from "zod";
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4, parseCidr } from "../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../model/ip6.ts";
+import { isIpv6, parseCidr6 } from "../model/ip6.ts";
+import type { WireEnd6 } from "../platform/ports/wiring.ts";
 
 /** Whose network namespace an attachment goes to. */
 export type AttachTarget =
@@ -21,13 +24,15 @@ export interface Attachment {
   /** Of the address on the wire. */
   readonly prefix: number;
   readonly gateway: Ipv4;
+  /** Missing: attached where there was no IPv6. */
+  readonly six?: WireEnd6 | undefined;
   /** Label under the container domain; null for none. */
   readonly name: string | null;
   /** Of the interface inside. */
   readonly interfaceName: string;
   readonly defaultRoute: "if-none" | "always" | "never";
   readonly multicast: boolean;
-  readonly routes: readonly { readonly destination: string; readonly via: Ipv4 | null }[];
+  readonly routes: readonly { readonly destination: string; readonly via: HostAddress | null }[];
   /** Whether the address came from this host's address book, and goes back there. */
   readonly ownAddress: boolean;
 }
@@ -47,7 +52,11 @@ export interface DeclaredWiring {
 export const NOTHING_DECLARED: DeclaredWiring = { attachments: [], exposures: [] };
 
 const address = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
-const destination = z.string().refine(isCidr, "must look like 10.9.0.0/16");
+const address6 = z.custom<Ipv6>((value) => typeof value === "string" && isIpv6(value), "must be an IPv6 address");
+/** A range of either family. */
+export const destination = z.string().max(64).refine(isCidr, "must look like 10.9.0.0/16 or fd12:3456:789a::/48");
+/** A next hop of either family. */
+export const hop = z.union([address, address6]);
 const owner = z.string().min(1).max(512);
 /** A name below the container domain; further dots are fine. */
 export const dnsName = z.string().regex(/^[a-z0-9_]([a-z0-9_.-]{0,198}[a-z0-9_])?$/i, "must be a DNS name");
@@ -65,11 +74,19 @@ const declared = z.strictObject({
       address,
       prefix: z.number().int().min(0).max(32),
       gateway: address,
+      six: z
+        .strictObject({
+          address: address6,
+          prefix: z.number().int().min(0).max(128),
+          gateway: address6.nullable(),
+          reach: z.string().refine(isCidr, "must be a range").nullable(),
+        })
+        .optional(),
       name: dnsName.nullable(),
       interfaceName: z.string().min(1).max(15),
       defaultRoute: z.enum(["if-none", "always", "never"]),
       multicast: z.boolean(),
-      routes: z.array(z.strictObject({ destination, via: address.nullable() })),
+      routes: z.array(z.strictObject({ destination, via: hop.nullable() })),
       ownAddress: z.boolean(),
     }),
   ),
@@ -136,7 +153,8 @@ export function containerMac(address: Ipv4): string {
 
 function isCidr(text: string): boolean {
   try {
-    parseCidr(text);
+    if (text.includes(":")) parseCidr6(text);
+    else parseCidr(text);
     return true;
   } catch (error) {
     if (error instanceof AppError) return false;

@@ -11,6 +11,8 @@ export interface DeclaredNetwork {
   readonly policy: ContainerNetwork["policy"];
   readonly internal: boolean;
   readonly vni: number;
+  /** Its containers on this host have IPv6 addresses, too. Missing: no, or not known yet. */
+  readonly ip6?: boolean;
 }
 
 export function bridgeOf(vni: number): string {

@@ -8,7 +8,7 @@ import {
   parseCniKey,
   parseCniNamespace,
   parseIpamResult,
-  wantedAddress,
+  wantedAddresses,
   wantedName,
 } from "./parse-cni-request.ts";
 
@@ -34,15 +34,21 @@ test("parseCniConfig() fills in defaults, passes over what is others', and names
   );
 });
 
-test("a wanted address comes by capability, by args, or by CNI_ARGS, in this order", () => {
-  const wanted = (change: object, cniArgs?: string): string | null =>
-    wantedAddress(parseCniConfig(JSON.stringify({ ...MINIMAL, ...change })), cniArgs);
+test("a wanted address comes by capability, by args, or by CNI_ARGS, in this order, one of each family", () => {
+  const both = (change: object, cniArgs?: string): ReturnType<typeof wantedAddresses> =>
+    wantedAddresses(parseCniConfig(JSON.stringify({ ...MINIMAL, ...change })), cniArgs);
+  const wanted = (change: object, cniArgs?: string): string | null => both(change, cniArgs).address;
   const byArgs = { args: { cni: { ips: ["10.2.1.8"] } } };
   expect(wanted({ ...byArgs, runtimeConfig: { ips: ["10.2.1.7/16"] } }, "IP=10.2.1.9")).toBe("10.2.1.7");
   expect(wanted(byArgs, "IP=10.2.1.9")).toBe("10.2.1.8");
   expect(wanted({}, "IgnoreUnknown=1;IP=10.2.1.9;X=y")).toBe("10.2.1.9");
   expect(wanted({}, "SKIP=1")).toBeNull();
-  expect(codeOf(() => wanted({}, "IP=fe80::1"))).toBe(CNI_CODE.invalidConfig);
+  const dual = { runtimeConfig: { ips: ["FD00:0::7/64", "10.2.1.7/16"] } };
+  expect(both(dual)).toMatchObject({ address: "10.2.1.7", address6: "fd00::7" });
+  expect(both({}, "IP=fd00::1")).toMatchObject({ address: null, address6: "fd00::1" });
+  for (const ips of [["10.2.1.7", "10.2.1.8"], ["fd00::1", "fd00::2"], ["here"], ["1.2.3.4.5"]]) {
+    expect(codeOf(() => wanted({ runtimeConfig: { ips } }))).toBe(CNI_CODE.invalidConfig);
+  }
 });
 
 test("the container's name comes from CNI_ARGS, else from its aliases, when DNS can have it", () => {
@@ -60,6 +66,8 @@ test("parseIpamResult() takes the first IPv4 address", () => {
     prefix: 24,
     gateway: "10.2.1.1",
   });
+  const routes = [{ dst: "::/0", gw: "fd00::1" }, { dst: "10.8.0.0/16" }];
+  expect(parseIpamResult(JSON.stringify({ ips, routes })).routes as unknown).toEqual(routes);
   for (const bad of ["", "{}", '{"ips":[]}', '{"ips":[{"address":"fd00::1/64"}]}']) {
     expect(codeOf(() => parseIpamResult(bad))).toBe(CNI_CODE.invalidConfig);
   }
@@ -75,7 +83,7 @@ test("whatever a runtime gives is read, or refused with a code", () => {
   fc.assert(
     fc.property(text, value, value, (stdin, first, second) => {
       for (const work of [
-        () => wantedAddress(parseCniConfig(stdin), first),
+        () => wantedAddresses(parseCniConfig(stdin), first),
         () => parseCniCommand(first),
         () => parseCniKey({ CNI_CONTAINERID: first, CNI_IFNAME: second }),
         () => parseCniNamespace({ CNI_NETNS: first }),

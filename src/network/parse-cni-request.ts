@@ -3,6 +3,8 @@ import { z } from "zod";
 import type { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { isIpv4 } from "../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../model/ip6.ts";
+import { parseHostAddress } from "../model/ip6.ts";
 import { DEFAULT_NETWORK } from "../model/network-config.ts";
 import { dnsName } from "./attachment.ts";
 
@@ -36,7 +38,13 @@ export class CniError extends Error {
 }
 
 const name = z.string().min(1).max(255);
-const via = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
+/** Of either family, as RFC 5952 writes the newer one. */
+const via = z.string().transform((value, context): HostAddress => {
+  const address = readAddress(value);
+  if (address !== null) return address;
+  context.addIssue("must be an IP address");
+  return z.NEVER;
+});
 const configShape = z.looseObject({
   cniVersion: z.string().default("0.3.1"),
   name,
@@ -121,14 +129,27 @@ export function parseCniNamespace(env: Readonly<Record<string, string | undefine
   return required(env, "CNI_NETNS", /^\/.{1,1023}$/);
 }
 
-/** An address that the user asked for: by capability `ips`, by `args.cni.ips`, or by CNI_ARGS `IP=`. */
-export function wantedAddress(config: CniConfig, cniArgs: string | undefined): Ipv4 | null {
+/** What the user asked for; one of a family at most. */
+export interface WantedAddresses {
+  readonly address: Ipv4 | null;
+  readonly address6: Ipv6 | null;
+}
+
+/** Addresses that the user asked for: by capability `ips`, by `args.cni.ips`, or by CNI_ARGS `IP=`. @throws CniError */
+export function wantedAddresses(config: CniConfig, cniArgs: string | undefined): WantedAddresses {
   const fromArgs = /(?:^|;)IP=([^;]+)/.exec(cniArgs ?? "")?.[1];
-  const given = config.runtimeConfig?.ips?.[0] ?? config.args?.cni?.ips?.[0] ?? fromArgs;
-  if (given === undefined) return null;
-  const [address = ""] = given.split("/");
-  if (isIpv4(address)) return address;
-  throw new CniError(CNI_CODE.invalidConfig, `Address "${given}" is no IPv4 address`);
+  const lists = [config.runtimeConfig?.ips, config.args?.cni?.ips, fromArgs?.split(",")];
+  const given = lists.find((list) => list !== undefined && list.length > 0) ?? [];
+  const found = given.map((each) => {
+    const address = readAddress(each.split("/")[0] ?? "");
+    if (address !== null) return address;
+    throw new CniError(CNI_CODE.invalidConfig, `Address "${each}" is no IP address`);
+  });
+  const [four, six] = [found.filter(isIpv4), found.filter((each): each is Ipv6 => !isIpv4(each))];
+  if (four.length > 1 || six.length > 1) {
+    throw new CniError(CNI_CODE.invalidConfig, "An interface has one address of each family", given.join(", "));
+  }
+  return { address: four[0] ?? null, address6: six[0] ?? null };
 }
 
 /** The container's name, as runtimes pass it on, else its first alias; null for one that DNS cannot have. */
@@ -143,7 +164,7 @@ export interface ForeignAddress {
   readonly address: Ipv4;
   readonly prefix: number;
   readonly gateway: Ipv4 | null;
-  readonly routes: readonly { readonly dst: string; readonly gw?: Ipv4 | undefined }[];
+  readonly routes: readonly { readonly dst: string; readonly gw?: HostAddress | undefined }[];
 }
 
 const ipamResult = z.looseObject({
@@ -168,6 +189,14 @@ function required(env: Readonly<Record<string, string | undefined>>, variable: s
   if (pattern.test(value)) return value;
   const fault = value === "" ? "is missing" : `cannot be "${value}"`;
   throw new CniError(CNI_CODE.invalidEnvironment, `Environment variable ${variable} ${fault}`);
+}
+
+function readAddress(text: string): HostAddress | null {
+  try {
+    return parseHostAddress(text);
+  } catch {
+    return null;
+  }
 }
 
 function readJson(text: string): unknown {

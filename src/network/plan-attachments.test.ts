@@ -3,11 +3,14 @@ import fc from "fast-check";
 import type { Container } from "../model/container.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { formatIpv4 } from "../model/ip.ts";
+import type { Cidr6, Ipv6 } from "../model/ip6.ts";
 import type { Wire } from "../platform/ports/wiring.ts";
+import { address6Of, host6Of } from "./address6.ts";
 import type { AttachTarget, Attachment, DeclaredWiring } from "./attachment.ts";
 import { containerMac, formatTarget, parseDeclaredWiring, parseTarget, wireDevice } from "./attachment.ts";
 import type { ObservedWiring, WiringPlan } from "./plan-attachments.ts";
 import { planAttachments } from "./plan-attachments.ts";
+import { hostWire6, wireEnd6 } from "./wire6.ts";
 
 const GATEWAY = "10.2.1.1" as Ipv4;
 const DB: AttachTarget = { kind: "container", name: "db" };
@@ -39,15 +42,18 @@ function plan(
     readonly wires?: readonly Wire[];
     readonly namespaces?: ObservedWiring["namespaces"];
     readonly exposed?: readonly Ipv4[];
+    readonly local6?: readonly Ipv6[];
+    readonly host6?: Cidr6 | null;
     readonly exposures?: DeclaredWiring["exposures"];
     readonly bridges?: readonly string[];
     readonly containers?: ObservedWiring["containers"];
   } = {},
 ): WiringPlan {
-  const { wires = [], exposed = [], exposures = [], bridges = ["apollo0"], containers = [] } = change;
+  const { wires = [], exposed = [], local6 = [], exposures = [], bridges = ["apollo0"], containers = [] } = change;
   const here = new Map(declared.map(({ owner }) => [owner, { path: "/proc/9/ns/net", id: "4-1" }]));
-  const observed = { state: { wires, exposed, bridges }, containers, namespaces: change.namespaces ?? here };
-  return planAttachments({ attachments: declared, exposures }, observed, () => "apollo0");
+  const observed = { state: { wires, exposed, local6, bridges }, containers, namespaces: change.namespaces ?? here };
+  const local = { bridgeOf: () => "apollo0", host6: change.host6 ?? null };
+  return planAttachments({ attachments: declared, exposures }, observed, local);
 }
 
 const kinds = ({ actions }: WiringPlan): string => actions.map(({ kind }) => kind).join(" ");
@@ -102,6 +108,45 @@ test("planAttachments() takes away what nobody declared, but not the engine's en
   const exposures = [{ owner: "expose:a:", address: "10.2.1.9" as Ipv4, name: "a" }];
   expect(kinds(plan([], { exposures }))).toBe("expose");
   expect(kinds(plan([], { exposures, exposed: ["10.2.1.9" as Ipv4] }))).toBe("");
+});
+
+test("planAttachments() gives an exposed address its IPv6 one, and takes those of this host's part alone away", () => {
+  const range6 = "fd12:3456:789a::/64";
+  const host6 = host6Of(range6, GATEWAY);
+  const [exposed, gone] = ["10.2.1.9" as Ipv4, "10.2.1.10" as Ipv4];
+  const others = host6Of(range6, "10.2.2.1" as Ipv4);
+  const exposures = [{ owner: "expose:a:", address: exposed, name: "a" }];
+  const local6 = [address6Of(host6, gone), address6Of(others, gone), "fd00::1" as Ipv6];
+  expect(plan([], { exposures, exposed: [exposed], local6, host6 }).actions).toEqual([
+    { kind: "expose", address: address6Of(host6, exposed) },
+    { kind: "hide", address: address6Of(host6, gone) },
+  ]);
+  expect(plan([], { exposures, exposed: [exposed], local6: [address6Of(host6, exposed)], host6 }).actions).toEqual([]);
+  // While this host does not know its part, nothing is.
+  expect(plan([], { exposures, exposed: [exposed], local6 }).actions).toEqual([]);
+});
+
+test("planAttachments() wires IPv6 as it was declared, and tells the port's address", () => {
+  const six = wireEnd6(hostWire6("fd12:3456:789a::/64", GATEWAY), "10.2.1.130" as Ipv4);
+  const db: Attachment = { ...attachment(DB), six };
+  expect(plan([db]).actions).toMatchObject([
+    {
+      kind: "connect",
+      wire: {
+        end: {
+          six: {
+            address: "fd12:3456:789a:0:a02:100:a02:182",
+            prefix: 96,
+            gateway: "fd12:3456:789a:0:a02:100:a02:101",
+            reach: "fd12:3456:789a::/64",
+          },
+        },
+      },
+    },
+  ]);
+  expect(plan([db], { wires: [wireOf(db)] }).ports.map(({ addresses6 }) => addresses6)).toEqual([[six.address]]);
+  const text = JSON.stringify({ attachments: [db], exposures: [] });
+  expect(parseDeclaredWiring(text, "f").attachments).toEqual([db]);
 });
 
 test("planAttachments() says when the engine gave an attachment's address to a container of its own", () => {

@@ -1,7 +1,9 @@
 import type { Container } from "../model/container.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import type { Cidr6, HostAddress } from "../model/ip6.ts";
+import { cidr6Contains } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Wire, WireSpec, WiringState } from "../platform/ports/wiring.ts";
+import { address6Of } from "./address6.ts";
 import type { AttachTarget, Attachment, DeclaredWiring } from "./attachment.ts";
 import { containerMac, formatTarget, wireDevice } from "./attachment.ts";
 import type { LocalPort } from "./local-port.ts";
@@ -19,8 +21,8 @@ export type WiringAction =
   | { readonly kind: "connect"; readonly owner: string; readonly wire: WireSpec }
   | { readonly kind: "mend"; readonly device: string; readonly bridge: string }
   | { readonly kind: "disconnect"; readonly device: string }
-  | { readonly kind: "expose"; readonly address: Ipv4 }
-  | { readonly kind: "hide"; readonly address: Ipv4 };
+  | { readonly kind: "expose"; readonly address: HostAddress }
+  | { readonly kind: "hide"; readonly address: HostAddress };
 
 export interface WiringPlan {
   readonly actions: readonly WiringAction[];
@@ -28,6 +30,13 @@ export interface WiringPlan {
   readonly ended: readonly string[];
   readonly conditions: readonly Condition[];
   readonly ports: readonly LocalPort[];
+}
+
+/** Where networks are on this host. */
+export interface LocalWiring {
+  readonly bridgeOf: (network: string) => string | null;
+  /** This host's part of the IPv6 range; null while it has none. */
+  readonly host6: Cidr6 | null;
 }
 
 /** Devices of attachments; those of the engine's plugin have another start and live by the engine's calls. */
@@ -40,7 +49,7 @@ const OWN_DEVICE = /^vethat[0-9a-f]{8}$/;
 export function planAttachments(
   declared: DeclaredWiring,
   observed: ObservedWiring,
-  bridgeOf: (network: string) => string | null,
+  { bridgeOf, host6 }: LocalWiring,
 ): WiringPlan {
   const wires = new Map(observed.state.wires.map((wire) => [wire.device, wire]));
   const ended = declared.attachments.filter((each) => hasEnded(each, observed)).map(({ owner }) => owner);
@@ -53,7 +62,7 @@ export function planAttachments(
     .filter(({ device }) => OWN_DEVICE.test(device) && !devices.has(device))
     .map(({ device }): WiringAction => ({ kind: "disconnect", device }));
   return {
-    actions: [...stale, ...plans.flatMap(({ actions }) => actions), ...planExposures(declared, observed)],
+    actions: [...stale, ...plans.flatMap(({ actions }) => actions), ...planExposures(declared, observed, host6)],
     ended,
     conditions: [...plans.flatMap(({ conditions }) => conditions), ...findDoubleAddresses(wanted, observed)],
     ports: plans.flatMap(({ port }) => (port === null ? [] : [port])),
@@ -103,23 +112,31 @@ function planOne(
 }
 
 function endOf(attachment: Attachment): WireSpec["end"] {
-  const { interfaceName: name, address, prefix, gateway, defaultRoute, multicast, routes } = attachment;
-  return { name, mac: containerMac(address), address, prefix, gateway, defaultRoute, multicast, routes };
+  const { interfaceName: name, address, prefix, gateway, six = null, defaultRoute, multicast, routes } = attachment;
+  return { name, mac: containerMac(address), address, prefix, gateway, six, defaultRoute, multicast, routes };
 }
 
-function portOf({ network, address, target }: Attachment, wire: Wire | undefined): LocalPort | null {
+function portOf({ network, address, six, target }: Attachment, wire: Wire | undefined): LocalPort | null {
   if (wire === undefined) return null;
   const { device, index } = wire;
-  return { network, device, index, mac: containerMac(address), addresses: [address], container: formatTarget(target) };
+  const known = { addresses: [address], ...(six === undefined ? {} : { addresses6: [six.address] }) };
+  return { network, device, index, mac: containerMac(address), ...known, container: formatTarget(target) };
 }
 
 function hasEnded({ target, owner }: Attachment, observed: ObservedWiring): boolean {
   return target.kind === "pid" && observed.namespaces.get(owner) === null;
 }
 
-function planExposures(declared: DeclaredWiring, { state }: ObservedWiring): readonly WiringAction[] {
-  const wanted = new Set(declared.exposures.map(({ address }) => address));
-  const there = new Set(state.exposed);
+/** Nobody else has an address of this host's part for itself alone; without a part nothing is known of them. */
+function planExposures(
+  { exposures }: DeclaredWiring,
+  { state }: ObservedWiring,
+  host6: Cidr6 | null,
+): readonly WiringAction[] {
+  const six = host6 === null ? [] : exposures.map(({ address }) => address6Of(host6, address));
+  const ours6 = state.local6.filter((address) => host6 !== null && cidr6Contains(host6, address));
+  const wanted = new Set<HostAddress>([...exposures.map(({ address }) => address), ...six]);
+  const there = new Set<HostAddress>([...state.exposed, ...ours6]);
   return [
     ...[...wanted]
       .toSorted()

@@ -45,6 +45,30 @@ test("a routed network is a bridge with the gateway, a layer-2 one a bridge with
   expect([String(kernel), kernel.allowed]).toEqual(["", false]);
 });
 
+test("where the host has IPv6, a routed network's bridge has its gateway, and a narrow way leaves segments without", async () => {
+  const clock = new VirtualClock();
+  const kernel = new FakeSegments(clock);
+  const desired = {
+    local,
+    range6: "fd12:3456:789a::/64",
+    networks: [network(1000), network(1001, { layer2: true })],
+  };
+  const { actions, ready } = await settle(desired, kernel, clock);
+  expect(actions).toEqual([]);
+  expect(ready.map(({ name, ip6 }) => [name, ip6])).toEqual([
+    ["n1000", true],
+    ["n1001", true],
+  ]);
+  expect(String(kernel).split("\n")[0]).toBe("apl1000 10.50.0.1/16 fe80::1/64 fd12:3456:789a::3e8:a32:1/96");
+  kernel.upset("apl1000");
+  expect((await settle(desired, kernel, clock)).actions).toEqual([]);
+  const kept = await settle({ ...desired, range6: null }, kernel, clock);
+  expect([kept.actions, kept.ready.map(({ ip6 }) => ip6)]).toEqual([[], [undefined, undefined]]);
+  kernel.uplinkMtu = 1380;
+  const narrow = await settle(desired, kernel, clock);
+  expect(narrow.ready.map(({ ip6 }) => ip6)).toEqual([true, undefined]);
+});
+
 test("a number that another network had before gets what the new one needs", async () => {
   const clock = new VirtualClock();
   const kernel = new FakeSegments(clock);

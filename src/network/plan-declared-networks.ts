@@ -1,7 +1,7 @@
 /**
  * What the kernel of a host needs for declared networks, and the changes that get it there.
  *
- * Routed: a bridge with the network's gateway address, the same on every host, on each host from the declaration on. Routes to the
+ * Routed: a bridge with the network's gateway addresses, the same on every host, on each host from the declaration on. Routes to the
  * blocks of others are the links' business (`planNetwork`), and who may pass is the ruleset's (`renderDeclaredNetworks`).
  *
  * Layer 2: a bridge on which the host has no address, with a VXLAN port that learns. Its packets go from gateway address to
@@ -10,6 +10,7 @@
  */
 import type { Ipv4 } from "../model/ip.ts";
 import { parseCidr } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { SegmentAction, SegmentBridge, SegmentState, SegmentTunnel } from "../platform/ports/segment-network.ts";
 import { checkRangeClash } from "./blocks.ts";
@@ -20,10 +21,18 @@ import { bridgeOf, declaredGateway, tunnelOf } from "./declared-network.ts";
 import { bridgeMac } from "./mac.ts";
 import { BRIDGE, TUNNEL, TUNNEL_PORT } from "./plan-network.ts";
 import { WIREGUARD, WIREGUARD_OVERHEAD_BYTES } from "./wireguard/plan-wireguard.ts";
+import { declaredWire6 } from "./wire6.ts";
+import { HOST6_PREFIX } from "./address6.ts";
+import { MTU6_MIN } from "./plan-network6.ts";
+
+/** Without one the host finds no neighbours. The same on all bridges: it says nothing beyond its wire. */
+const LINK_LOCAL = { address: parseIpv6("fe80::1"), prefix: 64 };
 
 export interface DesiredSegments {
   /** This host's gateway address in the default network. */
   readonly local: Ipv4;
+  /** Of containers' IPv6 addresses; null or missing while this host has none to give. */
+  readonly range6?: string | null;
   readonly networks: readonly (DeclaredNetwork & {
     /** Gateway addresses of the other hosts that hold a block of it. */
     readonly hosts: readonly Ipv4[];
@@ -56,16 +65,23 @@ export function planDeclaredNetworks(desired: DesiredSegments, observed: Segment
       continue;
     }
     wanted.add(name);
+    const range6 =
+      (network.layer2 ? segmentMtu(observed) : observed.uplinkMtu) < MTU6_MIN ? null : (desired.range6 ?? null);
     const steps = network.layer2
       ? planLayer2(network, { desired, observed, bridge })
       : planRouted(network, bridge, observed.uplinkMtu);
+    const fresh = bridge === undefined || steps.some(({ kind }) => kind === "delete-device");
+    if (!network.layer2 && range6 !== null) steps.push(...planRouted6(network, range6, fresh ? undefined : bridge));
     actions.push(...steps);
     if (network.layer2) {
       const tunnel = tunnelOf(network.vni);
       wanted.add(tunnel);
       actions.push(...planTunnel(network, { desired, observed, tunnel: tunnels.get(tunnel) }));
     }
-    if (bridge !== undefined && bridge.up && steps.length === 0) ready.push(network);
+    if (bridge !== undefined && bridge.up && steps.length === 0) {
+      const { hosts: _, ...carried } = network;
+      ready.push(range6 === null ? carried : { ...carried, ip6: true });
+    }
   }
   const gone = [...bridges.keys(), ...tunnels.keys()].filter((name) => !wanted.has(name)).toSorted();
   // Ports before their bridges: the names sort the other way round.
@@ -94,6 +110,15 @@ function planRouted({ vni, range }: DeclaredNetwork, bridge: SegmentBridge | und
     ...(has ? [] : [{ kind: "put-address", name, ...address } as const]),
     ...(bridge.up ? [] : [{ kind: "set-up", name } as const]),
   ];
+}
+
+function planRouted6(network: DeclaredNetwork, range6: string, bridge: SegmentBridge | undefined): SegmentAction[] {
+  const { gateway } = declaredWire6(range6, network);
+  const wanted = [LINK_LOCAL, ...(gateway === null ? [] : [{ address: gateway, prefix: HOST6_PREFIX }])];
+  const there = bridge?.addresses6 ?? [];
+  return wanted
+    .filter((want) => !there.some(({ address, prefix }) => address === want.address && prefix === want.prefix))
+    .map((want) => ({ kind: "put-address6", name: bridgeOf(network.vni), ...want }));
 }
 
 function planLayer2(

@@ -229,6 +229,7 @@ function desireNetwork(known: KnownNetwork, links: readonly ChosenLink[], observ
   return {
     range: known.range,
     range6: known.range6 ?? null,
+    routed: (known.declared ?? []).filter(({ layer2 }) => !layer2),
     virtualRange: known.virtualRange ?? null,
     gateway: gatewayOf(known.blocks),
     bridgeMtu: uplinkMtu(kernel),

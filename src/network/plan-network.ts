@@ -7,7 +7,7 @@
  * Only routes with our protocol number are ever deleted; devices are ours by name.
  */
 import type { Ipv4 } from "../model/ip.ts";
-import { cidrContains, parseCidr } from "../model/ip.ts";
+import { cidrContains, cidrsOverlap, parseCidr } from "../model/ip.ts";
 import type { HostAddress } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
 import { NO_ADDRESS } from "../platform/ports/host-network.ts";
@@ -19,7 +19,8 @@ import type {
   TunnelPeer,
 } from "../platform/ports/host-network.ts";
 import { isSegmentDevice } from "../platform/ports/segment-network.ts";
-import { host6Of } from "./address6.ts";
+import { block6Of, host6Of, network6Of } from "./address6.ts";
+import type { DeclaredNetwork } from "./declared-network.ts";
 import { bridgeMac, tunnelMac } from "./mac.ts";
 import type { Ruleset } from "./render-ruleset.ts";
 import type { DesiredWireguard } from "./wireguard/plan-wireguard.ts";
@@ -76,6 +77,8 @@ export interface DesiredNetwork {
   readonly range: string;
   /** Of IPv6 addresses; null or missing for none. What it needs is `planNetwork6`'s, but for the encrypted links. */
   readonly range6?: string | null;
+  /** Declared networks whose blocks are among the peers'. */
+  readonly routed?: readonly Pick<DeclaredNetwork, "range" | "vni">[];
   /** Of the services' virtual addresses; null or missing while there is none. */
   readonly virtualRange?: string | null;
   readonly gateway: Ipv4;
@@ -286,13 +289,28 @@ function nextHop(
   return { via: to.gateway, device: TUNNEL, onlink: true };
 }
 
+/** What of the IPv6 range is at a peer: its own part, and its blocks of declared networks in theirs. */
+export function peerParts6(
+  range6: string,
+  { gateway, blocks }: Pick<DesiredPeer, "gateway" | "blocks">,
+  routed: NonNullable<DesiredNetwork["routed"]>,
+): readonly string[] {
+  const declared = routed.flatMap(({ range, vni }) => {
+    const part = network6Of(range6, vni);
+    return blocks
+      .filter((block) => cidrsOverlap(parseCidr(block), parseCidr(range)))
+      .map((block) => block6Of(part, block));
+  });
+  return [host6Of(range6, gateway), ...declared].map(formatCidr6);
+}
+
 function desiredWireguard(desired: DesiredNetwork): DesiredWireguard | null {
   const own = desired.wireguard ?? null;
   if (own === null) return null;
   const { range6 = null } = desired;
   const peers = desired.peers.flatMap(({ mode, wireguard, gateway, blocks, carries = [] }) => {
     if (mode !== "wireguard" || wireguard === undefined) return [];
-    const six = range6 === null ? [] : [formatCidr6(host6Of(range6, gateway))];
+    const six = range6 === null ? [] : peerParts6(range6, { gateway, blocks }, desired.routed ?? []);
     return [{ ...wireguard, allowedIps: [...blocks, ...carries, ...six] }];
   });
   return { ...own, range: desired.range, peers };

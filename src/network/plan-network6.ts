@@ -3,7 +3,7 @@
  *
  * The bridge holds the host's gateway with the host's own /96 on its wire (`host6Of`): whatever is not there goes to the
  * gateway, so nobody has to answer for others (IPv6 has no proxy for ranges). One route a peer, to its /96, whatever
- * blocks it has; it takes the way that the peer's IPv4 blocks take, with the same MTU. On a wire that is shared the next hop is
+ * blocks it has, and one for each block of a declared network; it takes the way that the peer's IPv4 blocks take, with the same MTU. On a wire that is shared the next hop is
  * the link-local address that follows from the peer's own one (`linkLocalOf`).
  *
  * The twins of the virtual addresses are routed as those are: only for the host's own programs, since destinations are changed on
@@ -25,7 +25,8 @@ import type {
 import { gateway6Of, host6Of, isOurLinkLocal, linkLocalOf, virtual6Of } from "./address6.ts";
 import { tunnelMac } from "./mac.ts";
 import type { DesiredNetwork, DesiredPeer } from "./plan-network.ts";
-import { BRIDGE, TUNNEL } from "./plan-network.ts";
+import { BRIDGE, TUNNEL, peerParts6 } from "./plan-network.ts";
+import { isSegmentDevice } from "../platform/ports/segment-network.ts";
 import { WIREGUARD } from "./wireguard/plan-wireguard.ts";
 
 const FORWARD_KEY = "net/ipv6/conf/all/forwarding";
@@ -41,7 +42,7 @@ const BRIDGE_SYSCTLS: Readonly<Record<string, string>> = {
 /** The sysctls that `planNetwork6` wants to see observed. */
 export const NETWORK6_SYSCTLS: readonly string[] = [FORWARD_KEY, BRIDGE_FILTER6_KEY, ...Object.keys(BRIDGE_SYSCTLS)];
 /** IPv6 asks every link to carry packets of this size (RFC 8200 §5). */
-const MTU6_MIN = 1280;
+export const MTU6_MIN = 1280;
 
 export interface DesiredNetwork6 {
   readonly range: string;
@@ -58,12 +59,11 @@ export interface DesiredNetwork6 {
 export function desireNetwork6(range6: string, desired: DesiredNetwork, observed: NetworkState): DesiredNetwork6 {
   const gateway = gateway6Of(range6, desired.gateway);
   const reached = desired.peers.filter(({ mtu }) => mtu >= MTU6_MIN);
-  const routes = reached.map((peer) => ({
-    destination: formatCidr6(host6Of(range6, peer.gateway)),
-    ...nextHop(range6, peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer),
-    source: gateway,
-    mtu: peer.mtu,
-  }));
+  const routes = reached.flatMap((peer) => {
+    const hop = nextHop(range6, peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer);
+    const parts = peerParts6(range6, peer, desired.routed ?? []);
+    return parts.map((destination) => ({ destination, ...hop, source: gateway, mtu: peer.mtu }));
+  });
   const tunnelled = desired.peers.filter(({ mode, candidate }) => mode === "vxlan" || candidate?.mode === "vxlan");
   const neighbours = tunnelled.map((peer) => ({
     device: TUNNEL,
@@ -253,6 +253,7 @@ export function findClash6(range6: string, { ip6 = null }: NetworkState): readon
   const range = parseCidr6(range6);
   return (ip6?.routes ?? [])
     .filter(({ marked, device }) => !marked && ![BRIDGE, TUNNEL, WIREGUARD].includes(device))
+    .filter(({ device }) => !isSegmentDevice(device))
     .map(({ destination }) => destination)
     .filter((destination) => {
       const cidr = parseCidr6(destination);

@@ -27,8 +27,8 @@ export class FakeSegments implements SegmentNetwork {
   /** One line a device, sorted: for assertions. */
   toString(): string {
     const bridges = [...this.#bridges.values()].map(
-      ({ name, addresses, up }) =>
-        `${name} ${addresses.map(({ address, prefix }) => `${address}/${prefix}`).join(" ") || "-"}${up ? "" : " down"}`,
+      ({ name, addresses, addresses6, up }) =>
+        `${name} ${[...addresses, ...addresses6].map(({ address, prefix }) => `${address}/${prefix}`).join(" ") || "-"}${up ? "" : " down"}`,
     );
     const tunnels = [...this.#tunnels.values()].map(
       ({ name, vni, local, bridge, mtu, flood }) =>
@@ -40,7 +40,7 @@ export class FakeSegments implements SegmentNetwork {
   /** Somebody else changes what is there. */
   upset(name: string): void {
     const bridge = this.#bridges.get(name);
-    if (bridge !== undefined) this.#bridges.set(name, { ...bridge, addresses: [], up: false });
+    if (bridge !== undefined) this.#bridges.set(name, { ...bridge, addresses: [], addresses6: [], up: false });
     const tunnel = this.#tunnels.get(name);
     if (tunnel !== undefined) this.#tunnels.set(name, { ...tunnel, bridge: null, flood: [] });
   }
@@ -48,7 +48,7 @@ export class FakeSegments implements SegmentNetwork {
   async observe(): Promise<SegmentState> {
     await this.#clock.sleep(LATENCY_MS);
     const { routes, uplinkMtu, allowed } = this;
-    const bridges = [...this.#bridges.values()].map(({ name, up, addresses }) => ({ name, up, addresses }));
+    const bridges = [...this.#bridges.values()].map(({ mtu: _, ...bridge }) => bridge);
     return { bridges, tunnels: [...this.#tunnels.values()], routes, uplinkMtu, allowed };
   }
 
@@ -67,12 +67,16 @@ export class FakeSegments implements SegmentNetwork {
       case "add-bridge": {
         if (this.#bridges.has(name)) throw refused(`${name}: File exists`);
         const { mtu, address } = action;
-        this.#bridges.set(name, { name, mtu, up: true, addresses: address === null ? [] : [address] });
+        this.#bridges.set(name, { name, mtu, up: true, addresses: address === null ? [] : [address], addresses6: [] });
         return;
       }
       case "put-address": {
         const { address, prefix } = action;
         return this.#changeBridge(name, ({ addresses }) => ({ addresses: [...addresses, { address, prefix }] }));
+      }
+      case "put-address6": {
+        const { address, prefix } = action;
+        return this.#changeBridge(name, ({ addresses6 }) => ({ addresses6: [...addresses6, { address, prefix }] }));
       }
       case "set-up":
         return this.#changeBridge(name, () => ({ up: true }));

@@ -1,5 +1,7 @@
 import { AppError } from "../model/error.ts";
-import type { Ipv4 } from "../model/ip.ts";
+import { isIpv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
+import { isIpv6 } from "../model/ip6.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Wire, WireSpec, Wiring, WiringState } from "../platform/ports/wiring.ts";
 
@@ -16,7 +18,7 @@ export class FakeWiring implements Wiring {
   readonly #wires = new Map<string, Held>();
   readonly #namespaces = new Map<string, string>();
   readonly #processes = new Map<number, string>();
-  readonly #exposed = new Set<Ipv4>();
+  readonly #exposed = new Set<HostAddress>();
   readonly bridges = new Set(["apollo0"]);
   #next = 1;
 
@@ -48,7 +50,10 @@ export class FakeWiring implements Wiring {
   /** One line a wire and an exposed address, sorted: for assertions. */
   toString(): string {
     const wires = [...this.#wires.values()].map(({ spec, path, bridge }) =>
-      [`${spec?.end.address ?? "loose"} on ${bridge ?? "nothing"}`, `to ${path ?? "the host"}`].join(" "),
+      [
+        `${[spec?.end.address ?? "loose", ...(spec?.end.six ? [spec.end.six.address] : [])].join(" ")} on ${bridge ?? "nothing"}`,
+        `to ${path ?? "the host"}`,
+      ].join(" "),
     );
     return [...wires, ...[...this.#exposed].map((address) => `exposed ${address}`)].toSorted().join("\n");
   }
@@ -63,7 +68,8 @@ export class FakeWiring implements Wiring {
         namespace,
         up,
       })),
-      exposed: [...this.#exposed],
+      exposed: [...this.#exposed].filter(isIpv4),
+      local6: [...this.#exposed].filter(isIpv6),
       bridges: [...this.bridges],
     };
   }
@@ -108,12 +114,12 @@ export class FakeWiring implements Wiring {
     this.#wires.delete(device);
   }
 
-  async expose(address: Ipv4): Promise<void> {
+  async expose(address: HostAddress): Promise<void> {
     await this.#pause();
     this.#exposed.add(address);
   }
 
-  async hide(address: Ipv4): Promise<void> {
+  async hide(address: HostAddress): Promise<void> {
     await this.#pause();
     this.#exposed.delete(address);
   }
@@ -122,9 +128,7 @@ export class FakeWiring implements Wiring {
     await this.#pause();
     if (!this.#namespaces.has(namespacePath)) throw new AppError("unavailable", `Cannot open ${namespacePath}`);
     return [...this.#wires.values()].flatMap(({ spec, path }) =>
-      spec === null || path !== namespacePath
-        ? []
-        : [{ name: spec.end.name, addresses: [`${spec.end.address}/${spec.end.prefix}`] }],
+      spec === null || path !== namespacePath ? [] : [{ name: spec.end.name, addresses: addressesOf(spec) }],
     );
   }
 
@@ -138,4 +142,9 @@ export class FakeWiring implements Wiring {
   #pause(): Promise<void> {
     return this.#clock.sleep(LATENCY_MS);
   }
+}
+
+function addressesOf({ end }: WireSpec): readonly string[] {
+  const { address, prefix, six = null } = end;
+  return [`${address}/${prefix}`, ...(six === null ? [] : [`${six.address}/${six.prefix}`])];
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
 import { parseIpv4 } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import type { WireSpec, Wiring } from "../platform/ports/wiring.ts";
 
 /** A host with a bridge `apollo0` and two network namespaces. */
@@ -12,6 +13,12 @@ export interface ContractWiring {
 }
 
 const address = parseIpv4("10.2.1.200");
+const six = {
+  address: parseIpv6("fd12:3456:789a:0:a02:100:a02:1c8"),
+  prefix: 96,
+  gateway: parseIpv6("fd12:3456:789a:0:a02:100:a02:101"),
+  reach: "fd12:3456:789a::/64",
+};
 
 function wireTo(namespacePath: string, change: Partial<WireSpec> = {}): WireSpec {
   return {
@@ -24,6 +31,7 @@ function wireTo(namespacePath: string, change: Partial<WireSpec> = {}): WireSpec
       address,
       prefix: 16,
       gateway: parseIpv4("10.2.1.1"),
+      six,
       defaultRoute: "if-none",
       multicast: true,
       routes: [],
@@ -56,14 +64,16 @@ export function testWiring(what: string, make: () => Promise<ContractWiring>): v
   test(`${what}: a wire is there until it is taken away, and goes with its namespace`, async () => {
     const { wiring, namespaces, endNamespace } = await make();
     const [first, second] = namespaces;
-    expect(await wiring.observe()).toEqual({ wires: [], exposed: [], bridges: ["apollo0"] });
+    expect(await wiring.observe()).toEqual({ wires: [], exposed: [], local6: [], bridges: ["apollo0"] });
     await wiring.connect(wireTo(first));
     const [wire] = (await wiring.observe()).wires;
     expect(wire).toMatchObject({ device: "vethat00000001", bridge: "apollo0", up: true });
     expect(wire?.namespace).toBe(await wiring.namespaceAt(first));
     expect(wire?.index).toBeGreaterThan(0);
     const inside = await wiring.inspect(first);
-    expect(inside.find(({ name }) => name === "apollo")?.addresses).toContain("10.2.1.200/16");
+    expect(inside.find(({ name }) => name === "apollo")?.addresses).toEqual(
+      expect.arrayContaining(["10.2.1.200/16", `${six.address}/96`]),
+    );
     expect(await codeOf(wiring.connect(wireTo(second)))).toBe("conflict");
     expect(await codeOf(wiring.connect(wireTo(first, { device: "vethat00000002" })))).toBe("conflict");
     await wiring.disconnect("vethat00000001");
@@ -83,9 +93,9 @@ export function testWiring(what: string, make: () => Promise<ContractWiring>): v
     expect((await wiring.observe()).wires).toMatchObject([{ device: "vethep00000001", namespace: null, up: true }]);
     expect(await codeOf(wiring.connectLoose(loose))).toBe("conflict");
     await wiring.disconnect("vethep00000001");
-    for (const _ of [1, 2]) await wiring.expose(address);
-    expect((await wiring.observe()).exposed).toEqual([address]);
-    for (const _ of [1, 2]) await wiring.hide(address);
-    expect(await wiring.observe()).toMatchObject({ wires: [], exposed: [] });
+    for (const each of [address, six.address, address, six.address]) await wiring.expose(each);
+    expect(await wiring.observe()).toMatchObject({ exposed: [address], local6: [six.address] });
+    for (const each of [address, six.address, address, six.address]) await wiring.hide(each);
+    expect(await wiring.observe()).toMatchObject({ wires: [], exposed: [], local6: [] });
   });
 }

@@ -2,10 +2,19 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import { formatCidr6, formatIpv6 } from "../../src/model/ip6.ts";
 import { address6Of, gateway6Of, host6Of, linkLocalOf } from "../../src/network/address6.ts";
+import { containerMac } from "../../src/network/attachment.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
+import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
+import { bridgeOf, declaredGateway } from "../../src/network/declared-network.ts";
+import { planDeclaredNetworks } from "../../src/network/plan-declared-networks.ts";
+import { renderDeclaredNetworks } from "../../src/network/render-declared-networks.ts";
+import type { Wire6 } from "../../src/network/wire6.ts";
+import { declaredWire6, hostWire6, wireEnd6 } from "../../src/network/wire6.ts";
+import { LinuxSegments } from "../../src/platform/linux/linux-segments.ts";
+import { LinuxWiring } from "../../src/platform/linux/linux-wiring.ts";
 import type { Namespace } from "./network-lab.ts";
 import { NetworkLab, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
-import { WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
+import { RANGE, WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
 
 // Hosts a and b are on one wire; c is behind the router, which has an IPv6 address outside and knows nothing of the range.
 const RANGE6 = "fd12:3456:789a::/64";
@@ -21,6 +30,19 @@ const NAMES = ["a", "b", "c"] as const;
 const lab = new NetworkLab("dual");
 const hosts = new Map<Name, WireguardHost>();
 const containers = new Map<Name, Namespace>();
+/** A routed network of which each host has a block, and a segment over all of them. */
+const BLUE: DeclaredNetwork = {
+  name: "blue",
+  layer2: false,
+  range: "10.50.0.0/16",
+  policy: "open",
+  internal: false,
+  vni: 1003,
+};
+const LAB: DeclaredNetwork = { ...BLUE, name: "lab", layer2: true, range: "10.9.0.0/24", vni: 1001 };
+const [FLAT, IN_BLUE, IN_LAB] = ["flat", "blue", "lab"] as const;
+/** Attached containers by network and host. */
+const attached = new Map<string, Namespace>();
 let router: Namespace | null = null;
 
 function found<T>(value: T | null | undefined, what: string): T {
@@ -33,6 +55,66 @@ const gateway6 = (name: Name): string => gateway6Of(RANGE6, gatewayOf([HOSTS[nam
 const address6 = (name: Name): string =>
   address6Of(host6Of(RANGE6, gatewayOf([HOSTS[name].block])), parseIpv4(HOSTS[name].block.replace(".0/24", ".5")));
 
+const numberOf = (name: Name): number => NAMES.indexOf(name) + 1;
+const ownGateway = (name: Name): ReturnType<typeof gatewayOf> => gatewayOf([HOSTS[name].block]);
+
+/** Where what is attached to a network on a host is, and what it has. */
+function placeOf(network: typeof FLAT | typeof IN_BLUE | typeof IN_LAB, name: Name) {
+  const number = numberOf(name);
+  if (network === FLAT) {
+    const own = ownGateway(name);
+    const wire: Wire6 = hostWire6(RANGE6, own);
+    return { bridge: "apollo0", address: parseIpv4(`10.2.${number}.200`), prefix: 16, gateway: own, wire };
+  }
+  const declared = network === IN_BLUE ? BLUE : LAB;
+  const wire = declaredWire6(RANGE6, declared);
+  const gateway = declaredGateway(declared.range);
+  const address = parseIpv4(network === IN_BLUE ? `10.50.${number}.10` : `10.9.0.1${number}`);
+  return { bridge: bridgeOf(declared.vni), address, prefix: network === IN_BLUE ? 16 : 24, gateway, wire };
+}
+
+/** As `apollo net attach` does it. */
+async function attach(network: typeof FLAT | typeof IN_BLUE | typeof IN_LAB, name: Name): Promise<void> {
+  const { bridge, address, prefix, gateway, wire } = placeOf(network, name);
+  const made = await lab.addNamespace(`${name}${network}`);
+  const defaultRoute = network === IN_LAB ? "never" : "if-none";
+  await new LinuxWiring({ runner: host(name).space.runner }).connect({
+    device: `vethat0000000${["flat", "blue", "lab"].indexOf(network)}`,
+    bridge,
+    namespacePath: `/run/netns/${made.name}`,
+    end: {
+      name: "apollo",
+      mac: containerMac(address),
+      address,
+      prefix,
+      gateway,
+      six: wireEnd6(wire, address),
+      defaultRoute,
+      multicast: true,
+      routes: [],
+    },
+  });
+  attached.set(`${network} ${name}`, made);
+}
+
+const attachedAt = (network: string, name: Name): Namespace => found(attached.get(`${network} ${name}`), network);
+const attached6 = (network: typeof FLAT | typeof IN_BLUE | typeof IN_LAB, name: Name): string => {
+  const { wire, address } = placeOf(network, name);
+  return wireEnd6(wire, address).address;
+};
+
+/** The bridges of declared networks, as the agent's part makes them. */
+async function carryDeclared(name: Name): Promise<void> {
+  const segments = new LinuxSegments({ runner: host(name).space.runner });
+  const others = NAMES.filter((other) => other !== name).map(ownGateway);
+  const networks = [BLUE, LAB].map((network) => ({ ...network, hosts: network.layer2 ? others : [] }));
+  const desired = { local: ownGateway(name), range6: RANGE6, networks };
+  // There is no engine whose filter would have to be opened.
+  for (const action of planDeclaredNetworks(desired, await segments.observe()).actions)
+    if (action.kind !== "allow-bridges") await segments.apply(action);
+  expect(planDeclaredNetworks(desired, await segments.observe()).ready.map(({ ip6 }) => ip6)).toEqual([true, true]);
+}
+
 /** As Docker makes it: the host's part of the range on the wire, its gateway for everything else. */
 async function addDualContainer(name: Name): Promise<Namespace> {
   const { space } = host(name);
@@ -41,6 +123,12 @@ async function addDualContainer(name: Name): Promise<Namespace> {
   await made.runner.run(["ip", "route", "add", "default", "via", gateway6(name)]);
   return made;
 }
+
+const PAIRS = [
+  ["a", "b"],
+  ["a", "c"],
+  ["c", "b"],
+] as const;
 
 async function settle(): Promise<void> {
   for (const name of NAMES) await host(name).pass();
@@ -69,6 +157,11 @@ beforeAll(async () => {
     await made.space.runner.run(["ip", "route", "add", "default", "via", routed ? "198.51.100.254" : "192.0.2.254"]);
     made.encryption = "off";
     made.range6 = RANGE6;
+    made.declared = [BLUE, LAB];
+    made.declaredBlocks = [`10.50.${numberOf(name)}.0/24`];
+    const borders = { networks: made.declared, range: RANGE, range6: RANGE6, hosts: NAMES.map(ownGateway) };
+    const part = renderDeclaredNetworks(borders);
+    made.rules = part === null ? [] : [part];
   }
   const a = host("a").space.runner;
   await a.run(["ip", "address", "add", "2001:db8:1::1/64", "dev", "eth0", "nodad"]);
@@ -82,6 +175,11 @@ beforeAll(async () => {
     await serve6(made, 9000, `head -c ${TRANSFER_BYTES} /dev/zero`);
   }
   await serve6(router, 8080, "printenv SOCAT_PEERADDR");
+  for (const name of NAMES) {
+    await carryDeclared(name);
+    for (const network of [FLAT, IN_BLUE, IN_LAB]) await attach(network, name);
+    await serve6(attachedAt(FLAT, name), 8080, "printenv SOCAT_PEERADDR");
+  }
 });
 
 /** On both families. */
@@ -132,6 +230,26 @@ async function expanded(from: Namespace, address: string): Promise<string | null
   const groups = text.split(":").map((group) => BigInt(`0x${group}`));
   return formatIpv6(groups.reduce((sum, group) => (sum << 16n) | group, 0n));
 }
+
+test("what is attached reaches containers of all hosts as itself, and they reach it", async () => {
+  for (const [from, to] of PAIRS) {
+    expect(await reaches(attachedAt(FLAT, from), address6(to))).toBe(true);
+    expect(await expanded(attachedAt(FLAT, from), address6(to))).toBe(attached6(FLAT, from));
+    expect(await expanded(container(from), attached6(FLAT, to))).toBe(address6(from));
+  }
+  expect(await expanded(attachedAt(FLAT, "a"), OUTSIDE6)).toBe("2001:db8:1::1");
+});
+
+test("declared networks reach over hosts, directly and by VXLAN: routed ones by their blocks' routes, segments by their own", async () => {
+  for (const [from, to] of PAIRS) {
+    expect([from, to, await reaches(attachedAt(IN_BLUE, from), attached6(IN_BLUE, to))]).toEqual([from, to, true]);
+    expect([from, to, await reaches(attachedAt(IN_LAB, from), attached6(IN_LAB, to))]).toEqual([from, to, true]);
+    expect([from, to, await reaches(host(from).space, attached6(IN_BLUE, to))]).toEqual([from, to, true]);
+  }
+  expect(await expanded(attachedAt(IN_BLUE, "a"), OUTSIDE6)).toBe("2001:db8:1::1");
+  const lost = [pings(attachedAt(IN_BLUE, "a"), address6("b")), pings(container("a"), attached6(IN_BLUE, "b"))];
+  expect(await Promise.all(lost)).toEqual([0, 0]);
+});
 
 test("hosts reach containers, and containers hosts by their gateways", async () => {
   expect(await expanded(host("a").space, address6("b"))).toBe(gateway6("a"));
@@ -195,6 +313,13 @@ test("where encryption is required, IPv6 goes through WireGuard, and nothing of 
   }
   await waitFor("an answer", async () => (await expanded(container("a"), address6("b"))) === address6("a"));
   expect(await bytesFrom(container("b"), `[${address6("c")}]`, 9000)).toBe(TRANSFER_BYTES);
+  for (const [from, to] of PAIRS) {
+    expect([from, to, await reaches(attachedAt(IN_BLUE, from), attached6(IN_BLUE, to))]).toEqual([from, to, true]);
+    expect([from, to, await reaches(attachedAt(IN_LAB, from), attached6(IN_LAB, to))]).toEqual([from, to, true]);
+  }
+  // A segment's own tunnels go from gateway to gateway, and so through WireGuard.
+  const way = await host("a").space.runner.run(["ip", "route", "get", ownGateway("c")]);
+  expect(way.stdout).toContain("dev apollo-wg0");
   // A route that leads past WireGuard leaks nothing.
   const { runner } = host("a").space;
   const via = ["via", linkLocalOf(parseIpv4("192.0.2.2")), "dev", "eth0"];

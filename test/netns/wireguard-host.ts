@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Peer } from "../../src/model/host.ts";
 import type { HostId } from "../../src/model/ids.ts";
 import type { HostAddress } from "../../src/model/ip6.ts";
+import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
 import type { HostPlan, KnownNetwork } from "../../src/network/plan-host.ts";
 import { planHost } from "../../src/network/plan-host.ts";
 import { planLeave } from "../../src/network/plan-leave.ts";
@@ -34,6 +35,9 @@ export class WireguardHost {
   /** Of containers' IPv6 addresses. */
   range6: string | null = null;
   rules: readonly RulesetPart[] = [];
+  /** Networks beside the default one, and this host's blocks of them. */
+  declared: readonly DeclaredNetwork[] = [];
+  declaredBlocks: readonly string[] = [];
   /** What it was told of the others. */
   peers: readonly Peer[] = [];
   which: (program: string) => string | null = Bun.which;
@@ -51,8 +55,8 @@ export class WireguardHost {
   }
 
   peer(): Peer {
-    const { name, address, block } = this;
-    return { id: name as HostId, name, address, blocks: [block], ...this.keys.announced() };
+    const { name, address, block, declaredBlocks } = this;
+    return { id: name as HostId, name, address, blocks: [block, ...declaredBlocks], ...this.keys.announced() };
   }
 
   /** A network of its own each time: nothing is remembered between passes, as when each were another agent's. */
@@ -72,9 +76,9 @@ export class WireguardHost {
   }
 
   known(): KnownNetwork {
-    const { block, peers, encryption, range6, rules } = this;
+    const { block, peers, encryption, range6, rules, declared } = this;
     const policy = { encryption, trustedRanges: ["0.0.0.0/0"] };
-    return { range: RANGE, range6, blocks: [block], peers, rules, policy, keys: this.keys.announced() };
+    return { range: RANGE, range6, blocks: [block], peers, rules, declared, policy, keys: this.keys.announced() };
   }
 
   async plan(): Promise<{ readonly plan: HostPlan; readonly actions: readonly NetworkAction[] }> {

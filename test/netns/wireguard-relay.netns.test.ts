@@ -4,12 +4,19 @@ import type { DesiredNetwork, DesiredPeer } from "../../src/network/plan-network
 import { BRIDGE, TUNNEL_PORT, planNetwork } from "../../src/network/plan-network.ts";
 import { gatewayOf, probeAddressOf } from "../../src/network/blocks.ts";
 import { renderRuleset } from "../../src/network/render-ruleset.ts";
+import { containerMac } from "../../src/network/attachment.ts";
+import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
+import { bridgeOf, declaredGateway } from "../../src/network/declared-network.ts";
+import { planDeclaredNetworks } from "../../src/network/plan-declared-networks.ts";
+import { declaredWire6, wireEnd6 } from "../../src/network/wire6.ts";
+import { LinuxSegments } from "../../src/platform/linux/linux-segments.ts";
+import { LinuxWiring } from "../../src/platform/linux/linux-wiring.ts";
 import { encryptedRelay } from "../../src/network/wireguard/encrypted-relay.ts";
 import { WIREGUARD_OVERHEAD_BYTES, WIREGUARD_PORT } from "../../src/network/wireguard/plan-wireguard.ts";
 import { renderEncryption } from "../../src/network/wireguard/render-encryption.ts";
 import type { NetworkAction } from "../../src/platform/ports/host-network.ts";
 import type { Namespace } from "./network-lab.ts";
-import { NetworkLab, bytesFrom, clientSeenBy, waitFor } from "./network-lab.ts";
+import { NetworkLab, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
 import { Capture, RANGE, WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
 
 // a, b and c hang on one switch that lets nothing pass between a and c.
@@ -19,6 +26,52 @@ const SECRET = "the-words-that-nobody-else-may-read";
 const lab = new NetworkLab("wgrelay");
 const hosts = new Map<string, WireguardHost>();
 const containers = new Map<string, Namespace>();
+
+const RANGE6 = "fd12:3456:789a::/64";
+/** One segment over a and c. */
+const LAB: DeclaredNetwork = {
+  name: "lab",
+  layer2: true,
+  range: "10.9.0.0/24",
+  policy: "open",
+  internal: false,
+  vni: 1001,
+};
+const inLab = (name: "a" | "c"): ReturnType<typeof parseIpv4> => parseIpv4(name === "a" ? "10.9.0.11" : "10.9.0.13");
+const labEnd6 = (name: "a" | "c"): ReturnType<typeof wireEnd6> => wireEnd6(declaredWire6(RANGE6, LAB), inLab(name));
+
+/** The segment on a host, and a container of it. */
+async function joinLab(name: "a" | "c"): Promise<void> {
+  const { runner } = of(hosts, name).space;
+  const segments = new LinuxSegments({ runner });
+  const [local, far] = [name, name === "a" ? "c" : "a"].map((each) => gatewayOf([of(hosts, each).block]));
+  if (local === undefined || far === undefined) throw new Error("Expected two gateways");
+  const desired = { local, range6: RANGE6, networks: [{ ...LAB, hosts: [far] }] };
+  for (const action of planDeclaredNetworks(desired, await segments.observe()).actions)
+    if (action.kind !== "allow-bridges") await segments.apply(action);
+  const made = await lab.addNamespace(`${name}lab`);
+  const address = inLab(name);
+  await new LinuxWiring({ runner }).connect({
+    device: "vethat00000001",
+    bridge: bridgeOf(LAB.vni),
+    namespacePath: `/run/netns/${made.name}`,
+    end: {
+      name: "apollo",
+      mac: containerMac(address),
+      address,
+      prefix: 24,
+      gateway: declaredGateway(LAB.range),
+      six: labEnd6(name),
+      defaultRoute: "never",
+      multicast: true,
+      routes: [],
+    },
+  });
+  containers.set(`${name} in lab`, made);
+  // On both families.
+  lab.start(made, ["socat", "TCP6-LISTEN:9000,reuseaddr,fork,ipv6only=0", `EXEC:head -c ${TRANSFER_BYTES} /dev/zero`]);
+  await lab.listens(made, "-Hltn", 9000);
+}
 
 function of<T>(map: ReadonlyMap<string, T>, name: string): T {
   const one = map.get(name);
@@ -111,6 +164,7 @@ beforeAll(async () => {
     await lab.serve(container, 8081, `echo ${SECRET}`);
     await lab.serve(container, 9000, `head -c ${TRANSFER_BYTES} /dev/zero`);
   }
+  for (const name of ["a", "c"] as const) await joinLab(name);
 }, 60_000);
 
 afterAll(async () => {
@@ -138,6 +192,12 @@ for (const way of WAYS) {
     const allowed = way.hop === "wireguard" || !way.sealed;
     expect(await seen("a", "10.2.2.5")).toBe(allowed ? "10.2.1.5" : null);
     expect(await bytesFrom(of(containers, "a"), "10.2.3.5", 9000)).toBe(TRANSFER_BYTES);
+    // A segment takes the same way, by both families. The path is narrower than its frames: senders are told so.
+    const member = of(containers, "a in lab");
+    await waitFor("the segment", async () => (await pings(member, inLab("c"))) === 2);
+    expect(await pings(member, labEnd6("c").address)).toBe(2);
+    expect(await bytesFrom(member, inLab("c"), 9000)).toBe(TRANSFER_BYTES);
+    expect(await bytesFrom(member, `[${labEnd6("c").address}]`, 9000)).toBe(TRANSFER_BYTES);
     for (const name of NAMES) expect(await pass(name, way)).toEqual([]);
   }, 60_000);
 
@@ -156,9 +216,10 @@ for (const way of WAYS) {
         "STDOUT",
       ]);
       expect(read.stdout.trim()).toBe(SECRET);
+      expect(await pings(of(containers, "a in lab"), inLab("c"))).toBe(2);
       const carried = await capture.linesWith(isMarker, (line) => line.includes("10.2.1.0.6785 > 10.2.3.0.6785"));
       expect(carried.length).toBeGreaterThan(0);
-      expect(capture.lines.filter((line) => / 10\.2\.[13]\.5[. ]/.test(line))).toEqual([]);
+      expect(capture.lines.filter((line) => / 10\.2\.[13]\.5[. ]|VXLAN|10\.9\.0\.|\.6784/.test(line))).toEqual([]);
     } finally {
       await capture.stop();
     }

@@ -6,6 +6,8 @@ import { formatTable } from "../format-table.ts";
 interface AttachmentJson {
   readonly what: string;
   readonly address: string;
+  /** Missing from an older agent. */
+  readonly address6?: string | null;
   readonly name: string | null;
   readonly network: string;
   readonly device: string | null;
@@ -13,6 +15,7 @@ interface AttachmentJson {
 
 interface ExposureJson {
   readonly address: string;
+  readonly address6?: string | null;
   readonly name: string | null;
 }
 
@@ -148,6 +151,7 @@ export function formatAttachments(attachments: readonly AttachmentJson[], exposu
     [
       { title: "WHAT", value: (row) => row.what },
       { title: "ADDRESS", value: (row) => row.address },
+      { title: "IPV6", value: (row) => row.address6 ?? "-" },
       { title: "NAME", value: (row) => row.name ?? "-" },
       { title: "NETWORK", value: (row) => row.network || "-" },
       { title: "DEVICE", value: (row) => row.device ?? "waits for its container" },

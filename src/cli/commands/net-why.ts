@@ -97,6 +97,8 @@ function reasonOf(one: PolicyCase): string {
       return `rule ${one.by} allows it${at}`;
     case "not-allowed":
       return `the destination is closed by ${one.rules.length === 1 ? "rule" : "rules"} ${one.rules.join(", ")}, and none allows this${at}`;
+    case "border":
+      return `they are on different networks, and no rule opens the border of network ${one.network} for them${at}`;
     case "closed":
       return `network ${one.network} is closed and no rule is about the destination${at}`;
   }

@@ -14,7 +14,7 @@ export interface NameSources {
   /** What `deriveEndpoints` made of the same containers. */
   readonly services: readonly Endpoint[];
   /** Names that were declared: attachments and exposed addresses. */
-  readonly declared: readonly { readonly name: string; readonly address: Ipv4 }[];
+  readonly declared: readonly { readonly name: string; readonly address: Ipv4; readonly address6?: Ipv6 | null }[];
 }
 
 /** Sorted by id. Names that DNS cannot have are left out. */
@@ -36,7 +36,7 @@ export function deriveNames(containers: readonly Container[], sources: NameSourc
       if (alias !== container.name) add(alias, address, container.name, address6);
     }
   }
-  for (const { name, address } of declared) add(name, address, name);
+  for (const { name, address, address6 = null } of declared) add(name, address, name, address6);
   return [...made.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
 }
 

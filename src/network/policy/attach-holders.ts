@@ -16,7 +16,7 @@ export function attachHolders(
   },
 ): readonly Holder[] {
   return attachments
-    .map(({ owner, target, network, address, name }): Holder => {
+    .map(({ owner, target, network, address, six, name }): Holder => {
       const what = formatTarget(target);
       const found = target.kind === "container" ? at.containers?.find((each) => each.name === target.name) : undefined;
       const labels = Object.entries(found?.labels ?? {}).filter(
@@ -25,6 +25,7 @@ export function attachHolders(
       return {
         id: `${at.host}:${owner}`,
         address,
+        ...(six === undefined ? {} : { address6: six.address }),
         network,
         host: at.host,
         container: target.kind === "container" ? what : (name ?? what),

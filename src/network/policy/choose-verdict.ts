@@ -1,6 +1,6 @@
 import type { Ipv4 } from "../../model/ip.ts";
 import { ipv4ToNumber } from "../../model/ip.ts";
-import type { PolicyGroup, PolicyPlan } from "./plan-policy.ts";
+import type { OpenPorts, PolicyGroup, PolicyPlan } from "./plan-policy.ts";
 import { findSpan } from "./plan-policy.ts";
 
 /** The first packet of a connection. Protocols other than TCP and UDP have no port. */
@@ -23,8 +23,9 @@ export function chooseVerdict(plan: PolicyPlan, flow: Flow): Verdict {
   if (group === null) return { allowed: true, group };
   const source = findSpan(group.sources, ipv4ToNumber(flow.source));
   if (source === null) return { allowed: false, group };
-  if (source.ports === "all") return { allowed: true, group };
-  const { protocol, port } = flow;
-  const allowed = source.ports.some((range) => range.protocol === protocol && range.from <= port && port <= range.to);
-  return { allowed, group };
+  return { allowed: opensPort(source.ports, flow), group };
+}
+
+export function opensPort(ports: OpenPorts, { protocol, port }: Pick<Flow, "protocol" | "port">): boolean {
+  return ports === "all" || ports.some((each) => each.protocol === protocol && each.from <= port && port <= each.to);
 }

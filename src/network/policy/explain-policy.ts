@@ -1,9 +1,10 @@
 import type { Holder } from "../../model/holder.ts";
 import type { Ipv4 } from "../../model/ip.ts";
-import type { PolicyRule } from "../../model/network-config.ts";
+import { DEFAULT_NETWORK, type PolicyRule } from "../../model/network-config.ts";
+import { type Opening, planOpenings } from "../plan-openings.ts";
 import type { Party } from "./choose-parties.ts";
 import type { Flow } from "./choose-verdict.ts";
-import { chooseVerdict } from "./choose-verdict.ts";
+import { chooseVerdict, opensPort } from "./choose-verdict.ts";
 import type { PolicyInput, PolicyPlan } from "./plan-policy.ts";
 import { planPolicy } from "./plan-policy.ts";
 
@@ -13,9 +14,9 @@ export interface PolicyCase {
   /**
    * `outside`: the destination is no container. `same`: a container with itself. `open`: no rule means the destination.
    * `rule`: `by` allows it. `not-allowed`: the rules in `rules` close it and none allows it. `closed`: its network is
-   * closed and no rule means the destination.
+   * closed and no rule means the destination. `border`: they are on different networks, and no rule opens the border for them.
    */
-  readonly reason: "outside" | "same" | "open" | "rule" | "not-allowed" | "closed";
+  readonly reason: "outside" | "same" | "open" | "rule" | "not-allowed" | "closed" | "border";
   /** The first rule, by name, that allows it. */
   readonly by: string | null;
   /** Rules that mean the destination. */
@@ -48,6 +49,9 @@ export function explainPolicy(
 ): PolicyAnswer {
   const { from, to, protocol, port } = question;
   const holders = new Map(input.holders.map((holder) => [holder.address, holder]));
+  const routed = new Set(input.networks.filter(isOpenable).map(({ name }) => name));
+  const openings = planOpenings(input, routed);
+  const members = new Set(input.holders.map((each) => memberKey(each, each.network)));
   const plans = new Map<string, PolicyPlan>();
   const cases = new Map<string, PolicyCase>();
   let pairs = 0;
@@ -58,7 +62,11 @@ export function explainPolicy(
     for (const source of from.addresses) {
       if ((pairs += 1) > PAIRS_MAX) break;
       const flow: Flow = { source, destination, protocol, port: port ?? 0 };
-      const one = explainPair(input, flow, { holder, plan });
+      const from = holders.get(source) ?? null;
+      // One that is on both networks is on the destination's.
+      const apart = from !== null && holder !== null && !members.has(memberKey(from, holder.network));
+      const crosses = apart && !opens(openings, flow);
+      const one = explainPair(input, flow, { holder, plan, crosses });
       const key = JSON.stringify([one.reason, one.by, one.rules, one.host]);
       const known = cases.get(key);
       cases.set(key, { ...(known ?? one), pairs: (known?.pairs ?? 0) + 1 });
@@ -72,19 +80,40 @@ export function explainPolicy(
     protocol,
     port,
     cases: all,
-    cure: refused === undefined ? null : cureFor(question, refused.network),
+    cure: refused === undefined ? null : cureFor(question, refused, { routed, holders }),
   };
+}
+
+function memberKey({ host, container }: Holder, network: string): string {
+  return JSON.stringify([host, container, network]);
+}
+
+/** Between such networks a rule opens the border. */
+function isOpenable({ name, layer2 = false }: PolicyInput["networks"][number]): boolean {
+  return !layer2 && name !== DEFAULT_NETWORK;
+}
+
+function opens(openings: readonly Opening[], flow: Flow): boolean {
+  return openings.some(
+    ({ from, to, ports }) =>
+      from.addresses.includes(flow.source) && to.addresses.includes(flow.destination) && opensPort(ports, flow),
+  );
 }
 
 function explainPair(
   input: Omit<PolicyInput, "host">,
   flow: Flow,
-  { holder, plan }: { readonly holder: Holder | null; readonly plan: PolicyPlan | null },
+  {
+    holder,
+    plan,
+    crosses,
+  }: { readonly holder: Holder | null; readonly plan: PolicyPlan | null; readonly crosses: boolean },
 ): PolicyCase {
   const { source, destination } = flow;
   const base = { by: null, rules: [], network: holder?.network ?? null, host: null, source, destination, pairs: 1 };
   if (holder === null || plan === null) return { ...base, allowed: true, reason: "outside" };
   if (source === destination) return { ...base, allowed: true, reason: "same" };
+  if (crosses) return { ...base, allowed: false, reason: "border", host: holder.host };
   const { allowed, group } = chooseVerdict(plan, flow);
   if (group === null) return { ...base, allowed, reason: "open" };
   const closing = { ...base, allowed, rules: group.rules, host: holder.host };
@@ -106,12 +135,16 @@ function allowsAlone(
 
 function cureFor(
   { from, to, protocol, port }: Pick<PolicyAnswer, "from" | "to" | "protocol" | "port">,
-  network: string | null,
-): string {
+  { network, reason, source }: PolicyCase,
+  { routed, holders }: { readonly routed: ReadonlySet<string>; readonly holders: ReadonlyMap<Ipv4, Holder> },
+): string | null {
+  const own = holders.get(source)?.network ?? "";
+  if (reason === "border" && !(routed.has(own) && routed.has(network ?? ""))) return null;
   const name = `${nameOf(from)}-to-${nameOf(to)}`.slice(0, 60).replace(/-+$/, "");
   const ports = port === null || protocol === "other" ? "" : ` --port ${port}/${protocol}`;
   const where = network === null || network === "apollo" ? "" : ` --network ${network}`;
-  return `apollo policy put ${name} --from ${from.selector} --to ${to.selector}${ports}${where}`;
+  const across = reason === "border" ? `network=${own},` : "";
+  return `apollo policy put ${name} --from ${across}${from.selector} --to ${to.selector}${ports}${where}`;
 }
 
 function nameOf({ selector }: Party): string {

@@ -6,6 +6,7 @@ import type { NetworkLink } from "../ports/host-network.ts";
 import type { Runner } from "../ports/runner.ts";
 import { isSegmentDevice } from "../ports/segment-network.ts";
 import type { SegmentAction, SegmentNetwork, SegmentState } from "../ports/segment-network.ts";
+import { parseAddresses6 } from "./parse-ip6-output.ts";
 import { parseBatchOutput, parseLinks, parseRoutes } from "./parse-ip-output.ts";
 
 const MTU_DEFAULT = 1500;
@@ -39,6 +40,7 @@ export class LinuxSegments implements SegmentNetwork {
         return success && data.master !== undefined ? [[data.ifname, data.master] as const] : [];
       }),
     );
+    const six = parseAddresses6(entries);
     const ours = links.filter(({ name }) => isSegmentDevice(name));
     const tunnels = ours.filter(({ kind }) => kind === "vxlan");
     const table = parseRoutes(routes)
@@ -46,7 +48,14 @@ export class LinuxSegments implements SegmentNetwork {
       .map(({ destination, device }) => ({ destination, device }));
     const uplink = table.find(({ destination }) => destination === "0.0.0.0/0")?.device;
     return {
-      bridges: ours.filter(({ kind }) => kind === "bridge").map(({ name, up, addresses }) => ({ name, up, addresses })),
+      bridges: ours
+        .filter(({ kind }) => kind === "bridge")
+        .map(({ name, up, addresses }) => ({
+          name,
+          up,
+          addresses,
+          addresses6: six.flatMap(({ device, address, prefix }) => (device === name ? [{ address, prefix }] : [])),
+        })),
       tunnels: await Promise.all(tunnels.map((link) => this.#tunnel(link, masters.get(link.name) ?? null))),
       routes: table,
       uplinkMtu: links.find(({ name }) => name === uplink)?.mtu ?? MTU_DEFAULT,
@@ -81,6 +90,18 @@ export class LinuxSegments implements SegmentNetwork {
         await this.#runner.run(["sysctl", "-q", "-w", ...sysctls(action.name, true)]);
         await this.#runner.run(["ip", "address", "replace", `${action.address}/${action.prefix}`, "dev", action.name]);
         return;
+      case "put-address6":
+        await this.#runner.run(["sysctl", "-q", "-w", ...sysctls6(action.name)]);
+        await this.#runner.run([
+          "ip",
+          "address",
+          "replace",
+          `${action.address}/${action.prefix}`,
+          "dev",
+          action.name,
+          "nodad",
+        ]);
+        return;
       default:
         await this.#runner.run(["ip", "-batch", "-"], { stdin: `${commands(action).join("\n")}\n` });
     }
@@ -107,6 +128,9 @@ export class LinuxSegments implements SegmentNetwork {
     await this.#runner.run(["ip", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
     try {
       await this.#runner.run(["sysctl", "-q", "-w", ...sysctls(name, address !== null)]);
+      // A kernel without IPv6 does not have the key.
+      if (address === null)
+        await this.#runner.run(["sysctl", "-q", "-e", "-w", `net/ipv6/conf/${name}/disable_ipv6=1`]);
       await this.#runner.run(["ip", "link", "set", "dev", name, "up"]);
     } catch (error) {
       await this.apply({ kind: "delete-device", name });
@@ -156,6 +180,12 @@ function sysctls(name: string, routed: boolean): readonly string[] {
   // Proxy answers wait up to 0.8 s by default.
   const proxy = routed ? [`${of}/proxy_arp=1`, `net/ipv4/neigh/${name}/proxy_delay=0`] : [];
   return [`${of}/arp_ignore=${routed ? 0 : 8}`, `${of}/forwarding=${routed ? 1 : 0}`, ...proxy];
+}
+
+/** Nobody but the host has its addresses, and no container tells it where to send its packets. */
+function sysctls6(name: string): readonly string[] {
+  const of = `net/ipv6/conf/${name}`;
+  return [`${of}/disable_ipv6=0`, `${of}/accept_ra=0`, `${of}/accept_dad=0`];
 }
 
 type LinkAction = Extract<SegmentAction, { kind: "set-up" | "add-tunnel" | "set-mtu" | "set-master" }>;

@@ -1,8 +1,9 @@
 import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
 import { AppError } from "../../model/error.ts";
-import type { Ipv4 } from "../../model/ip.ts";
 import { isIpv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
+import { isIpv6 } from "../../model/ip6.ts";
 import type { RunResult, Runner } from "../ports/runner.ts";
 import type { Wire, WireSpec, Wiring, WiringState } from "../ports/wiring.ts";
 
@@ -10,9 +11,13 @@ import type { Wire, WireSpec, Wiring, WiringState } from "../ports/wiring.ts";
 const MARK = "apollo:";
 /** The far end is the engine's to place. */
 const LOOSE = "loose";
-/** Exposed addresses lie on the loopback device: local on every interface, and nobody tidies them up with the bridge. */
+/**
+ * Exposed addresses lie on the loopback device: local on every interface, and nobody tidies them up with the bridge. Only IPv4
+ * ones can have a label.
+ */
 const EXPOSED_DEVICE = "lo";
 const EXPOSED_LABEL = "lo:apollo";
+const LOOPBACK6 = "::1";
 const MULTICAST = "224.0.0.0/4";
 const MTU_DEFAULT = 1500;
 /** Numbers of iproute2's exit code when the kernel refused. */
@@ -54,14 +59,16 @@ export class LinuxWiring implements Wiring {
       this.#links(["link", "show", "type", "bridge"]),
       this.#links(["address", "show", "dev", EXPOSED_DEVICE]),
     ]);
+    const addresses = exposed.flatMap(({ addr_info: found }) => found ?? []);
     return {
       wires: veths.flatMap((link) => readWire(link) ?? []),
       bridges: bridges.flatMap(({ ifname }) => ifname ?? []),
-      exposed: exposed
-        .flatMap(({ addr_info: addresses }) => addresses ?? [])
-        .flatMap(({ local, label }) =>
-          label === EXPOSED_LABEL && local !== undefined && isIpv4(local) ? [local] : [],
-        ),
+      exposed: addresses.flatMap(({ local, label }) =>
+        label === EXPOSED_LABEL && local !== undefined && isIpv4(local) ? [local] : [],
+      ),
+      local6: addresses.flatMap(({ local, prefixlen }) =>
+        prefixlen === 128 && local !== undefined && isIpv6(local) && local !== LOOPBACK6 ? [local] : [],
+      ),
     };
   }
 
@@ -108,9 +115,12 @@ export class LinuxWiring implements Wiring {
     if (added.code !== 0) throw addFailure(added, wire);
     try {
       await this.#onBridge(device, bridge, namespace);
-      const hasDefault =
-        end.defaultRoute !== "if-none" || (await this.#inside(path, ["ip", "route", "show", "default"])) !== "";
-      await this.#inside(path, ["ip", "-batch", "-"], renderEnd(end, end.defaultRoute === "always" || !hasDefault));
+      const lines = renderEnd(end, await this.#wantsDefault(path, end, "-4"));
+      if ((end.six ?? null) !== null) {
+        await this.#inside(path, ["sysctl", "-q", "-w", `net/ipv6/conf/${end.name}/disable_ipv6=0`]);
+        lines.push(...renderEnd6(end, await this.#wantsDefault(path, end, "-6")));
+      }
+      await this.#inside(path, ["ip", "-batch", "-"], `${lines.join("\n")}\n`);
     } catch (error) {
       await this.disconnect(device);
       throw error;
@@ -146,13 +156,13 @@ export class LinuxWiring implements Wiring {
     }
   }
 
-  async expose(address: Ipv4): Promise<void> {
-    const argv = ["ip", "address", "replace", `${address}/32`, "dev", EXPOSED_DEVICE, "label", EXPOSED_LABEL];
-    await this.#runner.run(argv);
+  async expose(address: HostAddress): Promise<void> {
+    const label = isIpv4(address) ? ["label", EXPOSED_LABEL] : [];
+    await this.#runner.run(["ip", "address", "replace", alone(address), "dev", EXPOSED_DEVICE, ...label]);
   }
 
-  async hide(address: Ipv4): Promise<void> {
-    const argv = ["ip", "address", "delete", `${address}/32`, "dev", EXPOSED_DEVICE];
+  async hide(address: HostAddress): Promise<void> {
+    const argv = ["ip", "address", "delete", alone(address), "dev", EXPOSED_DEVICE];
     const { code, stderr } = await this.#runner.run(argv, { okCodes: REFUSED });
     // Newer kernels say the latter.
     if (code !== 0 && !/Cannot assign requested address|Address not found/.test(stderr)) {
@@ -173,6 +183,11 @@ export class LinuxWiring implements Wiring {
   async #onBridge(device: string, bridge: string, namespace: string): Promise<void> {
     const stdin = `link set dev ${device} alias ${MARK}${namespace}\nlink set dev ${device} master ${bridge} up\n`;
     await this.#runner.run(["ip", "-batch", "-"], { stdin });
+  }
+
+  async #wantsDefault(path: string, { defaultRoute }: WireSpec["end"], family: "-4" | "-6"): Promise<boolean> {
+    if (defaultRoute !== "if-none") return defaultRoute === "always";
+    return (await this.#inside(path, ["ip", family, "route", "show", "default"])) === "";
   }
 
   async #mtuOf(bridge: string): Promise<number> {
@@ -208,18 +223,46 @@ function readWire(link: Link): Wire | null {
   };
 }
 
+/** The address with nothing else on its wire. */
+function alone(address: HostAddress): string {
+  return `${address}/${isIpv4(address) ? 32 : 128}`;
+}
+
 /** Lines for `ip -batch` inside. Values are names and addresses that were parsed before, never free text with spaces. */
-function renderEnd(end: WireSpec["end"], defaultRoute: boolean): string {
+function renderEnd(end: WireSpec["end"], defaultRoute: boolean): string[] {
   const { name, address, prefix, gateway } = end;
-  const lines = [
+  return [
     "link set dev lo up",
     `address add ${address}/${prefix} dev ${name}`,
     `link set dev ${name} up`,
     ...(end.multicast ? [`route replace ${MULTICAST} dev ${name}`] : []),
     ...(defaultRoute ? [`route replace default via ${gateway} dev ${name}`] : []),
-    ...end.routes.map(({ destination, via }) => `route replace ${destination} via ${via ?? gateway} dev ${name}`),
+    ...end.routes
+      .filter(({ destination }) => !isOf6(destination))
+      .map(({ destination, via }) => `route replace ${destination} via ${via ?? gateway} dev ${name}`),
   ];
-  return `${lines.join("\n")}\n`;
+}
+
+/** Without waiting for others to say that they have the address: nobody else is given it. */
+function renderEnd6({ name, six = null, routes }: WireSpec["end"], defaultRoute: boolean): string[] {
+  if (six === null) return [];
+  const { address, prefix, gateway, reach } = six;
+  const lines = [`address add ${address}/${prefix} dev ${name} nodad`];
+  if (gateway !== null && prefix === 128) lines.push(`route replace ${gateway}/128 dev ${name}`);
+  const wanted = [
+    { destination: reach, via: null },
+    { destination: defaultRoute ? "default" : null, via: null },
+    ...routes.filter(({ destination }) => isOf6(destination)),
+  ];
+  for (const { destination, via } of wanted) {
+    const hop = via ?? gateway;
+    if (destination !== null && hop !== null) lines.push(`route replace ${destination} via ${hop} dev ${name}`);
+  }
+  return lines;
+}
+
+function isOf6(destination: string): boolean {
+  return destination.includes(":");
 }
 
 function addFailure({ stderr }: RunResult, { device, end, namespacePath }: WireSpec): AppError {

@@ -1,4 +1,5 @@
 import type { Ipv4 } from "../../model/ip.ts";
+import type { Ipv6 } from "../../model/ip6.ts";
 
 /** Names that only devices of declared networks have: `apl` or `apv` and the network's number. */
 export function isSegmentDevice(device: string): boolean {
@@ -10,6 +11,7 @@ export interface SegmentBridge {
   readonly name: string;
   readonly up: boolean;
   readonly addresses: readonly { readonly address: Ipv4; readonly prefix: number }[];
+  readonly addresses6: readonly { readonly address: Ipv6; readonly prefix: number }[];
 }
 
 /** The VXLAN port of a layer-2 network's bridge. */
@@ -47,6 +49,8 @@ export type SegmentAction =
       readonly address: { readonly address: Ipv4; readonly prefix: number } | null;
     }
   | { readonly kind: "put-address"; readonly name: string; readonly address: Ipv4; readonly prefix: number }
+  /** Turns IPv6 on for the bridge as well. */
+  | { readonly kind: "put-address6"; readonly name: string; readonly address: Ipv6; readonly prefix: number }
   | { readonly kind: "set-up"; readonly name: string }
   /** Learns which MAC is behind which host; the flood list is given apart. */
   | {

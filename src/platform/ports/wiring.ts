@@ -1,4 +1,16 @@
 import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress, Ipv6 } from "../../model/ip6.ts";
+
+/** What a wire's far end gets for IPv6. */
+export interface WireEnd6 {
+  readonly address: Ipv6;
+  /** Of the address on the wire; the gateway is there in any case. */
+  readonly prefix: number;
+  /** Null: no route leads anywhere by this wire. */
+  readonly gateway: Ipv6 | null;
+  /** What is reached by the gateway, default route or not (CIDR text). */
+  readonly reach: string | null;
+}
 
 /** What a wire's far end gets inside its network namespace. */
 export interface WireEnd {
@@ -9,12 +21,14 @@ export interface WireEnd {
   readonly prefix: number;
   /** Next hop of the routes below. */
   readonly gateway: Ipv4;
-  /** `if-none`: only where the namespace has no default route yet. */
+  /** Null or missing: no IPv6. Turned on for this interface, as engines turn it off where they give none themselves. */
+  readonly six?: WireEnd6 | null;
+  /** `if-none`: only where the namespace has no default route yet, of each family by itself. */
   readonly defaultRoute: "if-none" | "always" | "never";
   /** 224.0.0.0/4 goes this way. */
   readonly multicast: boolean;
   /** Further destinations by the gateway (or by `via`), CIDR texts. */
-  readonly routes: readonly { readonly destination: string; readonly via: Ipv4 | null }[];
+  readonly routes: readonly { readonly destination: string; readonly via: HostAddress | null }[];
 }
 
 /** A veth pair between a bridge of ours and a network namespace. */
@@ -44,6 +58,8 @@ export interface WiringState {
   readonly wires: readonly Wire[];
   /** Addresses that the host has by `expose`. */
   readonly exposed: readonly Ipv4[];
+  /** IPv6 addresses that the host has for itself alone, as `expose` gives them, whoever gave them. */
+  readonly local6: readonly Ipv6[];
   /** Names of all bridges. */
   readonly bridges: readonly string[];
 }
@@ -72,9 +88,9 @@ export interface Wiring {
   /** Not there is fine. */
   disconnect(device: string): Promise<void>;
   /** There already is fine. */
-  expose(address: Ipv4): Promise<void>;
+  expose(address: HostAddress): Promise<void>;
   /** Not there is fine. */
-  hide(address: Ipv4): Promise<void>;
+  hide(address: HostAddress): Promise<void>;
   /** Interfaces and addresses inside a namespace. */
   inspect(namespacePath: string): Promise<readonly { readonly name: string; readonly addresses: readonly string[] }[]>;
 }
