@@ -53,6 +53,8 @@ async function drain(): Promise<void> {
 class FakeEngine implements NetworkEngine {
   readonly networks = new Map<string, EngineNetwork>();
   up = true;
+  /** Why it makes no network; null when it does. */
+  refusal: string | null = null;
   #onEvent: (event: EngineEvent) => void = () => {};
 
   async info(): ReturnType<NetworkEngine["info"]> {
@@ -67,6 +69,7 @@ class FakeEngine implements NetworkEngine {
 
   async createNetwork(spec: EngineNetworkSpec): Promise<string> {
     this.#reach();
+    if (this.refusal !== null) throw new AppError("unavailable", this.refusal);
     if (this.networks.has(spec.name)) throw new AppError("conflict", `Cannot create network "${spec.name}": it exists`);
     this.networks.set(spec.name, { id: spec.name, driver: "bridge", containers: {}, ...spec });
     return spec.name;
@@ -160,6 +163,22 @@ test("createNetworkPart() waits for a block, then readies kernel and engine with
   expect([...engine.networks.keys()]).toEqual(["apollo"]);
   expect(codes(state)).toEqual([]);
   expect(logs).toEqual(["info network changed"]);
+  await stop();
+});
+
+test("createNetworkPart() makes a condition of what is refused pass after pass, and logs it once", async () => {
+  const { clock, engine, part, join, state, stop, logs } = start();
+  engine.refusal = "Cannot create the network: pools are used up";
+  join(["10.2.1.0/24"]);
+  await clock.advance(500);
+  expect(codes(state)).toEqual([]);
+  await clock.advance(5000);
+  expect(state.conditions()).toMatchObject([{ code: "network-not-applied", severity: "error", text: engine.refusal }]);
+  expect(logs.filter((line) => line.startsWith("warn"))).toEqual([`warn ${engine.refusal}`]);
+  engine.refusal = null;
+  await clock.advance(2000);
+  expect(part.engineNetwork()).toMatchObject({ name: "apollo" });
+  expect(codes(state)).toEqual([]);
   await stop();
 });
 

@@ -1,5 +1,7 @@
+import type { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import type { Ipv6 } from "../model/ip6.ts";
+import type { Condition } from "../model/wire.ts";
 import type {
   HostAction,
   HostPlan,
@@ -65,8 +67,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
   let published = "";
   let shown = "";
   let lastActions = "[]";
-  /** Told once, until a pass was clean. */
-  const failures = new Set<string>();
+  const failures = new Failures();
 
   const loop = new ReconcileLoop<Seen | null, HostAction>(
     {
@@ -91,24 +92,26 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
     {
       clock,
       onFailure: (error, action) => {
-        if (failures.has(error.message)) return;
-        failures.add(error.message);
+        if (!failures.add(error)) return;
         log.warn(error.message, { action, hint: error.hint, ...error.details });
       },
       onPass: (clean, actions) => {
         const text = JSON.stringify(actions);
         if (clean && actions.length > 0) log.info("network changed", { actions: actions.map(({ kind }) => kind) });
-        if (clean) failures.clear();
+        failures.endPass();
         // What was done shows in the next pass, so that follows at once; one that plans the same again would never end.
         if (clean && actions.length > 0 && text !== lastActions) loop.poke();
-        lastActions = text;
+        lastActions = clean ? text : "[]";
         publish();
       },
     },
   );
 
   function publish(): void {
-    const { conditions, gateway, gateway6, engineNetwork, links, peers } = current;
+    const { gateway, gateway6, engineNetwork, links, peers } = current;
+    // What the engine is asked while it is down is explained already.
+    const explained = current.conditions.some(({ code }) => code === "engine-down");
+    const conditions = [...current.conditions, ...(explained ? [] : failures.conditions())];
     const rows = JSON.stringify(links);
     if (rows !== shown) state.setLinkRows(links);
     shown = rows;
@@ -160,5 +163,38 @@ async function every(
   while (!signal.aborted) {
     await clock.sleep(ms, signal);
     if (!signal.aborted) body();
+  }
+}
+
+/** A failure that comes this often in a row is not a change under way. */
+const LASTING_PASSES = 3;
+
+/** What the kernel or the engine refuses, pass after pass. */
+class Failures {
+  #now = new Map<string, AppError>();
+  #lasting: ReadonlyMap<string, { readonly error: AppError; readonly passes: number }> = new Map();
+
+  /** False when the pass before, or this one, has had the same. */
+  add(error: AppError): boolean {
+    const fresh = !this.#now.has(error.message) && !this.#lasting.has(error.message);
+    this.#now.set(error.message, error);
+    return fresh;
+  }
+
+  endPass(): void {
+    const passesOf = (message: string): number => (this.#lasting.get(message)?.passes ?? 0) + 1;
+    this.#lasting = new Map([...this.#now].map(([text, error]) => [text, { error, passes: passesOf(text) }]));
+    this.#now = new Map();
+  }
+
+  conditions(): readonly Condition[] {
+    return [...this.#lasting.values()]
+      .filter(({ passes }) => passes >= LASTING_PASSES)
+      .map(({ error }) => ({
+        code: "network-not-applied",
+        severity: "error",
+        text: error.message,
+        hint: error.hint ?? "It is tried again each second; apollo net doctor shows what stands in the way",
+      }));
   }
 }
