@@ -3,7 +3,7 @@ import { parseIpv4 } from "../../model/ip.ts";
 import { explainTrace } from "./explain-trace.ts";
 import type { FarFacts, NearFacts, StepName, Told, TraceQuestion } from "./trace-facts.ts";
 import { STEP_NAMES } from "./trace-facts.ts";
-import { DB, FRONT, QUESTION, farFacts, nearFacts } from "./trace.fixture.ts";
+import { DB, FRONT, QUESTION, farFacts, nearFacts, BRIDGE_WELL } from "./trace.fixture.ts";
 
 function told<Facts>(facts: Facts): Told<Facts> {
   return { ok: true, facts, ms: 3 };
@@ -105,7 +105,7 @@ const FAULTS: readonly (readonly [what: string, fault: Fault, step: StepName, se
   ],
   [
     "bridge down here",
-    { near: { bridge: { there: true, up: false, gateway: true } } },
+    { near: { bridge: { ...BRIDGE_WELL, up: false } } },
     "wire",
     "bridge apollo0 is down",
     "systemctl restart apollo-agent",
@@ -167,14 +167,14 @@ const FAULTS: readonly (readonly [what: string, fault: Fault, step: StepName, se
   ],
   [
     "bridge down there",
-    { far: { bridge: { there: true, up: false, gateway: true } } },
+    { far: { bridge: { ...BRIDGE_WELL, up: false } } },
     "bridge",
     "bridge apollo0 is down",
     "systemctl restart apollo-agent   (on h2",
   ],
   [
     "bridge gone there",
-    { far: { bridge: { there: false, up: false, gateway: false } } },
+    { far: { bridge: { ...BRIDGE_WELL, there: false, up: false, gateway: false } } },
     "bridge",
     "bridge apollo0 is not there",
     "systemctl restart apollo-agent   (on h2",
