@@ -3,6 +3,8 @@ import { parseIpv4 } from "../../src/model/ip.ts";
 import { formatCidr6, formatIpv6 } from "../../src/model/ip6.ts";
 import { address6Of, gateway6Of, host6Of, linkLocalOf } from "../../src/network/address6.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
+import { LINK_SETS6 } from "../../src/network/links/render-link-counters.ts";
+import { LinuxLinkCounters } from "../../src/platform/linux/linux-link-counters.ts";
 import type { Namespace } from "./network-lab.ts";
 import { NetworkLab, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
 import { WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
@@ -123,6 +125,16 @@ test("containers reach each other by IPv6: on the host's wire, directly and by V
       expect(await expanded(container(from), address6(to))).toBe(address6(from));
     }
   }
+});
+
+test("what goes to another host is counted by its part of the range", async () => {
+  const counters = new LinuxLinkCounters({ runner: host("a").space.runner });
+  const part = formatIpv6(host6Of(RANGE6, gatewayOf([HOSTS.b.block])).first);
+  const sent = async (): Promise<number> => (await counters.bytes([LINK_SETS6.sent])).get(part) ?? 0;
+  const before = await sent();
+  expect(await reaches(container("a"), address6("b"))).toBe(true);
+  // Two of 104 bytes, and no more: neighbours are known by now, and those inside the host are none of it.
+  expect((await sent()) - before).toBe(208);
 });
 
 /** socat prints all eight groups. */

@@ -167,7 +167,7 @@ function readRoute(entries: readonly unknown[], mtus: ReadonlyMap<string, number
   const [route] = routeShape.safeParse(entries).data ?? [];
   if (route?.dev === undefined || !["unicast", "local", undefined].includes(route.type)) return null;
   const mtu = route.metrics?.find((each) => each.mtu !== undefined)?.mtu ?? mtus.get(route.dev) ?? null;
-  return { device: route.dev, via: isIpv4(route.gateway ?? "") ? (route.gateway as HostAddress) : null, mtu };
+  return { device: route.dev, via: isAddress(route.gateway) ? route.gateway : null, mtu };
 }
 
 /** ping takes whole seconds for its deadline. */
