@@ -17,7 +17,7 @@ import type {
   SeenRoute,
 } from "../ports/net-inspector.ts";
 import type { Runner } from "../ports/runner.ts";
-import { parseBatchOutput, parseLinks } from "./parse-ip-output.ts";
+import { parseBatchOutput, parseLinks, readAddresses } from "./parse-ip-output.ts";
 import { parseProcSockets } from "./parse-proc-sockets.ts";
 
 type Target = Parameters<NetInspector["connect"]>[1];
@@ -42,9 +42,6 @@ const routeShape = z.array(
     gateway: z.string().optional(),
     metrics: z.array(z.object({ mtu: z.number().optional() })).optional(),
   }),
-);
-const addressedShape = z.array(
-  z.object({ ifname: z.string(), addr_info: z.array(z.object({ local: z.string().optional() })).default([]) }),
 );
 const neighbourShape = z.array(
   z.object({ dev: z.string(), lladdr: z.string().optional(), state: z.array(z.string()).default([]) }),
@@ -153,14 +150,6 @@ export class LinuxNetInspector implements NetInspector {
 
 function isAddress(text: string | undefined): text is HostAddress {
   return text !== undefined && (isIpv4(text) || isIpv6(text));
-}
-
-/** By device, of both families. */
-function readAddresses(entries: readonly unknown[]): ReadonlyMap<string, readonly HostAddress[]> {
-  const devices = entries.flatMap((entry) => addressedShape.safeParse([entry]).data ?? []);
-  return new Map(
-    devices.map(({ ifname, addr_info }) => [ifname, addr_info.map(({ local }) => local).filter(isAddress)]),
-  );
 }
 
 function readRoute(entries: readonly unknown[], mtus: ReadonlyMap<string, number>): SeenRoute | null {
