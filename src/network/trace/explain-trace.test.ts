@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { parseIpv4 } from "../../model/ip.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import { explainTrace } from "./explain-trace.ts";
 import type { FarFacts, NearFacts, StepName, Told, TraceQuestion } from "./trace-facts.ts";
 import { STEP_NAMES } from "./trace-facts.ts";
@@ -102,6 +103,51 @@ const FAULTS: readonly (readonly [what: string, fault: Fault, step: StepName, se
     "wire",
     "no port of bridge apollo0 belongs to 10.2.1.5: what it sends is dropped",
     "docker restart front   (on h1)",
+  ],
+  [
+    "no IPv6 address",
+    { near: { family: 6, from: { ...nearFacts().from, address: null } } },
+    "from",
+    "container front has no IPv6 address",
+    "docker inspect front   (on h1)",
+  ],
+  [
+    "another network",
+    { near: { bridge: { ...BRIDGE_WELL, name: "apl1000", network: "blue" } } },
+    "policy",
+    "front is on network blue and the destination on apollo: nothing passes from one to the other",
+    "apollo net attach front --network apollo",
+  ],
+  [
+    "a segment, from a host",
+    {
+      near: {
+        from: { ...nearFacts().from, kind: "host", name: "h1" },
+        bridge: { ...BRIDGE_WELL, name: "apl1001", network: "seg", layer2: true },
+      },
+    },
+    "route",
+    "hosts are not on network seg: it is a segment of its own",
+    "apollo net trace CONTAINER 10.2.2.7",
+  ],
+  [
+    "a program that listens by IPv4 alone",
+    {
+      near: {
+        endpoint: {
+          address: parseIpv6("fd12::7"),
+          port: 80,
+          host: "h2",
+          container: "db",
+          health: null,
+          network: "apollo",
+        },
+      },
+      far: { listeners: ["0.0.0.0"] },
+    },
+    "port",
+    "tcp 80 in db listens on 0.0.0.0 only: it cannot be reached from outside the container",
+    "Let the program in db listen on ::",
   ],
   [
     "bridge down here",

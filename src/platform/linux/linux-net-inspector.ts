@@ -120,7 +120,8 @@ export class LinuxNetInspector implements NetInspector {
     const resolver = new Resolver({ timeout: RESOLVE_MS, tries: 1 });
     resolver.setServers([server]);
     try {
-      return { code: "NOERROR", addresses: (await resolver.resolve4(name)).filter(isAddress) };
+      const found = await (family === 4 ? resolver.resolve4(name) : resolver.resolve6(name));
+      return { code: "NOERROR", addresses: found.filter(isAddress) };
     } catch (error) {
       const code = error instanceof Error && "code" in error ? String(error.code).replace(/^DNS_/, "") : "";
       if (code === "ENOTFOUND") return { code: "NXDOMAIN", addresses: [] };
