@@ -3,6 +3,7 @@ import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Holder } from "../model/holder.ts";
 import { parseIpv4 } from "../model/ip.ts";
+import { parseIpv6 } from "../model/ip6.ts";
 import type { VirtualService } from "../model/network-config.ts";
 import { type TraceTarget, chooseTraceTarget } from "./choose-trace-target.ts";
 
@@ -68,3 +69,39 @@ const CASES: readonly (readonly [text: string, expected: Partial<TraceTarget>])[
 for (const [text, expected] of CASES) {
   test(`chooseTraceTarget() of "${text}"`, () => expect(chooseTraceTarget(text, INPUT)).toMatchObject(expected));
 }
+
+const RANGE6 = "fd12:3456:789a::/64";
+const SIX = {
+  ...INPUT,
+  settings: { ...DEFAULT_SETTINGS, range6: RANGE6 },
+  holders: INPUT.holders.map((holder) => ({
+    ...holder,
+    address6: parseIpv6(`fd12::${holder.container}`.replace(/[^0-9a-f:]/g, "")),
+  })),
+  family: 6,
+  address6Of: (host: string) => (host === "h1" ? parseIpv6("fd12::101") : null),
+} as const;
+
+test.each([
+  ["fd12::7", { addresses: [parseIpv6("fd12::7")], virtual: null }],
+  // The twin of 10.3.0.9.
+  [
+    "fd12:3456:789a:0:a03:0:a03:9",
+    { virtual: { name: "pg", address: parseIpv6("fd12:3456:789a:0:a03:0:a03:9"), service: "postgres" } },
+  ],
+  [
+    "pg.virtual.consul",
+    { virtual: { name: "pg", address: parseIpv6("fd12:3456:789a:0:a03:0:a03:9"), service: "postgres" } },
+  ],
+  ["host:h1", { addresses: [parseIpv6("fd12::101")] }],
+  ["batch", { addresses: [parseIpv6("fd12::2")] }],
+  ["web", { dnsName: "web.service.consul" }],
+] as const)("chooseTraceTarget() by IPv6 of %s", (text, expected) => {
+  expect(chooseTraceTarget(text, SIX)).toMatchObject(expected as Partial<TraceTarget>);
+});
+
+test("chooseTraceTarget() by IPv6 in a cluster without it: hosts and virtual addresses are nowhere", () => {
+  const none = { ...INPUT, family: 6, address6Of: () => null } as const;
+  expect(chooseTraceTarget("host:h1", none)).toMatchObject({ addresses: [] });
+  expect(chooseTraceTarget("pg.virtual.consul", none)).toMatchObject({ virtual: null });
+});

@@ -2,9 +2,11 @@ import type { Endpoint } from "../model/endpoint.ts";
 import { DEFAULT_CONTAINER_DOMAIN, type ClusterSettings } from "../model/cluster.ts";
 import type { CatalogHost } from "../model/endpoint.ts";
 import type { Holder } from "../model/holder.ts";
-import { type Ipv4, isIpv4 } from "../model/ip.ts";
+import { isIpv4 } from "../model/ip.ts";
+import { type HostAddress, isIpv6 } from "../model/ip6.ts";
 import type { NetworkConfig } from "../model/network-config.ts";
 import { serviceOf } from "../network/plan-fronts.ts";
+import { virtualAddresses } from "../network/virtual-addresses.ts";
 import { appName } from "../network/policy/choose-holders.ts";
 
 export interface TraceTargetInput {
@@ -13,17 +15,21 @@ export interface TraceTargetInput {
   readonly hosts: readonly CatalogHost[];
   readonly virtuals: NetworkConfig["virtuals"];
   readonly settings: ClusterSettings;
+  /** That is traced; missing: IPv4. */
+  readonly family?: 4 | 6;
+  /** Where a host answers by IPv6; null: nowhere. */
+  readonly address6Of?: (host: string) => HostAddress | null;
 }
 
 export interface TraceTarget {
   /** What a program would ask DNS for; null when TO is no name of DNS. */
   readonly dnsName: string | null;
   /** Known without DNS. */
-  readonly addresses: readonly Ipv4[];
+  readonly addresses: readonly HostAddress[];
   /** Service whose endpoints are meant; null for anything else. */
   readonly service: string | null;
   /** TO is a service's own address, or its name. */
-  readonly virtual: { readonly name: string; readonly address: Ipv4; readonly service: string } | null;
+  readonly virtual: { readonly name: string; readonly address: HostAddress; readonly service: string } | null;
 }
 
 const NOTHING: TraceTarget = { dnsName: null, addresses: [], service: null, virtual: null };
@@ -35,11 +41,13 @@ const NOTHING: TraceTarget = { dnsName: null, addresses: [], service: null, virt
 export function chooseTraceTarget(text: string, input: TraceTargetInput): TraceTarget {
   const { settings, hosts, holders, endpoints } = input;
   const { dnsDomain, containerDomain = DEFAULT_CONTAINER_DOMAIN, datacenter } = settings;
-  if (isIpv4(text))
-    return { ...NOTHING, addresses: [text], virtual: virtualAt(input, ({ address }) => address === text) };
+  const { family = 4 } = input;
+  if (isIpv4(text) || isIpv6(text)) return { ...NOTHING, addresses: [text], virtual: virtualWith(input, text) };
   if (text.startsWith("host:")) {
     const host = hosts.find(({ name }) => name === text.slice("host:".length));
-    return host === undefined || !isIpv4(host.address) ? NOTHING : { ...NOTHING, addresses: [host.address] };
+    if (host === undefined) return NOTHING;
+    const address = isIpv4(host.address) === (family === 4) ? host.address : (input.address6Of?.(host.name) ?? null);
+    return address === null || isIpv4(address) !== (family === 4) ? NOTHING : { ...NOTHING, addresses: [address] };
   }
   const label = text.toLowerCase();
   if (text.includes(".")) return named(label.replace(/\.$/, ""), input);
@@ -55,7 +63,7 @@ export function chooseTraceTarget(text: string, input: TraceTargetInput): TraceT
     const whole = first.app === appName(text) && service !== undefined;
     return whole
       ? { ...NOTHING, dnsName: `${service}.service.${dnsDomain}`, service }
-      : { ...NOTHING, addresses: ofApp.map(({ address }) => address) };
+      : { ...NOTHING, addresses: ofApp.flatMap((each) => (family === 4 ? each.address : (each.address6 ?? []))) };
   }
   if (hosts.some(({ name }) => name === label))
     return { ...NOTHING, dnsName: `${label}.node.${datacenter}.${dnsDomain}` };
@@ -66,17 +74,24 @@ export function chooseTraceTarget(text: string, input: TraceTargetInput): TraceT
 function named(name: string, input: TraceTargetInput): TraceTarget {
   const { dnsDomain } = input.settings;
   const [label = "", kind] = name.endsWith(`.${dnsDomain}`) ? name.slice(0, -dnsDomain.length - 1).split(".") : [];
-  const virtual = kind === "virtual" ? virtualAt(input, (each) => each.name === label) : null;
+  const virtual = kind === "virtual" ? virtualNamed(input, label) : null;
   return { ...NOTHING, dnsName: name, service: kind === "service" ? label : null, virtual };
 }
 
-function virtualAt(
-  { virtuals }: TraceTargetInput,
-  fits: (virtual: NetworkConfig["virtuals"][number]) => boolean,
+function virtualWith(input: TraceTargetInput, address: HostAddress): TraceTarget["virtual"] {
+  const [name] = [...virtualAddresses(input.virtuals, input.settings)].find(([, own]) => own.includes(address)) ?? [];
+  return name === undefined ? null : virtualNamed(input, name, isIpv4(address) ? 4 : 6);
+}
+
+function virtualNamed(
+  { virtuals, settings, family = 4 }: TraceTargetInput,
+  name: string,
+  wanted: 4 | 6 = family,
 ): TraceTarget["virtual"] {
-  const found = virtuals.find(fits);
-  if (found?.address === undefined || !isIpv4(found.address)) return null;
-  return { name: found.name, address: found.address, service: serviceOf(found) };
+  const found = virtuals.find((each) => each.name === name);
+  const own = virtualAddresses(virtuals, settings).get(name) ?? [];
+  const address = own.find((each) => isIpv4(each) === (wanted === 4));
+  return found === undefined || address === undefined ? null : { name, address, service: serviceOf(found) };
 }
 
 function isInstance(id: string | null, text: string): boolean {

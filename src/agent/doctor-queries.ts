@@ -1,5 +1,4 @@
-import type { Ipv4 } from "../model/ip.ts";
-import { isIpv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { type HostFacts, type LocalFinding, TRIED_PORTS, doctorQuestionShape } from "../network/doctor/doctor-facts.ts";
 import { explainMachine } from "../network/doctor/explain-machine.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -35,8 +34,9 @@ export function registerDoctorQueries(options: DoctorQueriesOptions): void {
       examiner.examine(),
     ]);
     const address = addressOf(state, host);
-    const range = state.identity?.settings.range ?? null;
-    const own = explainMachine({ machine, host, address, range, peer: peers[0]?.address ?? null, running: true });
+    const { range = null, range6 = null } = state.identity?.settings ?? {};
+    const peer = peers[0]?.address ?? null;
+    const own = explainMachine({ machine, host, address, range, range6, peer, running: true });
     return {
       host,
       nowMs,
@@ -48,9 +48,8 @@ export function registerDoctorQueries(options: DoctorQueriesOptions): void {
   });
 }
 
-function addressOf({ hosts }: AgentState, own: string): Ipv4 | null {
-  const address = hosts.find(({ name }) => name === own)?.address ?? "";
-  return isIpv4(address) ? address : null;
+function addressOf({ hosts }: AgentState, own: string): HostAddress | null {
+  return hosts.find(({ name }) => name === own)?.address ?? null;
 }
 
 function linksOf(state: AgentState): HostFacts["links"] {

@@ -1,5 +1,4 @@
 import type { JoinExamination } from "../cluster/check-join.ts";
-import { isIpv4 } from "../model/ip.ts";
 import { explainMachine } from "../network/doctor/explain-machine.ts";
 import { hostRanges } from "../network/plan-network.ts";
 import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
@@ -17,8 +16,7 @@ export async function examineMachine(
 ): Promise<JoinExamination["findings"]> {
   const examiner = new LinuxHostExaminer({ runner: new ProcessRunner(), engine, dataDir, ownRanges: hostRanges });
   const machine = await examiner.examine();
-  const own = isIpv4(address) ? address : null;
-  const findings = explainMachine({ machine, host: name, address: own, range: null, peer: null, running: false });
+  const findings = explainMachine({ machine, host: name, address, range: null, peer: null, running: false });
   return findings.flatMap(({ check, state, text, hint }) => {
     if (state === "ok") return [];
     return [{ check, state: check === "engine" ? "warning" : state, text, hint }];

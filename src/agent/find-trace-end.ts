@@ -1,10 +1,12 @@
 import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
 import { type Ipv4, isIpv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import { parseTarget } from "../network/attachment.ts";
 import { gatewayOf } from "../network/blocks.ts";
 import type { Engine } from "../platform/ports/engine.ts";
 import type { AgentState } from "./agent-state.ts";
+import { holderOf, ownGateway6 } from "./trace-networks.ts";
 
 export interface TraceEndWorld {
   readonly state: AgentState;
@@ -22,20 +24,22 @@ export interface TraceEnd {
 }
 
 /** Null when nobody on this host has it. */
-export async function findTraceEnd(world: TraceEndWorld, address: Ipv4): Promise<TraceEnd | null> {
+export async function findTraceEnd(
+  world: TraceEndWorld,
+  address: HostAddress,
+  network: string | null = null,
+): Promise<TraceEnd | null> {
   const { state } = world;
   const own = state.identity?.hostName ?? "";
   if (ownAddresses(state).includes(address)) return { kind: "host", name: own, state: null, namespace: null };
   const containers = await listContainers(world);
-  const holder = state.localHolders().find((each) => each.address === address);
-  const container = containers.find(
-    (each) =>
-      Object.values(each.addresses).includes(address) ||
-      each.fixedAddress === address ||
-      each.name === holder?.container,
-  );
+  const holder = holderOf(state.localHolders(), address, network === null ? [] : [network]);
+  // The engine tells of IPv4 alone; and segments may have the same address twice.
+  const container =
+    containers.find(({ name }) => name === holder?.container) ??
+    containers.find((each) => [...Object.values(each.addresses), each.fixedAddress].some((own) => own === address));
   if (container !== undefined) return endOfContainer(container);
-  return findAttached(state, address);
+  return findAttached(state, holder?.address ?? address);
 }
 
 /** A container by its name or id, on the network or not; null when the engine has none. */
@@ -49,11 +53,17 @@ export function endOfContainer({ name, state, pid }: Container): TraceEnd {
   return { kind: "container", name, state, namespace: pid === null || pid === 0 ? undefined : `/proc/${pid}/ns/net` };
 }
 
-/** What this host answers at by IPv4: as a member, and as the gateway of its containers. */
-export function ownAddresses({ identity, hosts }: AgentState): readonly Ipv4[] {
+/** What this host answers at: as a member, and as the gateway of its containers. */
+export function ownAddresses(state: AgentState): readonly HostAddress[] {
+  const { identity, hosts } = state;
   if (identity === null) return [];
-  const mine = hosts.flatMap(({ name, address }) => (name === identity.hostName && isIpv4(address) ? [address] : []));
-  return identity.blocks.length === 0 ? mine : [...mine, gatewayOf(identity.blocks)];
+  const mine = hosts.flatMap(({ name, address }) => (name === identity.hostName ? [address] : []));
+  const six = ownGateway6(state);
+  return [
+    ...mine,
+    ...(identity.blocks.length === 0 ? [] : [gatewayOf(identity.blocks)]),
+    ...(six === null ? [] : [six]),
+  ];
 }
 
 async function listContainers({ engine }: TraceEndWorld): Promise<readonly Container[]> {
@@ -67,7 +77,7 @@ async function listContainers({ engine }: TraceEndWorld): Promise<readonly Conta
 }
 
 /** What `apollo net attach` wired by process or namespace, which no engine knows. */
-async function findAttached(state: AgentState, address: Ipv4): Promise<TraceEnd | null> {
+async function findAttached(state: AgentState, address: HostAddress): Promise<TraceEnd | null> {
   const rows = await attachedRows(state);
   const row = rows.find((each) => each.address === address);
   if (row === undefined) return null;

@@ -1,7 +1,7 @@
 import { AppError } from "../model/error.ts";
 import type { AnnouncedKeys, HostResources } from "../model/host.ts";
 import type { HostAddress } from "../model/ip6.ts";
-import { applyLinkChanges, countedLinks, linkChanges } from "../model/link.ts";
+import { applyLinkChanges, countedLinks, joinLinkChanges, linkChanges } from "../model/link.ts";
 import type { LinkReport } from "../model/link.ts";
 import {
   HEARTBEAT_INTERVAL_MS,
@@ -123,6 +123,7 @@ class Session {
   #links: readonly LinkReport[] | null = null;
   #wire = WIRE_VERSION_MIN;
   #linksMs = Number.NEGATIVE_INFINITY;
+  #countedMs = Number.NEGATIVE_INFINITY;
   #waiting = 0;
 
   constructor(options: LinkOptions, url: string) {
@@ -326,10 +327,12 @@ class Session {
     if (sinceMs < LINKS_INTERVAL_MS) return;
     const before = this.#links ?? [];
     const countedMs = Math.max(COUNTED_INTERVAL_MS, COUNTED_INTERVAL_LINK_MS * state.links.length);
-    const counted = sinceMs < countedMs ? null : countedLinks(before, state.links);
-    const changes = linkChanges(before, state.links) ?? counted;
+    // Apart from changes: links that are never still would keep the bytes of the others waiting.
+    const isDue = nowMs - this.#countedMs >= countedMs;
+    const changes = joinLinkChanges(linkChanges(before, state.links), isDue ? countedLinks(before, state.links) : null);
     if (changes === null) return;
     this.#linksMs = nowMs;
+    if (isDue) this.#countedMs = nowMs;
     if (this.#links === null || this.#wire < WIRE_OF_CHANGES) {
       this.#links = state.links;
       this.#send({ type: "links", links: state.links });

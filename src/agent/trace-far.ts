@@ -1,11 +1,14 @@
-import { cidrContains, parseCidr } from "../model/ip.ts";
-import { BRIDGE } from "../network/plan-network.ts";
+import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
+import { cidr6Contains, parseCidr6 } from "../model/ip6.ts";
+import type { LocalPort } from "../network/local-port.ts";
 import { findDropRules } from "../network/trace/find-drop-rules.ts";
 import type { FarFacts, FarQuestion } from "../network/trace/trace-facts.ts";
 import type { SeenListener } from "../platform/ports/net-inspector.ts";
 import type { AgentState } from "./agent-state.ts";
 import { findTraceEnd, ownAddresses } from "./find-trace-end.ts";
 import type { TraceEnd } from "./find-trace-end.ts";
+import { heldOf, holderOf, traceNetwork } from "./trace-networks.ts";
 import { nothing, requireHost, seeBridge, traceConditions } from "./trace-world.ts";
 import type { TraceWorld } from "./trace-world.ts";
 
@@ -17,10 +20,11 @@ export async function traceFar(world: TraceWorld, question: FarQuestion): Promis
   const { state, inspector } = world;
   const { address, port, protocol, source } = question;
   const host = requireHost(state);
-  const blocks = state.identity?.blocks ?? [];
-  const end = await findTraceEnd(world, address);
+  const network = traceNetwork(state, question.network);
+  const blocks = heldOf(state, address, network);
+  const end = await findTraceEnd(world, address, question.network);
   const [bridge, seen, neighbour, back, listening, inside, links, ruleset] = await Promise.all([
-    seeBridge(world),
+    seeBridge(world, network),
     inspector.look(null, address),
     inspector.neighbour(address),
     source === null ? null : inspector.look(null, source).catch(nothing),
@@ -29,13 +33,15 @@ export async function traceFar(world: TraceWorld, question: FarQuestion): Promis
     inspector.links(),
     inspector.ruleset().catch(nothing),
   ]);
-  const wire = state.ports.find(({ addresses }) => addresses.includes(address)) ?? null;
+  const wire = state.ports.find((port) => port.network === network.name && carries(port, address)) ?? null;
   const drops = (large: number | null): FarFacts["drops"] =>
-    ruleset === null ? [] : farDrops(ruleset, question, { end, large, inDevice: back?.route?.device ?? null });
+    ruleset === null
+      ? []
+      : farDrops(ruleset, question, { end, large, inDevice: back?.route?.device ?? null, bridge: network.bridge });
   return {
     host,
     blocks: [...blocks],
-    owns: blocks.some((block) => cidrContains(parseCidr(block), address)) || ownAddresses(state).includes(address),
+    owns: isHeld(address, blocks) || ownAddresses(state).includes(address),
     holder: end?.kind ?? null,
     container: end?.kind === "container" ? containerFacts(end, inside?.addresses.includes(address) ?? false) : null,
     bridge,
@@ -46,11 +52,22 @@ export async function traceFar(world: TraceWorld, question: FarQuestion): Promis
     listeners: listening === null ? null : atPort(listening, port),
     otherPorts: [...new Set((listening ?? []).filter(reachable).map((each) => each.port))].slice(0, OTHER_PORTS_MAX),
     health: healthOf(state, question),
-    guarded: state.slowRanges().policy.includes(`${address}/32`),
+    guarded: state.slowRanges().policy.includes(`${holderOf(state.localHolders(), address)?.address ?? address}/32`),
     drops: drops(null),
     largeDrops: drops(question.bytes),
     conditions: traceConditions(state),
   };
+}
+
+/** Whether packets with that source may come from the port. */
+export function carries({ addresses, addresses6 = [] }: LocalPort, address: HostAddress): boolean {
+  return [...addresses, ...addresses6].some((own) => own === address);
+}
+
+function isHeld(address: HostAddress, blocks: readonly string[]): boolean {
+  return blocks.some((block) =>
+    isIpv4(address) ? cidrContains(parseCidr(block), address) : cidr6Contains(parseCidr6(block), address),
+  );
 }
 
 function containerFacts({ name, state, namespace }: TraceEnd, inside: boolean): FarFacts["container"] {
@@ -70,7 +87,8 @@ function reachable({ address }: SeenListener): boolean {
 
 function healthOf(state: AgentState, { address, port, protocol }: FarQuestion): FarFacts["health"] {
   const found = [...state.localEndpoints().values()].find(
-    (each) => each.address === address && each.port === port && each.protocol === protocol,
+    (each) =>
+      (each.address === address || each.address6 === address) && each.port === port && each.protocol === protocol,
   );
   return found === undefined ? null : { endpoint: found.id, health: found.health };
 }
@@ -82,13 +100,19 @@ function farDrops(
     end,
     large,
     inDevice,
-  }: { readonly end: TraceEnd | null; readonly large: number | null; readonly inDevice: string | null },
+    bridge,
+  }: {
+    readonly end: TraceEnd | null;
+    readonly large: number | null;
+    readonly inDevice: string | null;
+    readonly bridge: string;
+  },
 ): FarFacts["drops"] {
   const local = end?.kind === "host";
   const found = findDropRules(ruleset, {
     hook: local ? "input" : "forward",
     inDevice,
-    outDevice: local ? null : BRIDGE,
+    outDevice: local ? null : bridge,
     source,
     destination: address,
     protocol: large === null ? protocol : "icmp",

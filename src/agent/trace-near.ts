@@ -2,24 +2,33 @@ import { explainName } from "../discovery/explain-name.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
 import { isNameOnly } from "../model/endpoint.ts";
 import { AppError } from "../model/error.ts";
-import type { Ipv4 } from "../model/ip.ts";
 import { cidrContains, isIpv4, parseCidr } from "../model/ip.ts";
-import { BRIDGE } from "../network/plan-network.ts";
+import type { HostAddress } from "../model/ip6.ts";
+import { isIpv6 } from "../model/ip6.ts";
+import { DEFAULT_NETWORK } from "../model/network-config.ts";
+import { gateway6Of } from "../network/address6.ts";
+import { gatewayOf } from "../network/blocks.ts";
+import { ENGINE_NETWORK } from "../network/plan-engine-network.ts";
 import { virtualAddresses } from "../network/virtual-addresses.ts";
 import { chooseParty } from "../network/policy/choose-parties.ts";
 import { explainPolicy } from "../network/policy/explain-policy.ts";
 import { findDropRules } from "../network/trace/find-drop-rules.ts";
 import type { DropRule } from "../network/trace/find-drop-rules.ts";
 import type { NearFacts, TraceQuestion } from "../network/trace/trace-facts.ts";
+import { familyOf } from "../network/trace/trace-facts.ts";
+import type { Holder } from "../model/holder.ts";
 import type { SeenRoute } from "../platform/ports/net-inspector.ts";
 import type { AgentState } from "./agent-state.ts";
 import type { TraceEndpoint } from "./choose-trace-endpoint.ts";
 import { chooseEndpoint, expectedDevice, virtualFacts } from "./choose-trace-endpoint.ts";
 import { chooseTraceTarget } from "./choose-trace-target.ts";
 import type { TraceTarget } from "./choose-trace-target.ts";
-import { findContainerNamed, findTraceEnd, ownAddresses } from "./find-trace-end.ts";
+import { endOfContainer, findContainerNamed, findTraceEnd, ownAddresses } from "./find-trace-end.ts";
 import type { TraceEnd, TraceEndWorld } from "./find-trace-end.ts";
 import { knownParties, policyInput } from "./policy-input.ts";
+import { carries } from "./trace-far.ts";
+import type { TraceNetwork } from "./trace-networks.ts";
+import { holderOf, traceNetwork } from "./trace-networks.ts";
 import { nothing, requireHost, seeBridge, traceConditions } from "./trace-world.ts";
 import type { TraceWorld } from "./trace-world.ts";
 
@@ -30,20 +39,27 @@ const SMALL_BYTES = 84;
 const SIZES = [1492, 1472, 1450, 1440, 1420, 1400, 1380, 1340, 1280, 1024, 576] as const;
 
 interface From extends TraceEnd {
-  readonly address: Ipv4 | null;
+  /** Of the family that is traced. */
+  readonly address: HostAddress | null;
+  /** Where it has one; the network that it is asked about first. */
+  readonly networks: readonly string[];
 }
 
 /** What FROM's host knows of the connection, and what a try of it gives. @throws AppError `not-found` for a FROM that is not here. */
 export async function traceNear(world: TraceWorld, question: TraceQuestion): Promise<NearFacts> {
   const { state, inspector } = world;
   const host = requireHost(state);
-  const from = await findFrom(world, question.from);
-  const target = targetOf(state, question.to);
-  const name = await resolveTarget(world, question.to, target);
+  const family = familyOf(question);
+  const place = await findFrom(world, question.from);
+  const target = targetOf(state, question);
+  const name = await resolveTarget(world, question.to, { target, family });
   const virtual = virtualFacts(state, target, question);
-  const endpoint = chooseEndpoint(state, question, { target, addresses: name.addresses, virtual });
+  const near = place.holders.map(({ network }) => network);
+  const endpoint = chooseEndpoint(state, question, { target, addresses: name.addresses, virtual, near });
+  const from = sourceFrom(state, place, { family, network: endpoint?.network ?? null });
+  const network = traceNetwork(state, from.networks[0] ?? endpoint?.network ?? null);
   const [bridge, inside, seen] = await Promise.all([
-    seeBridge(world),
+    nearBridge(world, from, network),
     endpoint === null || from.namespace === undefined ? null : inspector.look(from.namespace, endpoint.address),
     endpoint === null ? null : inspector.look(null, endpoint.address),
   ]);
@@ -51,7 +67,7 @@ export async function traceNear(world: TraceWorld, question: TraceQuestion): Pro
   const routes = { inside: inside?.route ?? null, seen: seen?.route ?? null };
   const bytes = Math.min(routes.inside?.mtu ?? 1500, routes.seen?.mtu ?? 1500, link?.mtu ?? 65_535);
   const to = endpoint === null ? null : { ...endpoint, address: virtual?.address ?? endpoint.address };
-  const path = endpoint === null ? null : { from, endpoint, route: routes.seen, question };
+  const path = endpoint === null ? null : { from, endpoint, route: routes.seen, question, bridge: network.bridge };
   const ruleset = await inspector.ruleset().catch(nothing);
   const dropsOf = (large: number | null): readonly DropRule[] =>
     path === null || ruleset === null ? [] : nearDrops(ruleset, path, large);
@@ -71,14 +87,14 @@ export async function traceNear(world: TraceWorld, question: TraceQuestion): Pro
         ]);
   return {
     host,
+    family,
     from: {
       kind: from.kind,
       name: from.name,
       address: from.address,
       state: from.state,
       entered: from.namespace !== undefined,
-      wire:
-        state.ports.find(({ addresses }) => from.address !== null && addresses.includes(from.address))?.device ?? null,
+      wire: wireOf(state, from, network),
     },
     name,
     virtual,
@@ -88,7 +104,7 @@ export async function traceNear(world: TraceWorld, question: TraceQuestion): Pro
     route: { seen: routes.seen, ...expectedDevice(state, endpoint) },
     policy: endpoint === null ? null : verdict(state, question, { from, endpoint }),
     link,
-    fastPath: fastPathFacts(state, [from.address, endpoint?.address ?? null]),
+    fastPath: fastPathFacts(state, [from.address, endpoint?.address ?? null], network),
     drops: [...dropsOf(null)],
     connect,
     packets: packets === null ? null : { ...packets, drops: packets.large === "lost" ? [...dropsOf(bytes)] : [] },
@@ -96,56 +112,95 @@ export async function traceNear(world: TraceWorld, question: TraceQuestion): Pro
   };
 }
 
-async function findFrom(world: TraceWorld, text: string | null): Promise<From> {
+/** FROM, before it is known which of its addresses is used. */
+interface FromPlace extends TraceEnd {
+  /** What it has on networks of ours; none for the host itself. */
+  readonly holders: readonly Pick<Holder, "address" | "address6" | "network">[];
+}
+
+async function findFrom(world: TraceWorld, text: string | null): Promise<FromPlace> {
   const { state } = world;
   const own = requireHost(state);
-  if (text === null || text === `host:${own}`) {
-    return { kind: "host", name: own, state: null, namespace: null, address: ownAddresses(state)[0] ?? null };
-  }
-  const parties = knownParties(state);
-  const mine = new Set<string>([...state.localHolders().map(({ address }) => address), ...ownAddresses(state)]);
-  let addresses: readonly Ipv4[] = [];
+  if (text === null || text === `host:${own}`)
+    return { kind: "host", name: own, state: null, namespace: null, holders: [] };
+  const local = state.localHolders();
+  const mine = new Set<string>([...local.map(({ address }) => address), ...ownAddresses(state)]);
+  let addresses: readonly HostAddress[] = [];
   try {
-    ({ addresses } = chooseParty(text, parties));
+    ({ addresses } = chooseParty(text, knownParties(state)));
   } catch (error) {
     // A container that has no address here may still be one of the engine's.
     const named = error instanceof AppError ? await findContainerNamed(world, text) : null;
     if (named === null) throw error;
-    const { name, pid, state: phase } = named;
-    return {
-      kind: "container",
-      name,
-      state: phase,
-      namespace: pid === null ? undefined : `/proc/${pid}/ns/net`,
-      address: null,
-    };
+    return { ...endOfContainer(named), holders: [] };
   }
   const address = addresses.find((each) => mine.has(each)) ?? null;
   const end = address === null ? null : await findTraceEnd(world, address);
-  if (end !== null) return { ...end, address };
+  if (address !== null && end !== null) {
+    const holder = holderOf(local, address);
+    const all = holder === null ? [] : local.filter(({ container }) => container === holder.container);
+    return { ...end, holders: all };
+  }
   throw new AppError("not-found", `Cannot trace from "${text}": it has no address on host "${own}"`, {
     hint: "apollo ps",
   });
 }
 
-function targetOf(state: AgentState, text: string): TraceTarget {
+/** What FROM sends from: on the network of the other end, if it is there. */
+function sourceFrom(
+  state: AgentState,
+  { holders, ...end }: FromPlace,
+  { family, network }: { readonly family: 4 | 6; readonly network: string | null },
+): From {
+  if (end.kind === "host") {
+    const own = ownAddresses(state).filter((address) => isIpv4(address) === (family === 4));
+    return { ...end, address: own[0] ?? null, networks: [] };
+  }
+  const holder = holders.find((each) => each.network === network) ?? holders[0];
+  const others = holders.filter((each) => each !== holder);
+  const networks = holder === undefined ? [] : [holder, ...others].map((each) => each.network);
+  return { ...end, networks, address: (family === 4 ? holder?.address : holder?.address6) ?? null };
+}
+
+/** The bridge of FROM's network. A host is on those that it routes; a segment is nobody's to reach from there. */
+async function nearBridge(world: TraceWorld, from: From, network: TraceNetwork): Promise<NearFacts["bridge"]> {
+  if (from.kind !== "host") return seeBridge(world, network);
+  const { name, bridge, layer2 } = network;
+  if (layer2) return { name: bridge, network: name, layer2, there: true, up: true, gateway: true };
+  return seeBridge(world, traceNetwork(world.state, DEFAULT_NETWORK));
+}
+
+function wireOf({ ports }: AgentState, { address }: From, { name }: TraceNetwork): string | null {
+  if (address === null) return null;
+  const own = ports.filter(
+    ({ network }) => network === name || (name === DEFAULT_NETWORK && network === ENGINE_NETWORK),
+  );
+  return own.find((port) => carries(port, address))?.device ?? null;
+}
+
+function targetOf(state: AgentState, question: TraceQuestion): TraceTarget {
   const { identity, hosts, networkConfig } = state;
   if (identity === null) throw new AppError("unavailable", "Cannot trace: this host has not joined a cluster yet");
   const { virtuals } = networkConfig;
-  const known = {
-    endpoints: state.endpoints(),
-    holders: state.holders(),
-    hosts,
-    virtuals,
-    settings: identity.settings,
+  const { settings } = identity;
+  const { range6 = null } = settings;
+  const blocksOf = (host: string): readonly string[] =>
+    host === identity.hostName
+      ? identity.blocks
+      : ([...state.peers.values()].find(({ name }) => name === host)?.blocks ?? []);
+  const address6Of = (host: string): HostAddress | null => {
+    const blocks = blocksOf(host);
+    return range6 === null || blocks.length === 0 ? null : gateway6Of(range6, gatewayOf(blocks));
   };
-  return chooseTraceTarget(text, known);
+  const family = familyOf(question);
+  const [endpoints, holders] = [state.endpoints(), state.holders()];
+  return chooseTraceTarget(question.to, { endpoints, holders, hosts, virtuals, settings, family, address6Of });
 }
 
 async function resolveTarget(
   world: TraceWorld,
   text: string,
-  { dnsName, addresses }: TraceTarget,
+  { target: { dnsName, addresses }, family }: { readonly target: TraceTarget; readonly family: 4 | 6 },
 ): Promise<NearFacts["name"]> {
   const { state, inspector, clock, gateway } = world;
   const server = gateway();
@@ -154,10 +209,10 @@ async function resolveTarget(
     const aside = addresses.length > 0 ? null : await findAside(world, text);
     return { ...none, left: [], addresses: [...addresses], aside };
   }
-  const explained = explain(state, dnsName);
+  const explained = explain(state, dnsName, family);
   const began = clock.monotonicMs();
   const answer =
-    server === null ? { code: "SILENT" as const, addresses: [] } : await inspector.resolve(dnsName, server);
+    server === null ? { code: "SILENT" as const, addresses: [] } : await inspector.resolve(dnsName, server, family);
   return {
     ...none,
     code: answer.code,
@@ -174,7 +229,11 @@ export async function findAside(world: TraceEndWorld, text: string): Promise<Nea
   return container === null ? null : { container: container.name, state: container.state };
 }
 
-function explain(state: AgentState, name: string): { addresses: Ipv4[] | null; left: NearFacts["name"]["left"] } {
+function explain(
+  state: AgentState,
+  name: string,
+  family: 4 | 6,
+): { addresses: HostAddress[] | null; left: NearFacts["name"]["left"] } {
   const { identity, hosts, networkConfig } = state;
   if (identity === null) return { addresses: null, left: [] };
   const { dnsDomain: domain, datacenter, containerDomain = DEFAULT_CONTAINER_DOMAIN } = identity.settings;
@@ -190,8 +249,8 @@ function explain(state: AgentState, name: string): { addresses: Ipv4[] | null; l
     datacenter,
     containerDomain,
   };
-  const { code, answers, excluded } = explainName(known, name, "A");
-  const found = answers.map(({ data }) => data).filter(isIpv4);
+  const { code, answers, excluded } = explainName(known, name, family === 4 ? "A" : "AAAA");
+  const found = answers.map(({ data }) => data).filter((data) => isIpv4(data) || isIpv6(data));
   return { addresses: code === "FORWARDED" ? null : found.toSorted(), left: excluded.slice(0, 1000) };
 }
 
@@ -227,11 +286,17 @@ function linkTo(state: AgentState, host: string | null): NearFacts["link"] {
   return { mode, via, why, up, rttMs, lossPercent, mtu, encryption, best };
 }
 
-function fastPathFacts(state: AgentState, ends: readonly (Ipv4 | null)[]): NearFacts["fastPath"] {
+function fastPathFacts(
+  state: AgentState,
+  ends: readonly (HostAddress | null)[],
+  { name }: TraceNetwork,
+): NearFacts["fastPath"] {
   const off = state.conditions().find(({ code }) => code === "fast-path-off");
   if (state.ways === null) return null;
   const ranges = state.slowRanges().policy.map(parseCidr);
-  const slow = ends.some((address) => address !== null && ranges.some((range) => cidrContains(range, address)));
+  const isSlow = (address: HostAddress): boolean =>
+    !isIpv4(address) || ranges.some((range) => cidrContains(range, address));
+  const slow = name !== DEFAULT_NETWORK || ends.some((address) => address !== null && isSlow(address));
   return { on: off === undefined, why: off?.text ?? null, slow };
 }
 
@@ -240,17 +305,19 @@ interface NearPath {
   readonly endpoint: TraceEndpoint;
   readonly route: SeenRoute | null;
   readonly question: TraceQuestion;
+  /** Of FROM's network. */
+  readonly bridge: string;
 }
 
 function nearDrops(
   ruleset: string,
-  { from, endpoint, route, question }: NearPath,
+  { from, endpoint, route, question, bridge }: NearPath,
   large: number | null,
 ): readonly DropRule[] {
   const local = from.kind === "host";
   return findDropRules(ruleset, {
     hook: local ? "output" : "forward",
-    inDevice: local ? null : BRIDGE,
+    inDevice: local ? null : bridge,
     outDevice: route?.device ?? null,
     source: from.address,
     destination: endpoint.address,
@@ -266,7 +333,7 @@ type Packets = Omit<NonNullable<NearFacts["packets"]>, "drops">;
 async function tryPackets(
   { inspector }: TraceWorld,
   namespace: string | null,
-  { address, bytes }: { readonly address: Ipv4; readonly bytes: number },
+  { address, bytes }: { readonly address: HostAddress; readonly bytes: number },
 ): Promise<Packets> {
   const ping = (size: number) => inspector.ping(namespace, { address, bytes: size, timeoutMs: PING_MS });
   const [small, large] = await Promise.all([ping(SMALL_BYTES), ping(bytes)]);

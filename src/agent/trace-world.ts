@@ -1,12 +1,11 @@
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { BRIDGE } from "../network/plan-network.ts";
 import type { NearFacts } from "../network/trace/trace-facts.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { NetInspector } from "../platform/ports/net-inspector.ts";
 import type { AgentState } from "./agent-state.ts";
-import { ownAddresses } from "./find-trace-end.ts";
 import type { TraceEndWorld } from "./find-trace-end.ts";
+import type { TraceNetwork } from "./trace-networks.ts";
 
 export interface TraceWorld extends TraceEndWorld {
   readonly inspector: NetInspector;
@@ -22,15 +21,15 @@ export function requireHost(state: AgentState): string {
   });
 }
 
-/** The bridge that containers' packets go over. */
-export async function seeBridge({ inspector, state }: TraceWorld): Promise<NearFacts["bridge"]> {
-  const bridge = (await inspector.links()).find(({ name }) => name === BRIDGE);
-  const own = ownAddresses(state).at(-1);
-  return {
-    there: bridge !== undefined,
-    up: bridge?.up ?? false,
-    gateway: own === undefined || (bridge?.addresses.includes(own) ?? false),
-  };
+/** The bridge that packets of the network's containers go over. */
+export async function seeBridge(
+  { inspector }: Pick<TraceWorld, "inspector">,
+  { name: network, bridge: name, layer2, gateway }: TraceNetwork,
+): Promise<NearFacts["bridge"]> {
+  const found = (await inspector.links()).find((link) => link.name === name);
+  const there = found !== undefined;
+  const held = gateway === null || (found?.addresses.includes(gateway) ?? false);
+  return { name, network, layer2, there, up: found?.up ?? false, gateway: held };
 }
 
 /** Those that say something about packets. */

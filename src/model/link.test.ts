@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { HostId } from "./ids.ts";
 import type { LinkReport } from "./link.ts";
-import { applyLinkChanges, countedLinks, linkChanges } from "./link.ts";
+import { applyLinkChanges, countedLinks, joinLinkChanges, linkChanges } from "./link.ts";
 import { parseAgentMessage } from "./wire.ts";
 
 const LINK: LinkReport = {
@@ -41,6 +41,23 @@ test("countedLinks() sees bytes of any link, and nothing else", () => {
   const other = { ...LINK, peerId: "id3" as HostId, rxBytes: 1 };
   expect(countedLinks([LINK, { ...other, rxBytes: 0 }], [LINK, other])).toEqual({ upsert: [other], remove: [] });
   expect(countedLinks([LINK], [{ ...LINK, txBytes: 0 }])?.upsert).toHaveLength(1);
+});
+
+test("joinLinkChanges() tells each link once, whichever of both has it", () => {
+  const [third, fourth] = [
+    { ...LINK, peerId: "id3" as HostId, txBytes: 1 },
+    { ...LINK, peerId: "id4" as HostId, txBytes: 2 },
+  ];
+  const changed = { upsert: [LINK, third], remove: ["id9" as HostId] };
+  expect(joinLinkChanges(changed, { upsert: [third, fourth], remove: [] })).toEqual({
+    upsert: [LINK, third, fourth],
+    remove: ["id9" as HostId],
+  });
+  expect([joinLinkChanges(null, changed), joinLinkChanges(changed, null), joinLinkChanges(null, null)]).toEqual([
+    changed,
+    changed,
+    null,
+  ]);
 });
 
 test("linkChanges() sees links that came and went, and applyLinkChanges() leads to the same", () => {

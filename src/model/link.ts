@@ -66,6 +66,16 @@ export function countedLinks(before: readonly LinkReport[], after: readonly Link
   return upsert.length === 0 ? null : { upsert, remove: [] };
 }
 
+/** Both together; null for none. */
+export function joinLinkChanges(a: LinkChanges | null, b: LinkChanges | null): LinkChanges | null {
+  if (a === null || b === null) return a ?? b;
+  const told = new Set(a.upsert.map(({ peerId }) => peerId));
+  return {
+    upsert: [...a.upsert, ...b.upsert.filter(({ peerId }) => !told.has(peerId))],
+    remove: [...new Set([...a.remove, ...b.remove])],
+  };
+}
+
 function linkDiffers(a: LinkReport, b: LinkReport): boolean {
   const settled = (["peerId", "peer", "mode", "via", "why", "up", "mtu", "encryption", "sinceMs"] as const).every(
     (key) => a[key] === b[key],

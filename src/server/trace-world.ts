@@ -10,8 +10,8 @@ export function traceWorld(server: ClusterServer, known: () => ExplainInput): Tr
   return {
     ask: (host, question) => askHost(server, host, question),
     hosts: connected.map(({ name }) => name).toSorted(),
-    truth: async (name) => {
-      const { code, answers } = explainName(known(), name, "A");
+    truth: async (name, family) => {
+      const { code, answers } = explainName(known(), name, family === 4 ? "A" : "AAAA");
       return code === "FORWARDED" ? null : answers.map(({ data }) => data);
     },
     clock,

@@ -5,7 +5,7 @@ import type { RunningInstance, TourWorld } from "../../src/lab/tour-world.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import type { Ipv6 } from "../../src/model/ip6.ts";
 import { cidr6Contains, parseCidr6, parseIpv6 } from "../../src/model/ip6.ts";
-import { address6Of, gateway6Of, host6Of } from "../../src/network/address6.ts";
+import { address6Of, gateway6Of, host6Of, virtual6Of } from "../../src/network/address6.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, hostsShape, testLabName, webApp } from "./cluster.fixture.ts";
@@ -90,6 +90,42 @@ test("DNS has AAAA records and leads back, asked by either family", async () => 
   });
   expect((await dig("h2", await gatewayAt("h2"), ["six.service.consul", "AAAA"])).length).toBe(3);
   expect(await dig("h1", gateway6, ["-x", want[0] ?? ""])).toEqual(["six.service.dc1.consul."]);
+});
+
+test("a service's own address has an IPv6 twin, which refuses as soon as nobody serves", async () => {
+  const made = await world.client.cliJson(z.object({ address: z.string() }), ["service", "virtual", "six"]);
+  const twin = address6Of(virtual6Of(range6, "10.3.0.0/16"), parseIpv4(made.address));
+  const curl = ["curl", "-gs", "-m", "5", "-o", "/dev/null", `http://[${twin}]/`];
+  for (const host of HOSTS) {
+    const gateway = await gatewayAt(host);
+    await eventually("its AAAA record", async () => {
+      return (await dig(host, gateway, ["six.virtual.consul", "AAAA"]))[0] === twin;
+    });
+    // From the host itself, and from a container that may be the endpoint.
+    await eventually("an answer to the host", async () => (await world.lab.exec(host, curl)).code === 0);
+    const container = await containerAt(host);
+    await eventually("an answer to a container", async () => (await inContainer(host, container, curl)) === 0);
+  }
+  await world.client.cli(["service", "virtual", "nobody"]);
+  await eventually("a refusal", async () => {
+    const [other = ""] = await dig("h1", await gatewayAt("h1"), ["nobody.virtual.consul", "AAAA"]);
+    return other !== "" && (await world.lab.exec("h1", ["curl", "-gs", "-m", "5", `http://[${other}]:80/`])).code === 7;
+  });
+  await world.client.cli(["service", "release", "six"]);
+  await world.client.cli(["service", "release", "nobody"]);
+});
+
+test("what goes between hosts is counted by link, IPv6 as well, which takes the kernel's own way", async () => {
+  const shape = z.array(z.object({ host: z.string(), peer: z.string(), txBytes: z.number().nullable() }));
+  const sent = async (): Promise<number> => {
+    const links = shape.parse(await world.client.get(z.unknown(), "/api/links"));
+    return links.find(({ host, peer }) => host === "h1" && peer === "h2")?.txBytes ?? 0;
+  };
+  const before = await sent();
+  const target = await address6("h2", await containerAt("h2"));
+  const ping = ["ping", "-6", "-n", "-q", "-f", "-c", "200", "-s", "1200", target];
+  expect(await inContainer("h1", await containerAt("h1"), ping)).toBe(0);
+  await eventually("the bytes", async () => (await sent()) - before > 200_000, 60_000);
 });
 
 test("a restarted container keeps its address", async () => {

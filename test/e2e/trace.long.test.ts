@@ -75,6 +75,73 @@ test("all is well from a container to one on another host: every step is seen, t
   expect((await trace("front", `${addressOf("db")}:80`)).ok).toBe(true);
 });
 
+test("the same by IPv6: by name, by address from either end, and to a host", async () => {
+  const report = await trace("-6", "front", "db:80");
+  expect(report).toMatchObject({ ok: true, broken: null, code: 0, port: 80 });
+  const seen = Object.fromEntries(report.steps.map((step) => [step.name, step.seen]));
+  const [, address = ""] = /^db\.service\.consul is (fd[0-9a-f:]+)$/.exec(seen["name"] ?? "") ?? [];
+  expect(address).not.toBe("");
+  expect(seen["connect"]).toBe(`[${address}]:80 accepts`);
+  expect(seen["packets"]).toBe("1500 bytes arrive in one piece");
+  expect(report.steps.filter(({ state }) => state === "skipped").map((step) => step.name)).toEqual([]);
+  expect((await trace("front", `[${address}]:80`)).ok).toBe(true);
+  expect(await fault("-6", "front", "db:81")).toBe("port: nothing in db listens on tcp 81; it listens on 80");
+  expect((await trace("-6", "host:h1", "db")).ok).toBe(true);
+  expect((await trace("-6", "front", "host:h2")).ok).toBe(true);
+  await nft(
+    "h2",
+    `table inet foreign { chain f { type filter hook forward priority 0; ip6 daddr ${address} drop; }; }`,
+  );
+  await eventually("the drop to be found", async () =>
+    /^firewall: rule \d+ of chain inet foreign f \(hook forward\) drops it$/.test(
+      (await fault("-6", "front", "db")) ?? "",
+    ),
+  );
+  await nft("h2", "delete table inet foreign");
+});
+
+test("over declared networks: routed and a segment, and what is on two that do not meet", async () => {
+  await world.client.cli(["network", "create", "blue", "--range", "10.50.0.0/16"]);
+  await world.client.cli(["network", "create", "seg", "--range", "10.9.0.0/24", "--mode", "layer2"]);
+  const attach = async (host: string, box: string, network: string): Promise<string> => {
+    const argv = ["net", "attach", box, "--network", network, "--host", host, "--json"];
+    return (await world.client.cliJson(z.object({ address: z.string() }), argv)).address;
+  };
+  await startBox("h1", "bluefront", ["sleep", "1000"]);
+  const own = new Map<string, string>();
+  for (const network of ["blue", "seg"]) {
+    await eventually(`${network} to be there`, async () => {
+      for (const [host, box] of [
+        ["h1", "bluefront"],
+        ["h2", "db"],
+      ] as const) {
+        own.set(`${box} ${network}`, await attach(host, box, network).catch(() => ""));
+      }
+      return ![...own.values()].includes("");
+    });
+    const target = `${own.get(`db ${network}`)}:80`;
+    await eventually(`the way over ${network}`, async () => (await trace("bluefront", target)).ok);
+    const { steps } = await trace("bluefront", target);
+    const seen = Object.fromEntries(steps.map((step) => [step.name, step]));
+    expect(seen["wire"]?.seen).toMatch(/^bridge apl\d+ up; /);
+    expect(seen["bridge"]?.seen).toMatch(/^bridge apl\d+ up/);
+    expect(seen["route"]?.state).toBe("ok");
+  }
+  expect(await fault("front", `${own.get("db blue")}:80`)).toBe(
+    "policy: front is on network apollo and the destination on blue: nothing passes from one to the other",
+  );
+  expect(await fault("host:h1", `${own.get("db seg")}:80`)).toBe(
+    "route: hosts are not on network seg: it is a segment of its own",
+  );
+  for (const box of ["bluefront", "db"]) {
+    const host = box === "db" ? "h2" : "h1";
+    for (const network of ["blue", "seg"]) {
+      await world.client.cli(["net", "detach", box, "--network", network, "--host", host]);
+    }
+  }
+  await world.lab.mustExec("h1", ["docker", "rm", "--force", "bluefront"], { timeoutMs: 30_000 });
+});
+
 test("an unknown name, a port that nobody listens on, and one that only the container itself reaches", async () => {
   expect(await fault("front", "nosuch")).toBe("name: nothing has the name nosuch.service.consul");
   expect(await fault("front", "db:81")).toBe("port: nothing in db listens on tcp 81; it listens on 80");

@@ -12,6 +12,8 @@ import type { Wire6 } from "../../src/network/wire6.ts";
 import { declaredWire6, hostWire6, wireEnd6 } from "../../src/network/wire6.ts";
 import { LinuxSegments } from "../../src/platform/linux/linux-segments.ts";
 import { LinuxWiring } from "../../src/platform/linux/linux-wiring.ts";
+import { LINK_SETS6 } from "../../src/network/links/render-link-counters.ts";
+import { LinuxLinkCounters } from "../../src/platform/linux/linux-link-counters.ts";
 import type { Namespace } from "./network-lab.ts";
 import { NetworkLab, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
 import { RANGE, WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
@@ -221,6 +223,16 @@ test("containers reach each other by IPv6: on the host's wire, directly and by V
       expect(await expanded(container(from), address6(to))).toBe(address6(from));
     }
   }
+});
+
+test("what goes to another host is counted by its part of the range", async () => {
+  const counters = new LinuxLinkCounters({ runner: host("a").space.runner });
+  const part = formatIpv6(host6Of(RANGE6, gatewayOf([HOSTS.b.block])).first);
+  const sent = async (): Promise<number> => (await counters.bytes([LINK_SETS6.sent])).get(part) ?? 0;
+  const before = await sent();
+  expect(await reaches(container("a"), address6("b"))).toBe(true);
+  // Two of 104 bytes, and no more: neighbours are known by now, and those inside the host are none of it.
+  expect((await sent()) - before).toBe(208);
 });
 
 /** socat prints all eight groups. */

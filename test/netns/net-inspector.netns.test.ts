@@ -1,6 +1,7 @@
 /** What trace and doctor see of a real kernel: routes, listeners, refusals, silence, black holes, ports. Needs root. */
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { parseIpv4 } from "../../src/model/ip.ts";
+import { isIpv4, parseIpv4 } from "../../src/model/ip.ts";
+import { parseIpv6 } from "../../src/model/ip6.ts";
 import { findDropRules } from "../../src/network/trace/find-drop-rules.ts";
 import { LinuxNetInspector } from "../../src/platform/linux/linux-net-inspector.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
@@ -56,10 +57,9 @@ async function connect(port: number, protocol: "tcp" | "udp" = "tcp"): Promise<C
 }
 
 test("look() gives addresses and the way of a namespace, and no way where there is none", async () => {
-  expect(await inspector.look(at(a), B)).toEqual({
-    addresses: [parseIpv4("127.0.0.1"), A],
-    route: { device: "eth0", via: parseIpv4("10.2.1.1"), mtu: 1500 },
-  });
+  const { addresses, route } = await inspector.look(at(a), B);
+  expect(addresses.filter(isIpv4)).toEqual([parseIpv4("127.0.0.1"), A]);
+  expect(route).toEqual({ device: "eth0", via: parseIpv4("10.2.1.1"), mtu: 1500 });
   await run(a, ["ip", "route", "del", "default"]);
   expect((await inspector.look(at(a), B)).route).toBeNull();
   expect(await connect(80)).toBe("unreachable");
@@ -120,4 +120,49 @@ test("ping() tells a black hole from a narrow way that says so", async () => {
   await run(router, ["ip", "link", "set", "right", "mtu", "1400"]);
   expect(await ping(1500)).toBe("too-big");
   await run(router, ["ip", "link", "set", "right", "mtu", "1500"]);
+});
+
+test("the same by IPv6: the way, what listens, connections, sizes, rules, neighbours", async () => {
+  const [a6, b6] = [parseIpv6("2001:db8:1::5"), parseIpv6("2001:db8:2::7")];
+  await run(router, ["sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=1"]);
+  for (const [space, address, gateway, device] of [
+    [a, a6, "2001:db8:1::1", "left"],
+    [b, b6, "2001:db8:2::1", "right"],
+  ] as const) {
+    await run(router, ["ip", "address", "add", `${gateway}/64`, "dev", device, "nodad"]);
+    await run(space, ["ip", "address", "add", `${address}/64`, "dev", "eth0", "nodad"]);
+    await run(space, ["ip", "route", "add", "default", "via", gateway]);
+  }
+  lab.start(b ?? { name: "none", runner: new ProcessRunner() }, [
+    "socat",
+    `TCP6-LISTEN:90,bind=[${b6}],reuseaddr,fork`,
+    "EXEC:echo hello",
+  ]);
+  await lab.listens(b ?? { name: "none", runner: new ProcessRunner() }, "-Hltn", 90);
+  const seen = await inspector.look(at(a), b6);
+  expect(seen.addresses).toContain(a6);
+  expect(seen.route).toEqual({ device: "eth0", via: parseIpv6("2001:db8:1::1"), mtu: 1500 });
+  expect(await inspector.listeners(at(b), "tcp")).toContainEqual({ address: b6, port: 90 });
+  const to = { address: b6, protocol: "tcp", timeoutMs: 700 } as const;
+  expect((await inspector.connect(at(a), { ...to, port: 90 })).outcome).toBe("open");
+  expect((await inspector.connect(at(a), { ...to, port: 91 })).outcome).toBe("refused");
+  const table =
+    "table inet foreign6 { chain f { type filter hook forward priority 0; ip6 daddr 2001:db8:2::/64 tcp dport 90 drop; meta length > 1400 drop; }; }\n";
+  await run(router, ["nft", "-f", "-"], table);
+  expect((await inspector.connect(at(a), { ...to, port: 90 })).outcome).toBe("silent");
+  const ping = (bytes: number) => inspector.ping(at(a), { address: b6, bytes, timeoutMs: 1000 });
+  expect([await ping(1400), await ping(1500)]).toEqual(["answered", "lost"]);
+  const inside = new LinuxNetInspector({ runner: router?.runner ?? new ProcessRunner(), probeArgv: [] });
+  const path = { hook: "forward", inDevice: "left", outDevice: "right", source: a6, destination: b6 } as const;
+  const text = (await inside.ruleset()) ?? "";
+  const chain = [{ chain: "inet foreign6 f", certain: true }];
+  expect(findDropRules(text, { ...path, protocol: "tcp", port: 90, bytes: 60 })).toMatchObject(chain);
+  expect(findDropRules(text, { ...path, protocol: "icmp", port: null, bytes: 1500 })).toMatchObject(chain);
+  expect(findDropRules(text, { ...path, protocol: "tcp", port: 443, bytes: 60 })).toEqual([]);
+  // What is about the other family says nothing.
+  expect(findDropRules(text, { ...path, source: A, destination: B, protocol: "tcp", port: 90, bytes: 60 })).toEqual([]);
+  expect((await inside.neighbour(b6))?.mac).toMatch(/^[0-9a-f:]{17}$/);
+  await run(router, ["nft", "delete", "table", "inet", "foreign6"]);
+  await run(router, ["ip", "link", "set", "right", "mtu", "1400"]);
+  expect(await ping(1500)).toBe("too-big");
 });

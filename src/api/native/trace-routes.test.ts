@@ -22,7 +22,14 @@ test("POST /api/trace and /api/doctor ask the server, with the right to write", 
 });
 
 test("parseTrace() gives a question or an AppError for any JSON", () => {
-  expect(parseTrace({ to: "db" })).toEqual({ from: null, to: "db", port: null, protocol: "tcp", here: null });
+  expect(parseTrace({ to: "db" })).toEqual({
+    from: null,
+    to: "db",
+    port: null,
+    protocol: "tcp",
+    family: null,
+    here: null,
+  });
   fc.assert(
     fc.property(fc.jsonValue(), fc.jsonValue(), (whole, to) => {
       for (const value of [whole, { to, from: whole }]) {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { AppError } from "../../model/error.ts";
 import { isIpv4 } from "../../model/ip.ts";
+import { isIpv6 } from "../../model/ip6.ts";
 import { connectProbe } from "../../platform/probe/connect-probe.ts";
 import { type CliContext, examples } from "../cli-context.ts";
 import { readCount } from "../read-count.ts";
@@ -22,10 +23,10 @@ export function addNetProbe(net: Command, context: CliContext): void {
     .argument("<protocol>", "tcp or udp")
     .argument("<milliseconds>")
     .action((address: string, port: string, protocol: string, milliseconds: string) => {
-      if (!isIpv4(address) || (protocol !== "tcp" && protocol !== "udp")) {
+      if ((!isIpv4(address) && !isIpv6(address)) || (protocol !== "tcp" && protocol !== "udp")) {
         throw new AppError(
           "invalid",
-          `Cannot probe "${address}" over "${protocol}": give an IPv4 address, a port, tcp or udp`,
+          `Cannot probe "${address}" over "${protocol}": give an address, a port, tcp or udp`,
         );
       }
       const timeoutMs = Math.min(readCount(milliseconds, "milliseconds"), TIMEOUT_MS_MAX);

@@ -41,7 +41,7 @@ async function apollo(argv: readonly string[], report: object): Promise<CliRun &
 
 test("apollo net trace FROM TO asks the server, prints the walk and ends with 0 when all is well", async () => {
   const run = await apollo(["net", "trace", "front", "db:5432"], well);
-  expect(run.body).toEqual({ from: "front", to: "db", port: 5432, protocol: "tcp", here: null });
+  expect(run.body).toEqual({ from: "front", to: "db", port: 5432, protocol: "tcp", family: null, here: null });
   expect([run.code, run.err]).toEqual([0, ""]);
   expect(run.out).toBe(formatTrace(well, plain, 80));
 });
@@ -54,12 +54,20 @@ test("apollo net trace ends with 1 when something is broken, and prints the repo
 
 test("apollo net trace reads hosts, protocols and a destination alone", async () => {
   const one = await apollo(["net", "trace", "host:h2:53/udp"], well);
-  expect(one.body).toEqual({ from: null, to: "host:h2", port: 53, protocol: "udp", here: null });
+  expect(one.body).toEqual({ from: null, to: "host:h2", port: 53, protocol: "udp", family: null, here: null });
   await server?.stop();
   expect((await apollo(["net", "trace", "host:h1", "10.2.2.7/udp"], well)).body).toMatchObject({
     from: "host:h1",
     to: "10.2.2.7",
     protocol: "udp",
+  });
+  await server?.stop();
+  const six = await apollo(["net", "trace", "-6", "front", "[FD12::7]:53/udp"], well);
+  expect(six.body).toMatchObject({ to: "fd12::7", port: 53, protocol: "udp", family: 6 });
+  await server?.stop();
+  expect((await apollo(["net", "trace", "front", "fd12:0:0:0:a02:100:a02:107"], well)).body).toMatchObject({
+    to: "fd12::a02:100:a02:107",
+    port: null,
   });
   await server?.stop();
   expect((await apollo(["net", "trace", "front", "db/icmp"], well)).code).toBe(2);

@@ -11,6 +11,7 @@ import { parseTarget } from "./net-why.ts";
 
 interface TraceFlags extends ClientFlags {
   readonly local?: boolean;
+  readonly ipv6?: boolean;
 }
 
 const TITLES: Readonly<Record<StepName, string>> = {
@@ -51,12 +52,13 @@ export function addNetTrace(net: Command, context: CliContext): void {
         "Walks name, address, route, policy, link, the host at the other end, container and port, then tries the connection and large packets " +
           "from where FROM is. Says which step breaks it, with a command that mends it. Exit code 0: all is well; 1: something is broken.",
       )
+      .option("-6, --ipv6", "by IPv6; of itself for IPv6 addresses")
       .option("--local", "ask no server: only the agent of this machine, about its own end"),
   );
   command.action(async (first: string, second: string | undefined) => {
     const flags = command.optsWithGlobals<TraceFlags>();
     const [from, to] = second === undefined ? [null, first] : [first, second];
-    const question = readQuestion(from, to);
+    const question = readQuestion(from, to, flags.ipv6 === true ? 6 : null);
     const report = await (flags.local === true
       ? traceLocally(context, question)
       : traceByServer(context, command, question));
@@ -66,13 +68,14 @@ export function addNetTrace(net: Command, context: CliContext): void {
   });
   examples(command, [
     ["Why does web not reach its database?", "apollo net trace web db:5432"],
+    ["By IPv6", "apollo net trace -6 web db:5432"],
     ["From this machine", "apollo net trace web.service.consul:80"],
     ["From another host, over UDP", "apollo net trace host:host-2 dns:53/udp"],
     ["With the server away", "apollo net trace --local web db"],
   ]);
 }
 
-function readQuestion(from: string | null, text: string): TraceQuestion {
+function readQuestion(from: string | null, text: string, family: 6 | null): TraceQuestion {
   // host:NAME has a colon of its own.
   const prefix = text.startsWith("host:") ? "host:" : "";
   const { to, port, protocol } = parseTarget(text.slice(prefix.length));
@@ -82,7 +85,7 @@ function readQuestion(from: string | null, text: string): TraceQuestion {
       `Cannot trace "${text}": trace is about TCP and UDP; packets are tried by themselves`,
     );
   }
-  return { from, to: prefix + to, port, protocol: protocol === "udp" ? "udp" : "tcp" };
+  return { from, to: prefix + to, port, protocol: protocol === "udp" ? "udp" : "tcp", family };
 }
 
 async function traceByServer(context: CliContext, command: Command, question: TraceQuestion): Promise<TraceReport> {

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import type { PolicyCountersJson } from "../../api/native/shapes.ts";
 import { AppError } from "../../model/error.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import type { PolicyAnswer, PolicyCase } from "../../network/policy/explain-policy.ts";
 import { anyHost, askAgent } from "../ask-hosts.ts";
 import { type CliContext, clientOptions, examples, openSession } from "../cli-context.ts";
@@ -35,19 +36,28 @@ export function addNetWhy(net: Command, context: CliContext): void {
   ]);
 }
 
-/** Splits `db:53/udp`; without a port it is about all ports. @throws AppError `invalid`. */
+const PROTOCOL = /^(.+?)(?:\/(tcp|udp|icmp))?$/;
+/** With a port an address of that family is in brackets. */
+const TARGET6 = /^(?:\[([0-9a-f:.]+)\](?::(\d{1,5}))?|([0-9a-f]*:[0-9a-f]*:[0-9a-f:.]*))$/i;
+const TARGET = /^(.+?)(?::(\d{1,5}))?$/;
+
+/** Splits `db:53/udp`, `[fd12::7]:53/udp`, `fd12::7`; without a port it is about all ports. @throws AppError `invalid`. */
 export function parseTarget(text: string): {
   readonly to: string;
   readonly port: number | null;
   readonly protocol: string;
 } {
-  const match = /^(.+?)(?::(\d{1,5}))?(?:\/(tcp|udp|icmp))?$/.exec(text);
-  const port = match?.[2] === undefined ? null : Number(match[2]);
-  if (match?.[1] === undefined || (port !== null && (port < 1 || port > 65_535))) {
+  const [, target = "", said] = PROTOCOL.exec(text) ?? [];
+  const six = TARGET6.exec(target);
+  const [, name, digits] = TARGET.exec(target) ?? [];
+  const to = six === null ? name : parseIpv6(six[1] ?? six[3] ?? "");
+  const written = six === null ? digits : six[2];
+  const port = written === undefined ? null : Number(written);
+  if (to === undefined || (port !== null && (port < 1 || port > 65_535))) {
     throw new AppError("invalid", `Cannot read "${text}": it must look like web, web:80 or dns:53/udp`);
   }
-  const protocol = match[3] ?? (port === null ? "icmp" : "tcp");
-  return { to: match[1], port, protocol: protocol === "icmp" ? "other" : protocol };
+  const protocol = said ?? (port === null ? "icmp" : "tcp");
+  return { to, port, protocol: protocol === "icmp" ? "other" : protocol };
 }
 
 async function countRefused(client: ApolloClient, answer: PolicyAnswer): Promise<Explained["refused"]> {

@@ -1,9 +1,13 @@
 /** What each host tells of itself and of those that it looked at; what it means is `explainDoctor`'s to say. */
 import { z } from "zod";
-import { type Ipv4, isIpv4 } from "../../model/ip.ts";
+import { isIpv4 } from "../../model/ip.ts";
+import { type HostAddress, isIpv6 } from "../../model/ip6.ts";
 
 const text = z.string().max(2000);
-const address = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
+const address = z.custom<HostAddress>(
+  (value) => typeof value === "string" && (isIpv4(value) || isIpv6(value)),
+  "must be an IPv4 or IPv6 address",
+);
 
 /** Ports that hosts speak to each other by, with what for. */
 export const UNDERLAY_PORTS = { 6783: "probes", 6784: "VXLAN", 6785: "WireGuard" } as const;

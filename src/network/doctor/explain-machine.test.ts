@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { parseIpv4 } from "../../model/ip.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import type { SeenMachine } from "../../platform/ports/host-examiner.ts";
 import { explainMachine, type MachineInput } from "./explain-machine.ts";
 
@@ -114,3 +115,23 @@ for (const [what, machine, expected, input] of CASES) {
   test(`explainMachine() of ${what} finds ${expected.length === 0 ? "nothing" : (expected[0] ?? "")}`, () =>
     expect(faults(machine, input)).toEqual([...expected]));
 }
+
+test("explainMachine() looks at IPv6 where the cluster has it, or the host is reached by it", () => {
+  const range6 = "fd12:3456:789a::/64";
+  const off = { sysctls: { ...GOOD.sysctls, "net/ipv6/conf/all/forwarding": "0" } };
+  expect(faults(off)).toEqual([]);
+  expect(faults(off, { range6 })).toEqual([
+    "kernel error: sysctl -w net.ipv6.conf.all.forwarding=1; grep -r forwarding /etc/sysctl*",
+  ]);
+  const payload = { payload: { protocol: "ip6", field: "daddr" } };
+  const drop = (right: unknown): readonly object[] => [{ match: { op: "==", left: payload, right } }, { drop: null }];
+  const closed = { ruleset: chain("forward", drop({ prefix: { addr: "fd12:3456:789a::", len: 64 } })) };
+  expect([faults(closed).length, faults(closed, { range6 }).length]).toEqual([0, 1]);
+  const address = parseIpv6("2001:db8::1");
+  expect(faults({ addresses: [ADDRESS] }, { address })).toEqual([
+    "address warning: apollo agent --address ADDRESS, with the one that other hosts reach it by",
+  ]);
+  const input = { ruleset: chain("input", drop("2001:db8::1")), addresses: [address] };
+  // All three ports.
+  expect(faults(input, { address }).filter((fault) => fault.startsWith("firewall"))).toHaveLength(3);
+});

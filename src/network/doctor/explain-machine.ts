@@ -1,4 +1,4 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 import type { SeenMachine } from "../../platform/ports/host-examiner.ts";
 import { checkRangeClash } from "../blocks.ts";
 import { BRIDGE, BRIDGE_FILTER_KEY } from "../plan-network.ts";
@@ -12,11 +12,13 @@ export interface MachineInput {
   /** Name of the host, for commands. */
   readonly host: string;
   /** Address that other hosts reach it by. */
-  readonly address: Ipv4 | null;
+  readonly address: HostAddress | null;
   /** Null before it is known, at a join. */
   readonly range: string | null;
+  /** Of IPv6 addresses; null or missing for none, or not known. */
+  readonly range6?: string | null;
   /** An address of another host, for rules that look at where packets come from; null: not known. */
-  readonly peer: Ipv4 | null;
+  readonly peer: HostAddress | null;
   /** The agent is at work: what it sets up itself must be there. */
   readonly running: boolean;
 }
@@ -57,7 +59,7 @@ function explainPrograms({ machine: { missingPrograms } }: MachineInput): readon
   return [{ check: "programs", state: serious ? "error" : "warning", text, hint: `apt-get install ${install}` }];
 }
 
-function explainKernel({ machine, running }: MachineInput): readonly LocalFinding[] {
+function explainKernel({ machine, running, range6 = null }: MachineInput): readonly LocalFinding[] {
   const found: LocalFinding[] = [];
   const { sysctls, vxlan } = machine;
   if (running && sysctls["net/ipv4/ip_forward"] === "0") {
@@ -67,6 +69,16 @@ function explainKernel({ machine, running }: MachineInput): readonly LocalFindin
         "error",
         "IP forwarding is off: nothing passes this host",
         "sysctl -w net.ipv4.ip_forward=1; grep -r ip_forward /etc/sysctl*",
+      ),
+    );
+  }
+  if (running && range6 !== null && sysctls["net/ipv6/conf/all/forwarding"] === "0") {
+    found.push(
+      bad(
+        "kernel",
+        "error",
+        "IPv6 forwarding is off: nothing of that family passes this host",
+        "sysctl -w net.ipv6.conf.all.forwarding=1; grep -r forwarding /etc/sysctl*",
       ),
     );
   }
@@ -129,6 +141,7 @@ function explainFirewall({
   peer,
   address,
   range,
+  range6 = null,
   running,
 }: MachineInput): readonly LocalFinding[] {
   if (ruleset === null || address === null) return [];
@@ -145,11 +158,15 @@ function explainFirewall({
       findDropRules(ruleset, { ...path, hook: "input", protocol: "udp", port: Number(port) }),
     );
   }
-  if (running && range !== null) {
-    const [base = ""] = range.split("/");
-    const inside = { source: base as Ipv4, destination: base as Ipv4, inDevice: null, outDevice: BRIDGE };
+  for (const [each, what] of [
+    [range, "Packets"],
+    [range6, "IPv6 packets"],
+  ] as const) {
+    if (!running || each === null) continue;
+    const [base = ""] = each.split("/");
+    const inside = { source: base as HostAddress, destination: base as HostAddress, inDevice: null, outDevice: BRIDGE };
     report(
-      "Packets to containers are not forwarded",
+      `${what} to containers are not forwarded`,
       findDropRules(ruleset, { ...path, ...inside, hook: "forward", protocol: "tcp", port: null }),
     );
   }

@@ -3,6 +3,8 @@ import { AppError } from "../../model/error.ts";
 import type { Holder } from "../../model/holder.ts";
 import type { Ipv4 } from "../../model/ip.ts";
 import { isIpv4 } from "../../model/ip.ts";
+import type { Ipv6 } from "../../model/ip6.ts";
+import { isIpv6 } from "../../model/ip6.ts";
 import { appName } from "./choose-holders.ts";
 
 /** One end of a connection that somebody asks about. */
@@ -25,6 +27,7 @@ export interface KnownParties {
 /** Whom a name means: an address, `host:NAME`, an app, a service, an instance or a container. @throws AppError `not-found`. */
 export function chooseParty(text: string, { holders, hosts, hostAddresses }: KnownParties): Party {
   if (isIpv4(text)) return addressParty(text, holders, hostAddresses);
+  if (isIpv6(text)) return address6Party(text, { holders, hosts, hostAddresses });
   if (text.startsWith("host:")) {
     const name = text.slice("host:".length);
     const addresses = hostAddresses.get(name);
@@ -72,6 +75,13 @@ function addressParty(address: Ipv4, holders: readonly Holder[], hosts: KnownPar
     addresses: [address],
     selector: holder === undefined ? selector : selectorOf(holder),
   };
+}
+
+/** Rules are planned in IPv4: a container is found by its IPv6 address, and judged by the other. */
+function address6Party(text: Ipv6, { holders, hostAddresses }: KnownParties): Party {
+  const holder = holders.find(({ address6 }) => address6 === text);
+  if (holder !== undefined) return { ...addressParty(holder.address, holders, hostAddresses), name: text };
+  return { kind: "address", name: text, addresses: [], selector: "host=any" };
 }
 
 /** The widest that still means this container: what is true of its siblings is most often meant for them as well. */

@@ -1,3 +1,4 @@
+import { isIpv4 } from "../../model/ip.ts";
 import type { Finding } from "./explain-near.ts";
 import { bridgeCure, bridgeFault, broken, few, ok, skipped } from "./explain-near.ts";
 import type { DropRule } from "./find-drop-rules.ts";
@@ -28,15 +29,16 @@ export function explainFarBridge(far: FarFacts): Finding {
     const fault = conditions.find(({ code }) => ["range-clash", "network-conflict"].includes(code));
     return broken(host, fault?.text ?? bridgeFault(bridge), fault?.hint ?? bridgeCure(host));
   }
-  if (route === null || route.device !== "apollo0") {
+  // Hosts have no way into a segment, and need none.
+  if (!bridge.layer2 && (route === null || route.device !== bridge.name)) {
     const by = route === null ? "has no route to it" : `sends it to ${route.device}`;
-    return broken(host, `the host ${by}, not to apollo0`, `ip route   (on ${host}: what else has this range?)`);
+    return broken(host, `the host ${by}, not to ${bridge.name}`, `ip route   (on ${host}: what else has this range?)`);
   }
   if (wire !== null && !wire.up)
-    return broken(host, `${wire.device} on apollo0 is down`, `ip link set ${wire.device} up   (on ${host})`);
+    return broken(host, `${wire.device} on ${bridge.name} is down`, `ip link set ${wire.device} up   (on ${host})`);
   const mac = neighbour?.mac ?? null;
   const known = mac === null ? "" : `, neighbour ${mac}`;
-  return ok(host, `bridge apollo0 up${wire === null ? "" : `, port ${wire.device}`}${known}`);
+  return ok(host, `bridge ${bridge.name} up${wire === null ? "" : `, port ${wire.device}`}${known}`);
 }
 
 export function explainContainer(end: End, far: FarFacts): Finding {
@@ -64,10 +66,12 @@ export function explainPort(end: End, far: FarFacts, protocol: "tcp" | "udp"): F
     const cure = container === null ? `ss -lnp   (on ${host})` : `docker logs ${name}   (on ${host})`;
     return broken(host, `nothing in ${name} listens on ${what}; ${others}`, cure);
   }
-  const open = listeners.filter((address) => address === "0.0.0.0" || address === "::" || address === end.address);
+  const open = listeners.filter(
+    (address) => address === "::" || address === end.address || (isIpv4(end.address) && address === "0.0.0.0"),
+  );
   if (open.length > 0) return ok(host, `${what}: ${few(open)} listens`);
   const seen = `${what} in ${name} listens on ${few(listeners)} only: it cannot be reached from outside the container`;
-  return broken(host, seen, `Let the program in ${name} listen on 0.0.0.0`);
+  return broken(host, seen, `Let the program in ${name} listen on ${isIpv4(end.address) ? "0.0.0.0" : "::"}`);
 }
 
 export function explainHealth({ host, health }: FarFacts): Finding {

@@ -1,10 +1,13 @@
+import { formatEndpoint } from "../../model/ip6.ts";
 import type { NearFacts, TraceQuestion, TraceStep } from "./trace-facts.ts";
 
 export type Finding = Omit<TraceStep, "name">;
 
 /** Steps on FROM's host and on the way from there. */
-export function explainFrom({ host, from, inside }: NearFacts): Finding {
+export function explainFrom({ host, family, from, inside }: NearFacts): Finding {
   const at = from.address === null ? "" : `, ${from.address}`;
+  const without = family === 6 && from.address === null;
+  if (from.kind === "host" && without) return broken(host, `host ${from.name} has no IPv6`, "apollo status");
   if (from.kind === "host") return ok(host, `host ${from.name}${at}`);
   const name = `container ${from.name}`;
   if (from.state !== null && from.state !== "running") {
@@ -14,6 +17,7 @@ export function explainFrom({ host, from, inside }: NearFacts): Finding {
   if (from.address !== null && inside !== null && !inside.addresses.includes(from.address)) {
     return broken(host, `${name} has lost its address ${from.address}`, `docker restart ${from.name}   (on ${host})`);
   }
+  if (without) return broken(host, `${name} has no IPv6 address`, `docker inspect ${from.name}   (on ${host})`);
   return ok(host, `${name}${at}`);
 }
 
@@ -86,7 +90,7 @@ export function explainEndpoint(question: TraceQuestion, { virtual, endpoint, na
   const of = virtual === null ? name.addresses.length : virtual.backends.length;
   const where = host === null ? "outside the cluster" : container === null ? `host ${host}` : `${container} on ${host}`;
   const chosen = of > 1 ? `, one of ${of}` : "";
-  const seen = `${address}${port === null ? "" : `:${port}`} (${where}${chosen})`;
+  const seen = `${port === null ? address : formatEndpoint(address, port)} (${where}${chosen})`;
   const well = health === null || health === "passing";
   return ok(null, well ? seen : `${seen}, whose health is ${health}`);
 }
@@ -98,8 +102,9 @@ export function explainWire({ host, from, bridge, conditions }: NearFacts): Find
   if (!bridge.there || !bridge.up || !bridge.gateway) {
     return broken(host, fault?.text ?? bridgeFault(bridge), fault?.hint ?? bridgeCure(host));
   }
-  if (from.kind === "host") return ok(host, "bridge apollo0 up");
-  if (from.wire !== null) return ok(host, `bridge apollo0 up; ${from.wire} may send as ${from.address ?? "nobody"}`);
+  if (from.kind === "host") return ok(host, `bridge ${bridge.name} up`);
+  if (from.wire !== null)
+    return ok(host, `bridge ${bridge.name} up; ${from.wire} may send as ${from.address ?? "nobody"}`);
   if (from.address === null) {
     return broken(
       host,
@@ -107,13 +112,13 @@ export function explainWire({ host, from, bridge, conditions }: NearFacts): Find
       `apollo net attach ${from.name}   (on ${host})`,
     );
   }
-  const seen = `no port of bridge apollo0 belongs to ${from.address}: what it sends is dropped`;
+  const seen = `no port of bridge ${bridge.name} belongs to ${from.address}: what it sends is dropped`;
   return broken(host, seen, `docker restart ${from.name}   (on ${host})`);
 }
 
-export function bridgeFault({ there, up }: NearFacts["bridge"]): string {
-  if (!there) return "bridge apollo0 is not there";
-  return up ? "bridge apollo0 has lost the gateway's address" : "bridge apollo0 is down";
+export function bridgeFault({ name, there, up }: NearFacts["bridge"]): string {
+  if (!there) return `bridge ${name} is not there`;
+  return up ? `bridge ${name} has lost the gateway's address` : `bridge ${name} is down`;
 }
 
 /** The agent sets up what is missing by itself; if it stays so, something undoes it or the agent is away. */
@@ -121,13 +126,23 @@ export function bridgeCure(host: string): string {
   return `systemctl restart apollo-agent   (on ${host}: it sets the bridge up again)`;
 }
 
-export function explainRoute({ host, from, inside, route, endpoint }: NearFacts): Finding {
+export function explainRoute({ host, from, inside, route, endpoint, bridge }: NearFacts): Finding {
   if (endpoint === null) return skipped(host, "nowhere to go");
+  if (bridge.layer2 && from.kind === "host") {
+    const seen = `hosts are not on network ${bridge.network}: it is a segment of its own`;
+    return broken(
+      host,
+      seen,
+      `apollo net trace CONTAINER ${endpoint.address}   (with one of network ${bridge.network})`,
+    );
+  }
   if (from.kind === "container" && inside !== null && inside.route === null) {
     const seen = `container ${from.name} has no route to ${endpoint.address}`;
     return broken(host, seen, `docker restart ${from.name}   (on ${host})`);
   }
   const { seen, expected, block } = route;
+  if (bridge.layer2)
+    return ok(host, `inside ${inside?.route?.device ?? "the container"}, on the wire of network ${bridge.network}`);
   if (seen === null) {
     return broken(host, `host ${host} has no route to ${block ?? endpoint.address}`, routeCure(host, endpoint.address));
   }
@@ -150,8 +165,13 @@ function routeCure(host: string, address: string): string {
   return `ip route get ${address}   (on ${host}; its agent puts the route back: systemctl status apollo-agent)`;
 }
 
-export function explainPolicyStep({ policy, endpoint }: NearFacts): Finding {
+export function explainPolicyStep({ policy, endpoint, from, bridge }: NearFacts): Finding {
   const host = endpoint?.host ?? null;
+  const to = endpoint?.network ?? null;
+  if (from.kind === "container" && from.address !== null && to !== null && to !== bridge.network) {
+    const seen = `${from.name} is on network ${bridge.network} and the destination on ${to}: nothing passes from one to the other`;
+    return broken(host, seen, `apollo net attach ${from.name} --network ${to}`);
+  }
   if (policy === null) return skipped(host, endpoint === null ? "nowhere to go" : "no rule is about addresses outside");
   if (policy.allowed) {
     return ok(host, policy.by === null ? allowedBy(policy.reason) : `rule ${policy.by} allows it`);

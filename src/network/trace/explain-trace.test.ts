@@ -1,9 +1,10 @@
 import { expect, test } from "bun:test";
 import { parseIpv4 } from "../../model/ip.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import { explainTrace } from "./explain-trace.ts";
 import type { FarFacts, NearFacts, StepName, Told, TraceQuestion } from "./trace-facts.ts";
 import { STEP_NAMES } from "./trace-facts.ts";
-import { DB, FRONT, QUESTION, farFacts, nearFacts } from "./trace.fixture.ts";
+import { DB, FRONT, QUESTION, farFacts, nearFacts, BRIDGE_WELL } from "./trace.fixture.ts";
 
 function told<Facts>(facts: Facts): Told<Facts> {
   return { ok: true, facts, ms: 3 };
@@ -104,8 +105,53 @@ const FAULTS: readonly (readonly [what: string, fault: Fault, step: StepName, se
     "docker restart front   (on h1)",
   ],
   [
+    "no IPv6 address",
+    { near: { family: 6, from: { ...nearFacts().from, address: null } } },
+    "from",
+    "container front has no IPv6 address",
+    "docker inspect front   (on h1)",
+  ],
+  [
+    "another network",
+    { near: { bridge: { ...BRIDGE_WELL, name: "apl1000", network: "blue" } } },
+    "policy",
+    "front is on network blue and the destination on apollo: nothing passes from one to the other",
+    "apollo net attach front --network apollo",
+  ],
+  [
+    "a segment, from a host",
+    {
+      near: {
+        from: { ...nearFacts().from, kind: "host", name: "h1" },
+        bridge: { ...BRIDGE_WELL, name: "apl1001", network: "seg", layer2: true },
+      },
+    },
+    "route",
+    "hosts are not on network seg: it is a segment of its own",
+    "apollo net trace CONTAINER 10.2.2.7",
+  ],
+  [
+    "a program that listens by IPv4 alone",
+    {
+      near: {
+        endpoint: {
+          address: parseIpv6("fd12::7"),
+          port: 80,
+          host: "h2",
+          container: "db",
+          health: null,
+          network: "apollo",
+        },
+      },
+      far: { listeners: ["0.0.0.0"] },
+    },
+    "port",
+    "tcp 80 in db listens on 0.0.0.0 only: it cannot be reached from outside the container",
+    "Let the program in db listen on ::",
+  ],
+  [
     "bridge down here",
-    { near: { bridge: { there: true, up: false, gateway: true } } },
+    { near: { bridge: { ...BRIDGE_WELL, up: false } } },
     "wire",
     "bridge apollo0 is down",
     "systemctl restart apollo-agent",
@@ -167,14 +213,14 @@ const FAULTS: readonly (readonly [what: string, fault: Fault, step: StepName, se
   ],
   [
     "bridge down there",
-    { far: { bridge: { there: true, up: false, gateway: true } } },
+    { far: { bridge: { ...BRIDGE_WELL, up: false } } },
     "bridge",
     "bridge apollo0 is down",
     "systemctl restart apollo-agent   (on h2",
   ],
   [
     "bridge gone there",
-    { far: { bridge: { there: false, up: false, gateway: false } } },
+    { far: { bridge: { ...BRIDGE_WELL, there: false, up: false, gateway: false } } },
     "bridge",
     "bridge apollo0 is not there",
     "systemctl restart apollo-agent   (on h2",

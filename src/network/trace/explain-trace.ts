@@ -1,3 +1,4 @@
+import { formatEndpoint } from "../../model/ip6.ts";
 import {
   explainAgent,
   explainBlock,
@@ -113,12 +114,16 @@ function explainEnd(end: End, far: Told<FarFacts> | null, protocol: "tcp" | "udp
   };
 }
 
-function explainConnect({ connect, host, from, virtual }: NearFacts, end: End, protocol: "tcp" | "udp"): Finding {
+function explainConnect(
+  { connect, host, from, virtual, bridge }: NearFacts,
+  end: End,
+  protocol: "tcp" | "udp",
+): Finding {
   if (connect === null) {
     return skipped(null, end.port === null ? "no port was asked about" : "FROM cannot be entered");
   }
   const { outcome, ms, cause } = connect;
-  const to = `${virtual?.address ?? end.address}:${end.port ?? ""}`;
+  const to = formatEndpoint(virtual?.address ?? end.address, end.port ?? 0);
   if (outcome === "open") {
     return ok(null, protocol === "tcp" ? `${to} accepts` : `${to}: a datagram was not refused (UDP tells no more)`, ms);
   }
@@ -127,7 +132,7 @@ function explainConnect({ connect, host, from, virtual }: NearFacts, end: End, p
   const watch =
     from.kind === "host"
       ? `tcpdump -ni any host ${target} and port ${port}   (on ${host})`
-      : `tcpdump -ni ${from.wire ?? "apollo0"} host ${target} and port ${port}   (on ${host})`;
+      : `tcpdump -ni ${from.wire ?? bridge.name} host ${target} and port ${port}   (on ${host})`;
   return broken(null, `${to}: ${what}`, watch, ms);
 }
 

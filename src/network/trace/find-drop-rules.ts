@@ -5,8 +5,9 @@
  * so: what is reached past such a match is only possible.
  */
 import { z } from "zod";
-import type { Ipv4 } from "../../model/ip.ts";
 import { cidrContains, isIpv4, parseCidr } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
+import { cidr6Contains, isIpv6, parseCidr6 } from "../../model/ip6.ts";
 
 /** A packet on its way through a host. */
 export interface PacketPath {
@@ -15,8 +16,8 @@ export interface PacketPath {
   /** Device that it comes in and goes out by; null where it is not known or there is none. */
   readonly inDevice: string | null;
   readonly outDevice: string | null;
-  readonly source: Ipv4 | null;
-  readonly destination: Ipv4;
+  readonly source: HostAddress | null;
+  readonly destination: HostAddress;
   readonly protocol: "tcp" | "udp" | "icmp";
   readonly port: number | null;
   /** IP header included. */
@@ -37,7 +38,8 @@ export interface DropRule {
 /** Beyond this a ruleset is not looked through: it would take longer than anyone waits. */
 const STEPS_MAX = 50_000;
 const DEPTH_MAX = 16;
-const FAMILIES: ReadonlySet<string> = new Set(["ip", "inet"]);
+const HEADER6_BYTES = 40;
+const FAMILIES = { 4: new Set(["ip", "inet"]), 6: new Set(["ip6", "inet"]) } as const;
 /** Ours is judged by the policy's own plan. */
 const OWN_TABLE = "apollo";
 const HOOKS: Readonly<Record<PacketPath["hook"], readonly string[]>> = {
@@ -81,7 +83,12 @@ export function findDropRules(text: string, path: PacketPath): readonly DropRule
   }
   const walk: Walk = { rules, path, steps: 0 };
   const found = nftables.flatMap(({ chain }): readonly DropRule[] => {
-    if (chain?.hook === undefined || !FAMILIES.has(chain.family) || chain.table === OWN_TABLE) return [];
+    if (
+      chain?.hook === undefined ||
+      !FAMILIES[isIpv4(path.destination) ? 4 : 6].has(chain.family) ||
+      chain.table === OWN_TABLE
+    )
+      return [];
     if (!HOOKS[path.hook].includes(chain.hook)) return [];
     const name = `${chain.family} ${chain.table} ${chain.name}`;
     const end = runChain(walk, {
@@ -215,26 +222,30 @@ function judge({ op, left, right }: z.infer<typeof matchShape>, path: PacketPath
 /** Of the packet; undefined: not known, null: the packet has no such field. */
 function valueOf(left: Expression, path: PacketPath): string | number | null | undefined {
   const payload = payloadShape.safeParse(left["payload"]).data;
+  const four = isIpv4(path.destination);
+  const protocol = path.protocol === "icmp" && !four ? "ipv6-icmp" : path.protocol;
   if (payload !== undefined) {
-    if (payload.protocol === "ip") {
+    if (payload.protocol === "ip" || payload.protocol === "ip6") {
+      if ((payload.protocol === "ip") !== four) return null;
       if (payload.field === "saddr") return path.source ?? undefined;
-      if (payload.field === "length") return path.bytes;
-      return { daddr: path.destination, protocol: path.protocol, version: 4 }[payload.field];
+      // IPv6 does not count its own header.
+      if (payload.field === "length") return four ? path.bytes : path.bytes - HEADER6_BYTES;
+      return { daddr: path.destination, protocol, nexthdr: protocol, version: four ? 4 : 6 }[payload.field];
     }
-    if (payload.protocol === "ip6") return null;
     if (["tcp", "udp", "th"].includes(payload.protocol)) {
       if (payload.protocol !== "th" && payload.protocol !== path.protocol) return null;
       return payload.field === "dport" ? (path.port ?? undefined) : undefined;
     }
-    return payload.protocol === "icmp" && path.protocol !== "icmp" ? null : undefined;
+    const isIcmp = payload.protocol === "icmp" || payload.protocol === "icmpv6";
+    return isIcmp && (path.protocol !== "icmp" || (payload.protocol === "icmp") !== four) ? null : undefined;
   }
   const meta = keyShape.safeParse(left["meta"]).data?.key;
   if (meta === "iifname" || meta === "iif") return path.inDevice ?? undefined;
   if (meta === "oifname" || meta === "oif") return path.outDevice ?? undefined;
   if (meta === "length") return path.bytes;
-  if (meta === "l4proto") return path.protocol;
-  if (meta === "nfproto") return "ipv4";
-  if (meta === "protocol") return "ip";
+  if (meta === "l4proto") return protocol;
+  if (meta === "nfproto") return four ? "ipv4" : "ipv6";
+  if (meta === "protocol") return four ? "ip" : "ip6";
   return keyShape.safeParse(left["ct"]).data?.key === "state" ? "new" : undefined;
 }
 
@@ -268,8 +279,10 @@ function holds(value: string | number, right: unknown): boolean | null {
       ? low <= value && value <= high
       : null;
   }
-  if (typeof value !== "string" || !isIpv4(value) || !isIpv4(read.prefix.addr)) return null;
-  return cidrContains(parseCidr(`${read.prefix.addr}/${read.prefix.len}`), value);
+  if (typeof value !== "string") return null;
+  const { addr, len } = read.prefix;
+  if (isIpv6(value) && isIpv6(addr)) return cidr6Contains(parseCidr6(`${addr}/${len}`), value);
+  return isIpv4(value) && isIpv4(addr) ? cidrContains(parseCidr(`${addr}/${len}`), value) : null;
 }
 
 function any(truths: readonly (boolean | null)[]): boolean | null {

@@ -21,7 +21,7 @@ export interface TraceWorld {
   /** No server carries questions to other hosts: they are left out, and that is no finding. */
   readonly alone?: boolean;
   /** Addresses that the server would answer with; null when there is no server, or it cannot tell. */
-  truth(name: string): Promise<readonly string[] | null>;
+  truth(name: string, family: 4 | 6): Promise<readonly string[] | null>;
   readonly clock: Clock;
 }
 
@@ -50,7 +50,7 @@ export async function runTrace(world: TraceWorld, question: TraceQuestion, here:
   const { endpoint, name } = facts;
   const [far, truth, aside] = await Promise.all([
     isAsked(world, endpoint?.host ?? null) ? askFar(world, question, facts) : null,
-    name.asked === null ? null : world.truth(name.asked).catch(nobody),
+    name.asked === null ? null : world.truth(name.asked, facts.family).catch(nobody),
     name.addresses.length > 0 || name.aside !== null ? name.aside : findAside(world, question.to, nearHost),
   ]);
   const told: Told<NearFacts> = {
@@ -91,6 +91,7 @@ function askFar(world: TraceWorld, { protocol }: TraceQuestion, near: NearFacts)
     port: endpoint?.port ?? null,
     protocol,
     source: from.address,
+    network: endpoint?.network ?? null,
     ...(packets === null ? {} : { bytes: packets.bytes }),
   };
   return tell(world, endpoint?.host ?? "", question, { shape: farShape, limitMs: FAR_MS });

@@ -1,9 +1,14 @@
 /** What two hosts tell about one connection. Facts only: what they mean is `explainTrace`'s to say. */
 import { z } from "zod";
-import { type Ipv4, isIpv4 } from "../../model/ip.ts";
+import { isIpv4 } from "../../model/ip.ts";
+import { type HostAddress, isIpv6 } from "../../model/ip6.ts";
 
 const text = z.string().max(2000);
-const address = z.custom<Ipv4>((value) => typeof value === "string" && isIpv4(value), "must be an IPv4 address");
+const address = z.custom<HostAddress>(
+  (value) => typeof value === "string" && (isIpv4(value) || isIpv6(value)),
+  "must be an IPv4 or IPv6 address",
+);
+const family = z.union([z.literal(4), z.literal(6)]);
 const addresses = z.array(address).max(4096);
 const port = z.number().int().min(1).max(65_535);
 const protocol = z.enum(["tcp", "udp"]);
@@ -14,8 +19,15 @@ export const traceQuestionShape = z.object({
   to: z.string().min(1).max(512),
   port: port.nullable().default(null),
   protocol: protocol.default("tcp"),
+  /** Null: that of the address, where one is given, else IPv4. */
+  family: family.nullable().default(null),
 });
 export type TraceQuestion = z.infer<typeof traceQuestionShape>;
+
+/** The family that is traced. */
+export function familyOf({ family: said, from, to }: Pick<TraceQuestion, "family" | "from" | "to">): 4 | 6 {
+  return said ?? (isIpv6(to) || (from !== null && isIpv6(from)) ? 6 : 4);
+}
 
 const dropShape = z.object({
   chain: text,
@@ -25,12 +37,24 @@ const dropShape = z.object({
   certain: z.boolean(),
 });
 const routeShape = z.object({ device: text, via: address.nullable(), mtu: z.number().nullable() }).nullable();
+/** Of a network's containers on one host. Agents of before say nothing of it: then it is the default one. */
+const bridgeShape = z.object({
+  name: text.default("apollo0"),
+  /** Name of the network. */
+  network: text.default("apollo"),
+  /** A segment on which hosts have no address. */
+  layer2: z.boolean().default(false),
+  there: z.boolean(),
+  up: z.boolean(),
+  gateway: z.boolean(),
+});
 const conditionShape = z.object({ code: text, text, hint: text });
 const ping = z.enum(["answered", "lost", "too-big", "failed"]);
 
 /** Of FROM's host. */
 export const nearShape = z.object({
   host: text,
+  family: family.default(4),
   from: z.object({
     kind: z.enum(["host", "container"]),
     name: text,
@@ -68,9 +92,11 @@ export const nearShape = z.object({
       host: text.nullable(),
       container: text.nullable(),
       health: text.nullable(),
+      /** Null for what is on none of ours. */
+      network: text.nullable().default(null),
     })
     .nullable(),
-  bridge: z.object({ there: z.boolean(), up: z.boolean(), gateway: z.boolean() }),
+  bridge: bridgeShape,
   inside: z.object({ addresses, route: routeShape }).nullable(),
   route: z.object({
     seen: routeShape,
@@ -129,6 +155,8 @@ export const farQuestionShape = z.object({
   port: port.nullable().default(null),
   protocol: protocol.default("tcp"),
   source: address.nullable().default(null),
+  /** Of the address; null: the default one. */
+  network: text.nullable().default(null),
   /** Bytes of the largest packet of the test, header included. */
   bytes: z.number().int().min(60).max(65_535).default(1500),
 });
@@ -143,7 +171,7 @@ export const farShape = z.object({
   /** `host`: its own address. Null: nobody here has the address. */
   holder: z.enum(["host", "container"]).nullable(),
   container: z.object({ name: text, state: text, entered: z.boolean(), inside: z.boolean() }).nullable(),
-  bridge: z.object({ there: z.boolean(), up: z.boolean(), gateway: z.boolean() }),
+  bridge: bridgeShape,
   route: routeShape,
   neighbour: z.object({ mac: text.nullable(), state: text }).nullable(),
   wire: z.object({ device: text, up: z.boolean() }).nullable(),

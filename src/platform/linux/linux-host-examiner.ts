@@ -5,7 +5,7 @@ import type { Engine } from "../ports/engine.ts";
 import type { HostExaminer, SeenMachine } from "../ports/host-examiner.ts";
 import type { NetworkState } from "../ports/host-network.ts";
 import type { Runner } from "../ports/runner.ts";
-import { parseBatchOutput, parseLinks, parseRoutes } from "./parse-ip-output.ts";
+import { parseBatchOutput, parseLinks, readAddresses, parseRoutes } from "./parse-ip-output.ts";
 
 export interface LinuxHostExaminerOptions {
   readonly runner: Runner;
@@ -18,7 +18,12 @@ export interface LinuxHostExaminerOptions {
 
 /** What the agent cannot do without. */
 const PROGRAMS = ["ip", "bridge", "nft", "iptables", "sysctl", "nsenter", "conntrack", "ping"] as const;
-const SYSCTLS = ["net/ipv4/ip_forward", "net/ipv4/conf/all/rp_filter", "net/bridge/bridge-nf-call-iptables"] as const;
+const SYSCTLS = [
+  "net/ipv4/ip_forward",
+  "net/ipv4/conf/all/rp_filter",
+  "net/bridge/bridge-nf-call-iptables",
+  "net/ipv6/conf/all/forwarding",
+] as const;
 const MEBIBYTE = 1024 * 1024;
 
 /** By iproute2, nftables, iptables, /proc and the engine. */
@@ -48,7 +53,7 @@ export class LinuxHostExaminer implements HostExaminer {
       sysctls,
       vxlan: links.some(({ kind }) => kind === "vxlan") ? true : vxlan,
       missingPrograms: PROGRAMS.filter((program) => which(program) === null),
-      addresses: links.flatMap(({ addresses }) => addresses.map(({ address }) => address)),
+      addresses: [...readAddresses(linkRows).values()].flat(),
       ranges: ownRanges({ links, routes }),
       uplinkMtu: links.find(({ name }) => name === uplink)?.mtu ?? null,
       ruleset: ruleset?.stdout ?? null,

@@ -2,8 +2,9 @@ import { Resolver } from "node:dns/promises";
 import { stat } from "node:fs/promises";
 import { z } from "zod";
 import { AppError } from "../../model/error.ts";
-import type { Ipv4 } from "../../model/ip.ts";
 import { isIpv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
+import { isIpv6 } from "../../model/ip6.ts";
 import type {
   ConnectResult,
   NameAnswer,
@@ -16,7 +17,7 @@ import type {
   SeenRoute,
 } from "../ports/net-inspector.ts";
 import type { Runner } from "../ports/runner.ts";
-import { parseBatchOutput, parseLinks } from "./parse-ip-output.ts";
+import { parseBatchOutput, parseLinks, readAddresses } from "./parse-ip-output.ts";
 import { parseProcSockets } from "./parse-proc-sockets.ts";
 
 type Target = Parameters<NetInspector["connect"]>[1];
@@ -29,6 +30,7 @@ export interface LinuxNetInspectorOptions {
 
 /** IP and ICMP header: what `ping -s` does not count. */
 const PING_HEADERS = 28;
+const PING6_HEADERS = 48;
 const RESOLVE_MS = 1000;
 /** A program takes some time to start before its own deadline counts. */
 const START_MS = 2000;
@@ -58,7 +60,7 @@ export class LinuxNetInspector implements NetInspector {
     this.#options = options;
   }
 
-  async look(namespace: NamespacePath, to: Ipv4): Promise<SeenNamespace> {
+  async look(namespace: NamespacePath, to: HostAddress): Promise<SeenNamespace> {
     const stdin = `address show\nroute get ${to}\n`;
     // -force: without a way to `to` its line fails, and the first is answered.
     const argv = ["ip", "-j", "-d", "-force", "-batch", "-"];
@@ -66,21 +68,19 @@ export class LinuxNetInspector implements NetInspector {
     const [links = [], routes = []] = parseBatchOutput(stdout);
     const devices = parseLinks(links);
     return {
-      addresses: devices.flatMap(({ addresses }) => addresses.map(({ address }) => address)),
+      addresses: [...readAddresses(links).values()].flat(),
       route: readRoute(routes, new Map(devices.map(({ name, mtu }) => [name, mtu]))),
     };
   }
 
   async links(): Promise<readonly SeenLink[]> {
     const { stdout } = await this.#options.runner.run(["ip", "-j", "-d", "address", "show"]);
-    return parseLinks(parseBatchOutput(stdout).flat()).map(({ name, up, addresses }) => ({
-      name,
-      up,
-      addresses: addresses.map(({ address }) => address),
-    }));
+    const entries = parseBatchOutput(stdout).flat();
+    const addresses = readAddresses(entries);
+    return parseLinks(entries).map(({ name, up }) => ({ name, up, addresses: addresses.get(name) ?? [] }));
   }
 
-  async neighbour(address: Ipv4): ReturnType<NetInspector["neighbour"]> {
+  async neighbour(address: HostAddress): ReturnType<NetInspector["neighbour"]> {
     const { stdout } = await this.#options.runner.run(["ip", "-j", "neighbour", "show", address], { okCodes: [0, 1] });
     const [first] = neighbourShape.safeParse(parseBatchOutput(stdout).flat()).data ?? [];
     return first === undefined ? null : { mac: first.lladdr ?? null, state: first.state.join(",") };
@@ -101,24 +101,27 @@ export class LinuxNetInspector implements NetInspector {
   }
 
   async ping(namespace: NamespacePath, target: Parameters<NetInspector["ping"]>[1]): Promise<PingResult> {
-    const size = String(Math.max(0, target.bytes - PING_HEADERS));
+    const six = !isIpv4(target.address);
+    const size = String(Math.max(0, target.bytes - (six ? PING6_HEADERS : PING_HEADERS)));
     // Two, so that one that is lost by chance is no finding.
     const argv = ["ping", "-n", "-c", "2", "-i", "0.2", "-w", seconds(target.timeoutMs), "-M", "do", "-s", size];
+    if (six) argv.push("-6");
     const timeoutMs = target.timeoutMs + START_MS;
     const { code, stdout, stderr } = await this.#inside(namespace, [...argv, target.address], {
       okCodes: [0, 1, 2],
       timeoutMs,
     });
     if (/[1-9]\d* received/.test(stdout)) return "answered";
-    if (/frag needed|message too long/i.test(stdout + stderr)) return "too-big";
+    if (/frag needed|message too long|packet too big/i.test(stdout + stderr)) return "too-big";
     return code === 1 ? "lost" : "failed";
   }
 
-  async resolve(name: string, server: Ipv4): Promise<NameAnswer> {
+  async resolve(name: string, server: HostAddress, family: 4 | 6): Promise<NameAnswer> {
     const resolver = new Resolver({ timeout: RESOLVE_MS, tries: 1 });
     resolver.setServers([server]);
     try {
-      return { code: "NOERROR", addresses: (await resolver.resolve4(name)).filter(isIpv4) };
+      const found = await (family === 4 ? resolver.resolve4(name) : resolver.resolve6(name));
+      return { code: "NOERROR", addresses: found.filter(isAddress) };
     } catch (error) {
       const code = error instanceof Error && "code" in error ? String(error.code).replace(/^DNS_/, "") : "";
       if (code === "ENOTFOUND") return { code: "NXDOMAIN", addresses: [] };
@@ -146,11 +149,15 @@ export class LinuxNetInspector implements NetInspector {
   }
 }
 
+function isAddress(text: string | undefined): text is HostAddress {
+  return text !== undefined && (isIpv4(text) || isIpv6(text));
+}
+
 function readRoute(entries: readonly unknown[], mtus: ReadonlyMap<string, number>): SeenRoute | null {
   const [route] = routeShape.safeParse(entries).data ?? [];
   if (route?.dev === undefined || !["unicast", "local", undefined].includes(route.type)) return null;
   const mtu = route.metrics?.find((each) => each.mtu !== undefined)?.mtu ?? mtus.get(route.dev) ?? null;
-  return { device: route.dev, via: isIpv4(route.gateway ?? "") ? (route.gateway as Ipv4) : null, mtu };
+  return { device: route.dev, via: isAddress(route.gateway) ? route.gateway : null, mtu };
 }
 
 /** ping takes whole seconds for its deadline. */

@@ -208,3 +208,18 @@ export function read<T>(shape: z.ZodType<T>, value: unknown, what: string): T {
     hint: "Report this with the versions of iproute2 and nftables",
   });
 }
+
+const addressedShape = z.array(
+  z.object({ ifname: z.string(), addr_info: z.array(z.object({ local: z.string().optional() })).default([]) }),
+);
+
+/** By device, of both families, in `ip -j address show`. */
+export function readAddresses(entries: readonly unknown[]): ReadonlyMap<string, readonly HostAddress[]> {
+  const devices = entries.flatMap((entry) => addressedShape.safeParse([entry]).data ?? []);
+  return new Map(
+    devices.map(({ ifname, addr_info }) => [
+      ifname,
+      addr_info.flatMap(({ local }) => (local !== undefined && (isIpv4(local) || isIpv6(local)) ? [local] : [])),
+    ]),
+  );
+}

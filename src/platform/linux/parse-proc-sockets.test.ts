@@ -22,7 +22,7 @@ test("parseProcSockets() gives the sockets that wait, of both families, each onc
     { address: "0.0.0.0", port: 80 },
     { address: "::", port: 80 },
     { address: "::1", port: 81 },
-    { address: "2001:db8:0:0:0:0:0:1", port: 82 },
+    { address: "2001:db8::1", port: 82 },
     { address: "127.0.0.1", port: 5432 },
     { address: "127.0.0.1", port: 8080 },
   ]);

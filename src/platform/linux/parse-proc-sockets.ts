@@ -1,3 +1,4 @@
+import { formatIpv6 } from "../../model/ip6.ts";
 import type { SeenListener } from "../ports/net-inspector.ts";
 
 /** TCP state LISTEN, UDP without a peer: include/net/tcp_states.h. */
@@ -27,9 +28,5 @@ function readAddress(hex: string): string {
   if (bytes.slice(0, 10).every((byte) => byte === 0) && bytes[10] === 255 && bytes[11] === 255) {
     return bytes.slice(12).join(".");
   }
-  if (bytes.every((byte) => byte === 0)) return "::";
-  if (bytes.slice(0, 15).every((byte) => byte === 0) && bytes[15] === 1) return "::1";
-  return Array.from({ length: 8 }, (_, at) =>
-    (((bytes[2 * at] ?? 0) << 8) | (bytes[2 * at + 1] ?? 0)).toString(16),
-  ).join(":");
+  return formatIpv6(bytes.reduce((sum, byte) => (sum << 8n) | BigInt(byte), 0n));
 }

@@ -1,4 +1,4 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 
 /** What of a machine decides whether it makes a good host; null stands for what could not be found out. */
 export interface SeenMachine {
@@ -8,7 +8,7 @@ export interface SeenMachine {
   readonly vxlan: boolean | null;
   /** Programs that the agent runs and this machine lacks. */
   readonly missingPrograms: readonly string[];
-  readonly addresses: readonly Ipv4[];
+  readonly addresses: readonly HostAddress[];
   /** Ranges of the machine's own routes, CIDR texts. */
   readonly ranges: readonly string[];
   /** MTU of the way out. */
@@ -33,7 +33,7 @@ export interface HostExaminer {
 
 export interface ExchangePeer {
   readonly name: string;
-  readonly address: Ipv4;
+  readonly address: HostAddress;
 }
 
 export interface Exchanged {

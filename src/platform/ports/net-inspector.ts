@@ -1,17 +1,17 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 
 /** Path of a network namespace (`/proc/PID/ns/net`); null is the host's own. */
 export type NamespacePath = string | null;
 
 export interface SeenRoute {
   readonly device: string;
-  readonly via: Ipv4 | null;
+  readonly via: HostAddress | null;
   /** Bytes that the route or its device carries whole. */
   readonly mtu: number | null;
 }
 
 export interface SeenNamespace {
-  readonly addresses: readonly Ipv4[];
+  readonly addresses: readonly HostAddress[];
   /** Null: the kernel has no way there. */
   readonly route: SeenRoute | null;
 }
@@ -19,7 +19,7 @@ export interface SeenNamespace {
 export interface SeenLink {
   readonly name: string;
   readonly up: boolean;
-  readonly addresses: readonly Ipv4[];
+  readonly addresses: readonly HostAddress[];
 }
 
 /** A socket that waits for connections or datagrams. "0.0.0.0" is every address, as "::" is. */
@@ -43,22 +43,22 @@ export interface ConnectResult {
 export type PingResult = "answered" | "lost" | "too-big" | "failed";
 
 export type NameAnswer =
-  | { readonly code: "NOERROR" | "NXDOMAIN"; readonly addresses: readonly Ipv4[] }
-  | { readonly code: "SILENT"; readonly addresses: readonly Ipv4[] };
+  | { readonly code: "NOERROR" | "NXDOMAIN"; readonly addresses: readonly HostAddress[] }
+  | { readonly code: "SILENT"; readonly addresses: readonly HostAddress[] };
 
 /** Looks at this host's network, and tries it, without changing anything. @throws AppError `unavailable` as its programs say. */
 export interface NetInspector {
   /** Addresses of a namespace and its way to `to`. @throws AppError `not-found` when the namespace is gone. */
-  look(namespace: NamespacePath, to: Ipv4): Promise<SeenNamespace>;
+  look(namespace: NamespacePath, to: HostAddress): Promise<SeenNamespace>;
   /** The host's devices. */
   links(): Promise<readonly SeenLink[]>;
   /** MAC that the host knows for an address; null when it has none or asks in vain. */
-  neighbour(address: Ipv4): Promise<{ readonly mac: string | null; readonly state: string } | null>;
+  neighbour(address: HostAddress): Promise<{ readonly mac: string | null; readonly state: string } | null>;
   listeners(namespace: NamespacePath, protocol: "tcp" | "udp"): Promise<readonly SeenListener[]>;
   connect(
     namespace: NamespacePath,
     to: {
-      readonly address: Ipv4;
+      readonly address: HostAddress;
       readonly port: number;
       readonly protocol: "tcp" | "udp";
       readonly timeoutMs: number;
@@ -67,10 +67,10 @@ export interface NetInspector {
   /** One packet of `bytes` (IP header included) that nobody may split, and its echo. */
   ping(
     namespace: NamespacePath,
-    to: { readonly address: Ipv4; readonly bytes: number; readonly timeoutMs: number },
+    to: { readonly address: HostAddress; readonly bytes: number; readonly timeoutMs: number },
   ): Promise<PingResult>;
-  /** Asks a DNS server for addresses, as this host. */
-  resolve(name: string, server: Ipv4): Promise<NameAnswer>;
+  /** Asks a DNS server for addresses of one family, as this host. */
+  resolve(name: string, server: HostAddress, family: 4 | 6): Promise<NameAnswer>;
   /** All nftables rules, as `nft -j` prints them, without the elements of sets; null when there is no nft. */
   ruleset(): Promise<string | null>;
 }

@@ -1,12 +1,13 @@
 import { dlopen, FFIType, ptr, read } from "bun:ffi";
-import { ipv4ToNumber } from "../../model/ip.ts";
+import { ipv4ToNumber, isIpv4 } from "../../model/ip.ts";
+import { ipv6ToNumber } from "../../model/ip6.ts";
 import type { ConnectResult, NetInspector } from "../ports/net-inspector.ts";
 
 type Target = Parameters<NetInspector["connect"]>[1];
 type Outcome = Pick<ConnectResult, "outcome" | "cause">;
 
 // Numbers of Linux, the same on x86-64 and arm64: <sys/socket.h>, <poll.h>, <asm-generic/errno.h>.
-const AF_INET = 2;
+const [AF_INET, AF_INET6] = [2, 10];
 const [SOCK_STREAM, SOCK_DGRAM, NONBLOCK_CLOEXEC] = [1, 2, 0o4000 | 0o2000000];
 const [SOL_SOCKET, SO_ERROR] = [1, 4];
 const [POLLIN, POLLOUT] = [1, 4];
@@ -35,7 +36,11 @@ export function connectProbe(target: Target): ConnectResult {
   const libc = library.symbols;
   const startMs = performance.now();
   const udp = target.protocol === "udp";
-  const fd = libc.socket(AF_INET, (udp ? SOCK_DGRAM : SOCK_STREAM) | NONBLOCK_CLOEXEC, 0);
+  const fd = libc.socket(
+    isIpv4(target.address) ? AF_INET : AF_INET6,
+    (udp ? SOCK_DGRAM : SOCK_STREAM) | NONBLOCK_CLOEXEC,
+    0,
+  );
   const errno = (): number => {
     const at = libc.__errno_location();
     return at === null ? 0 : read.i32(at, 0);
@@ -70,13 +75,19 @@ function describe(code: number, { protocol, timeoutMs }: Target): Outcome {
   return WORDS[code] ?? { outcome: "failed", cause: `error ${code} of the kernel` };
 }
 
-/** `struct sockaddr_in`: the family in the machine's order, the rest in the network's. */
+/** `struct sockaddr_in` or `sockaddr_in6`: the family in the machine's order, the rest in the network's. */
 function socketAddress({ address, port }: Target): Uint8Array {
-  const bytes = new Uint8Array(16);
+  const six = !isIpv4(address);
+  const bytes = new Uint8Array(six ? 28 : 16);
   const view = new DataView(bytes.buffer);
-  view.setUint16(0, AF_INET, true);
+  view.setUint16(0, six ? AF_INET6 : AF_INET, true);
   view.setUint16(2, port);
-  view.setUint32(4, ipv4ToNumber(address));
+  if (isIpv4(address)) view.setUint32(4, ipv4ToNumber(address));
+  else {
+    // After four bytes of flow label, which is none.
+    view.setBigUint64(8, ipv6ToNumber(address) >> 64n);
+    view.setBigUint64(16, BigInt.asUintN(64, ipv6ToNumber(address)));
+  }
   return bytes;
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { parseIpv4 } from "../../model/ip.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import { systemClock } from "../clock/system-clock.ts";
 import { UdpPortExchange } from "./udp-port-exchange.ts";
 
@@ -18,6 +19,13 @@ async function freePort(): Promise<number> {
 test("exchange() hears peers that know the token, and itself when it is one of them", async () => {
   const port = await freePort();
   const want = { token: TOKEN, self: "a", peers: [{ name: "a", address: LOOPBACK }], ports: [port], forMs: 1 };
+  expect(await exchange.exchange(want)).toEqual({ opened: [port], heard: [{ from: "a", port }] });
+});
+
+test("exchange() hears peers by IPv6 on the same ports", async () => {
+  const port = await freePort();
+  const peers = [{ name: "a", address: parseIpv6("::1") }];
+  const want = { token: TOKEN, self: "a", peers, ports: [port], forMs: 1 };
   expect(await exchange.exchange(want)).toEqual({ opened: [port], heard: [{ from: "a", port }] });
 });
 
