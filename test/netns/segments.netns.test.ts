@@ -7,7 +7,8 @@ import type { PolicyRule } from "../../src/model/network-config.ts";
 import { parseNetworkObject } from "../../src/model/network-config.ts";
 import { address6Of, block6Of, gateway6Of, host6Of, network6Of } from "../../src/network/address6.ts";
 import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
-import { bridgeOf } from "../../src/network/declared-network.ts";
+import { bridgeOf, tunnelOf } from "../../src/network/declared-network.ts";
+import type { LocalPort } from "../../src/network/local-port.ts";
 import { planDeclaredNetworks } from "../../src/network/plan-declared-networks.ts";
 import { planOpenings } from "../../src/network/plan-openings.ts";
 import { planPolicy } from "../../src/network/policy/plan-policy.ts";
@@ -388,6 +389,64 @@ test("a rule that names both networks opens the border for whom and what it says
   expect(closed).toEqual([nothing, nothing, nothing, [null, null], null, 0]);
   await enforce();
   expect(await reached("blue1")).toEqual(["-", "-", "-", "-"]);
+});
+
+test("a closed segment is open over hosts where a rule says so, and a container that nobody knows yet reaches nobody", async () => {
+  const names = ["a1", "a2"] as const;
+  const ports = await Promise.all(
+    names.map(async (name, index): Promise<LocalPort> => {
+      const mac = (await at(name).runner.run(["cat", "/sys/class/net/eth0/address"])).stdout.trim();
+      const address = parseIpv4(`10.9.0.${index + 11}`);
+      const addresses6 = [address6Of(network6Of(RANGE6, A.vni), address)];
+      return { network: "a", device: `veth-${name}`, index, mac, addresses: [address], addresses6, container: name };
+    }),
+  );
+  const holders = ports.flatMap(({ addresses: [address], addresses6: [address6] = [], container }, index) =>
+    address === undefined || address6 === undefined
+      ? []
+      : [holder({ address, address6, network: "a", host: `h${index + 1}`, container, app: `/${container}` })],
+  );
+  const rule = parseNetworkObject("policy", {
+    name: "one",
+    network: "a",
+    from: [{ app: "/a1" }],
+    to: [{ app: "/a2" }],
+  });
+  const close = async (known: readonly LocalPort[]): Promise<void> => {
+    const borders = renderDeclaredNetworks({ networks: NETWORKS, range: RANGE, range6: RANGE6, hosts: GATEWAYS });
+    for (const [index, host] of hosts.entries()) {
+      const tunnel = tunnelOf(A.vni);
+      const network = { name: "a", bridge: bridgeOf(A.vni), policy: "deny", layer2: true, tunnel } as const;
+      const plan = planPolicy({
+        networks: [network],
+        rules: [rule],
+        holders,
+        hostAddresses: [],
+        host: `h${index + 1}`,
+      });
+      const pairs = holders.flatMap(({ address, address6 }) => (address6 === undefined ? [] : [{ address, address6 }]));
+      const four = renderPolicy(plan);
+      const policy = four === null ? [] : [joinParts(four, renderPolicy6(planPolicy6(plan, pairs)))];
+      const own = known.filter(({ container }) => container === names[index]);
+      const check = renderSourceCheck(own, [network], ["a"]);
+      const parts = [...(borders === null ? [] : [borders]), ...policy, check];
+      const { text } = renderRuleset({ range: RANGE, range6: RANGE6, bridge: "apollo0", parts });
+      await host.at.runner.run(["nft", "-f", "-"], { stdin: text });
+    }
+  };
+  await close(ports);
+  expect(await pings(at("a1"), "10.9.0.12")).toBe(2);
+  expect(await pings(at("a1"), six(A, "10.9.0.12"))).toBe(2);
+  await expectLost([
+    [at("a2"), "10.9.0.11"],
+    [at("a2"), six(A, "10.9.0.11")],
+  ]);
+  await close(ports.filter(({ container }) => container !== "a1"));
+  await expectLost([
+    [at("a1"), "10.9.0.12"],
+    [at("a1"), six(A, "10.9.0.12")],
+  ]);
+  await enforce();
 });
 
 test("what somebody broke is mended, and undeclared networks leave nothing", async () => {
