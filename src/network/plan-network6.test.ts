@@ -177,6 +177,9 @@ test("narrow paths and an uplink without IPv6 are conditions that name them; a r
   };
   const ip6 = { addresses: [], neighbours: [], announced: [], routes: [{ ...route, marked: false }] };
   expect(findClash6(RANGE6, { ...observed, ip6 })).toEqual(["fd12:3456:789a::/48"]);
+  // What is exposed, and declared networks' bridges, are ours.
+  const ours = ["lo", "apl1003", "apollo0"].map((device) => ({ ...route, device, marked: false }));
+  expect(findClash6(RANGE6, { ...observed, ip6: { ...ip6, routes: ours } })).toEqual([]);
 });
 
 test("the gateway ends as the IPv4 one, inside of the host's own part", () => {
