@@ -37,8 +37,6 @@ export function renderSourceCheck(
 ): RulesetPart {
   const sorted = ports.toSorted((a, b) => (a.device < b.device ? -1 : 1));
   const closed = sorted.filter(({ network }) => strict.some(({ name }) => name === network));
-  const unknown = `counter name ${SPOOF_COUNTERS.unknown} drop`;
-  const forwarded = strict.filter(({ tunnel }) => tunnel === undefined);
   const tunnels = strict.flatMap(({ tunnel }) => (tunnel === undefined ? [] : [`"${tunnel}"`]));
   return {
     name: "source",
@@ -63,10 +61,8 @@ export function renderSourceCheck(
       strict.length === 0
         ? {}
         : {
-            forward: forwarded.flatMap(({ bridge }) => [
-              `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${unknown}`,
-              `iifname "${bridge}" ip6 saddr != { ::, fe80::/10 } ether saddr . ip6 saddr != @source_pairs6 ${unknown}`,
-            ]),
+            // Of a segment nothing is forwarded.
+            forward: strict.flatMap(({ bridge, tunnel }) => (tunnel === undefined ? strictForward(bridge) : [])),
           },
     bridge: {
       sets: [
@@ -99,13 +95,22 @@ export function renderSourceCheck(
           ? {}
           : {
               forward: [
-                `oifname @source_closed iifname != @source_ports iifname != @source_tunnels ${unknown}`,
-                `oifname @source_tunnels iifname != @source_ports ${unknown}`,
+                `oifname @source_closed iifname != @source_ports iifname != @source_tunnels ${UNKNOWN}`,
+                `oifname @source_tunnels iifname != @source_ports ${UNKNOWN}`,
               ],
             }),
       },
     },
   };
+}
+
+const UNKNOWN = `counter name ${SPOOF_COUNTERS.unknown} drop`;
+
+function strictForward(bridge: string): readonly string[] {
+  return [
+    `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${UNKNOWN}`,
+    `iifname "${bridge}" ip6 saddr != { ::, fe80::/10 } ether saddr . ip6 saddr != @source_pairs6 ${UNKNOWN}`,
+  ];
 }
 
 const CHECKS: readonly string[] = [
