@@ -114,6 +114,20 @@ test("one pass makes gateway, next hop and routes; each mode goes its way", asyn
   ).toBe(0);
 });
 
+test("blocks of declared networks have routes in their parts, and WireGuard lets them through", async () => {
+  const network = fake();
+  const blocks = ["10.2.4.0/24", "10.50.4.0/24"];
+  const desired = { ...desire([peer(4, "wireguard", { blocks })]), routed: [{ range: "10.50.0.0/16", vni: 1003 }] };
+  await pass(network, desired);
+  const parts = ["fd12:3456:789a:0:a02:400::/96", "fd12:3456:789a::3eb:a32:400/120"];
+  const routes = lines(network).filter((line) => line.includes("apollo-wg0 src"));
+  expect(routes.map((line) => line.split(" ")[1]).toSorted()).toEqual(parts.toSorted());
+  const put = planNetwork(desired, await fake().observe({ sysctls: [], range: RANGE, tunnelDevice: TUNNEL })).find(
+    ({ kind }) => kind === "put-wireguard-peers",
+  );
+  expect(put).toMatchObject({ peers: [{ allowedIps: [...blocks, ...parts].toSorted() }] });
+});
+
 test("from any state of ours to any other it takes two passes, and the result is as if made anew", async () => {
   const mode = fc.constantFrom<DesiredPeer["mode"]>("direct", "vxlan", "wireguard", "relay");
   const peers = fc
