@@ -36,7 +36,14 @@ const common = { policy: "open", internal: false } as const;
 const A: DeclaredNetwork = { ...common, name: "a", layer2: true, range: "10.9.0.0/24", vni: 1001 };
 const B: DeclaredNetwork = { ...common, name: "b", layer2: true, range: "10.9.0.0/24", vni: 1002 };
 const BLUE: DeclaredNetwork = { ...common, name: "blue", layer2: false, range: "10.50.0.0/16", vni: 1003 };
-const RED: DeclaredNetwork = { ...common, name: "red", layer2: false, range: "10.51.0.0/16", vni: 1004 };
+const RED: DeclaredNetwork = {
+  ...common,
+  internal: true,
+  name: "red",
+  layer2: false,
+  range: "10.51.0.0/16",
+  vni: 1004,
+};
 const NETWORKS = [A, B, BLUE, RED];
 const GATEWAYS = [parseIpv4("10.2.1.1"), parseIpv4("10.2.2.1")];
 
@@ -329,7 +336,10 @@ test("routed networks carry their own over hosts, hosts reach them, and they do 
     [at("blue1"), "10.51.2.10"],
     [at("red1"), "10.50.1.10"],
     [at("red1"), "10.50.2.10"],
+    // It has no way out of itself.
+    [at("red1"), "192.0.2.2"],
   ]);
+  expect(await pings(at("red1"), h2.gateway)).toBe(2);
 });
 
 test("routed networks carry IPv6 over hosts, hosts reach them, and borders are the same", async () => {
@@ -346,6 +356,7 @@ test("routed networks carry IPv6 over hosts, hosts reach them, and borders are t
     [blue1, six(RED, "10.51.1.10")],
     [blue1, six(RED, "10.51.2.10")],
     [red1, six(BLUE, "10.50.1.10")],
+    [red1, UPLINKS6[1]],
     [blue2, flat(h2, "10.2.2.10")],
     [blue2, flat(h1, "10.2.1.10")],
     [at("flat1"), six(BLUE, "10.50.1.10")],
