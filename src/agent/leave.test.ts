@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { AppError, describeError } from "../model/error.ts";
 import type { HostId } from "../model/ids.ts";
+import { parseHostAddress } from "../model/ip6.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { planHost } from "../network/plan-host.ts";
 import { assignmentOf } from "../sim/agent-fixtures.ts";
@@ -60,7 +61,7 @@ class Host {
 
   leave(containers: boolean): Promise<string> {
     const work = leaveCluster(
-      { membership: MEMBERSHIP, range: RANGE, containers },
+      { membership: MEMBERSHIP, range: RANGE, range6: "fd12:3456:789a::/64", containers },
       {
         engine: this.engine,
         network: this.network,
@@ -96,7 +97,11 @@ async function hostUp(): Promise<Host> {
 
 test("leaveCluster() takes everything away, tells the server first and forgets last", async () => {
   const host = await hostUp();
+  for (const address of ["10.2.1.9", "fd12:3456:789a:0:a02:100:a02:109", "fd99::1"])
+    await host.clock.settle(host.wiring.expose(parseHostAddress(address)));
   expect(await host.leave(true)).toBe("left");
+  // Somebody else's own.
+  expect(String(host.wiring)).toBe("exposed fd99::1");
   expect(host.posted).toEqual(["/api/leave secret"]);
   expect(host.said[0]).toBe("The server knows");
   expect(await host.clock.settle(host.engine.listContainers())).toEqual([]);

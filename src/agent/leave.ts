@@ -4,6 +4,7 @@
  */
 import type { Container } from "../model/container.ts";
 import { AppError } from "../model/error.ts";
+import { cidr6Contains, parseCidr6 } from "../model/ip6.ts";
 import { ENGINE_NETWORK, OPTION_BRIDGE } from "../network/plan-engine-network.ts";
 import { planLeave } from "../network/plan-leave.ts";
 import { BRIDGE, NETWORK_SYSCTLS, TUNNEL } from "../network/plan-network.ts";
@@ -66,15 +67,16 @@ export async function leaveCluster(wish: LeaveWish, world: LeaveWorld): Promise<
   say("HAProxy stopped");
   await Promise.all(own.map((container) => endContainer(container, engine)));
   say(`${own.length} ${own.length === 1 ? "container" : "containers"} removed`);
-  const { wires, exposed } = await world.wiring.observe();
+  const range6 = wish.range6 ?? null;
+  const { wires, exposed, local6 } = await world.wiring.observe();
   for (const { device } of wires) await world.wiring.disconnect(device);
-  for (const address of exposed) await world.wiring.hide(address);
+  const ours6 = local6.filter((address) => range6 !== null && cidr6Contains(parseCidr6(range6), address));
+  for (const address of [...exposed, ...ours6]) await world.wiring.hide(address);
   await engine.removeNetwork(ENGINE_NETWORK);
   await removeDeclared(networks.filter(isMade), world);
   // Before the devices that its filters are on, and before what it must not outlive.
   await world.fastPath.remove();
   const range = wish.range ?? networks.find(({ name }) => name === ENGINE_NETWORK)?.subnet ?? null;
-  const range6 = wish.range6 ?? null;
   const observed = await network.observe({
     sysctls: NETWORK_SYSCTLS,
     range: range ?? "0.0.0.0/0",

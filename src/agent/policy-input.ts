@@ -5,7 +5,7 @@ import { DEFAULT_NETWORK, defaultPolicyOf } from "../model/network-config.ts";
 import type { PolicyRule, Selector } from "../model/network-config.ts";
 import type { Condition } from "../model/wire.ts";
 import { gateway6Of } from "../network/address6.ts";
-import { bridgeOf, carriedNetworks } from "../network/declared-network.ts";
+import { bridgeOf, carriedNetworks, tunnelOf } from "../network/declared-network.ts";
 import { gatewayOf } from "../network/blocks.ts";
 import { BRIDGE } from "../network/plan-network.ts";
 import { HolderIndex } from "../network/policy/choose-holders.ts";
@@ -35,6 +35,7 @@ export function policyNetworks(state: AgentState): readonly PolicyNetwork[] {
     bridge: bridgeOf(vni),
     policy: network.policy,
     layer2: network.layer2,
+    ...(network.layer2 ? { tunnel: tunnelOf(vni) } : {}),
   }));
   return [{ name: DEFAULT_NETWORK, bridge: BRIDGE, policy, layer2: false }, ...declared];
 }

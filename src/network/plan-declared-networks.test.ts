@@ -102,16 +102,18 @@ test("whatever was there, whatever somebody upset: one pass gets to what is want
   });
   const world = fc.record({
     local: fc.constantFrom(local, H3),
+    range6: fc.constantFrom(null, "fd12:3456:789a::/64"),
     networks: fc.uniqueArray(one, { selector: ({ vni }) => vni }),
   });
   await fc.assert(
     fc.asyncProperty(fc.array(world, { minLength: 1, maxLength: 4 }), fc.array(fc.nat(4)), async (worlds, upsets) => {
       const clock = new VirtualClock();
       const kernel = new FakeSegments(clock);
-      for (const { local: address, networks } of worlds) {
+      for (const { local: address, range6, networks } of worlds) {
         // A network keeps its mode for life.
         const desired = {
           local: address,
+          range6,
           networks: networks.map(({ vni, hosts }) => network(vni, { layer2: vni % 2 === 1, hosts })),
         };
         for (const at of upsets) for (const kind of ["apl", "apv"]) kernel.upset(`${kind}${1000 + at}`);

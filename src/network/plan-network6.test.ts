@@ -114,6 +114,19 @@ test("one pass makes gateway, next hop and routes; each mode goes its way", asyn
   ).toBe(0);
 });
 
+test("blocks of declared networks have routes in their parts, and WireGuard lets them through", async () => {
+  const network = fake();
+  const blocks = ["10.2.4.0/24", "10.50.4.0/24"];
+  const desired = { ...desire([peer(4, "wireguard", { blocks })]), routed: [{ range: "10.50.0.0/16", vni: 1003 }] };
+  await pass(network, desired);
+  const parts = ["fd12:3456:789a:0:a02:400::/96", "fd12:3456:789a::3eb:a32:400/120"];
+  const routes = lines(network).filter((line) => line.includes("apollo-wg0 src"));
+  expect(routes.map((line) => line.split(" ")[1]).toSorted()).toEqual(parts.toSorted());
+  const want = { sysctls: [], range: RANGE, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD };
+  const put = planNetwork(desired, await fake().observe(want)).find(({ kind }) => kind === "put-wireguard-peers");
+  expect(put).toMatchObject({ peers: [{ allowedIps: [...blocks, ...parts].toSorted() }] });
+});
+
 test("from any state of ours to any other it takes two passes, and the result is as if made anew", async () => {
   const mode = fc.constantFrom<DesiredPeer["mode"]>("direct", "vxlan", "wireguard", "relay");
   const peers = fc
@@ -177,6 +190,9 @@ test("narrow paths and an uplink without IPv6 are conditions that name them; a r
   };
   const ip6 = { addresses: [], neighbours: [], announced: [], routes: [{ ...route, marked: false }] };
   expect(findClash6(RANGE6, { ...observed, ip6 })).toEqual(["fd12:3456:789a::/48"]);
+  // What is exposed, and declared networks' bridges, are ours.
+  const ours = ["lo", "apl1003", "apollo0"].map((device) => ({ ...route, device, marked: false }));
+  expect(findClash6(RANGE6, { ...observed, ip6: { ...ip6, routes: ours } })).toEqual([]);
 });
 
 test("the gateway ends as the IPv4 one, inside of the host's own part", () => {

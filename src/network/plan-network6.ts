@@ -248,11 +248,14 @@ export function bridge6Ready(desired: DesiredNetwork6, { ip6 = null }: NetworkSt
   return ip6?.addresses.some(({ device, address }) => device === BRIDGE && address === desired.gateway) === true;
 }
 
+/** Where exposed addresses are: in IPv6 each is a route among all others. */
+const EXPOSED_DEVICE = "lo";
+
 /** What this host routes itself of the range: then none of it is used here. */
 export function findClash6(range6: string, { ip6 = null }: NetworkState): readonly string[] {
   const range = parseCidr6(range6);
   return (ip6?.routes ?? [])
-    .filter(({ marked, device }) => !marked && ![BRIDGE, TUNNEL, WIREGUARD].includes(device))
+    .filter(({ marked, device }) => !marked && ![BRIDGE, TUNNEL, WIREGUARD, EXPOSED_DEVICE].includes(device))
     .filter(({ device }) => !isSegmentDevice(device))
     .map(({ destination }) => destination)
     .filter((destination) => {

@@ -48,7 +48,12 @@ export class FakeSegments implements SegmentNetwork {
   async observe(): Promise<SegmentState> {
     await this.#clock.sleep(LATENCY_MS);
     const { routes, uplinkMtu, allowed } = this;
-    const bridges = [...this.#bridges.values()].map(({ mtu: _, ...bridge }) => bridge);
+    const bridges = [...this.#bridges.values()].map(({ name, up, addresses, addresses6 }) => ({
+      name,
+      up,
+      addresses,
+      addresses6,
+    }));
     return { bridges, tunnels: [...this.#tunnels.values()], routes, uplinkMtu, allowed };
   }
 

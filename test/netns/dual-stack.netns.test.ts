@@ -250,6 +250,14 @@ test("what is attached reaches containers of all hosts as itself, and they reach
     expect(await expanded(container(from), attached6(FLAT, to))).toBe(address6(from));
   }
   expect(await expanded(attachedAt(FLAT, "a"), OUTSIDE6)).toBe("2001:db8:1::1");
+  // What a host exposes is an address like any other, and nothing that the host routes itself.
+  const exposed = address6Of(host6("a"), parseIpv4("10.2.1.201"));
+  const wiring = new LinuxWiring({ runner: host("a").space.runner });
+  await wiring.expose(exposed);
+  expect(await reaches(container("b"), exposed)).toBe(true);
+  const { plan, actions } = await host("a").plan();
+  expect([actions, plan.conditions.map(({ code }) => code)]).toEqual([[], ["engine-down"]]);
+  await wiring.hide(exposed);
 });
 
 test("declared networks reach over hosts, directly and by VXLAN: routed ones by their blocks' routes, segments by their own", async () => {

@@ -7,7 +7,8 @@ import type { PolicyRule } from "../../src/model/network-config.ts";
 import { parseNetworkObject } from "../../src/model/network-config.ts";
 import { address6Of, block6Of, gateway6Of, host6Of, network6Of } from "../../src/network/address6.ts";
 import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
-import { bridgeOf } from "../../src/network/declared-network.ts";
+import { bridgeOf, tunnelOf } from "../../src/network/declared-network.ts";
+import type { LocalPort } from "../../src/network/local-port.ts";
 import { planDeclaredNetworks } from "../../src/network/plan-declared-networks.ts";
 import { planOpenings } from "../../src/network/plan-openings.ts";
 import { planPolicy } from "../../src/network/policy/plan-policy.ts";
@@ -35,7 +36,14 @@ const common = { policy: "open", internal: false } as const;
 const A: DeclaredNetwork = { ...common, name: "a", layer2: true, range: "10.9.0.0/24", vni: 1001 };
 const B: DeclaredNetwork = { ...common, name: "b", layer2: true, range: "10.9.0.0/24", vni: 1002 };
 const BLUE: DeclaredNetwork = { ...common, name: "blue", layer2: false, range: "10.50.0.0/16", vni: 1003 };
-const RED: DeclaredNetwork = { ...common, name: "red", layer2: false, range: "10.51.0.0/16", vni: 1004 };
+const RED: DeclaredNetwork = {
+  ...common,
+  internal: true,
+  name: "red",
+  layer2: false,
+  range: "10.51.0.0/16",
+  vni: 1004,
+};
 const NETWORKS = [A, B, BLUE, RED];
 const GATEWAYS = [parseIpv4("10.2.1.1"), parseIpv4("10.2.2.1")];
 
@@ -328,7 +336,10 @@ test("routed networks carry their own over hosts, hosts reach them, and they do 
     [at("blue1"), "10.51.2.10"],
     [at("red1"), "10.50.1.10"],
     [at("red1"), "10.50.2.10"],
+    // It has no way out of itself.
+    [at("red1"), "192.0.2.2"],
   ]);
+  expect(await pings(at("red1"), h2.gateway)).toBe(2);
 });
 
 test("routed networks carry IPv6 over hosts, hosts reach them, and borders are the same", async () => {
@@ -345,6 +356,7 @@ test("routed networks carry IPv6 over hosts, hosts reach them, and borders are t
     [blue1, six(RED, "10.51.1.10")],
     [blue1, six(RED, "10.51.2.10")],
     [red1, six(BLUE, "10.50.1.10")],
+    [red1, UPLINKS6[1]],
     [blue2, flat(h2, "10.2.2.10")],
     [blue2, flat(h1, "10.2.1.10")],
     [at("flat1"), six(BLUE, "10.50.1.10")],
@@ -369,7 +381,7 @@ test("a rule that names both networks opens the border for whom and what it says
   const targets = reds.flatMap((address) => [address, `[${six(RED, address)}]`]);
   const reached = async (from: string, port = 8080): Promise<readonly string[]> => {
     const seen = await Promise.all(targets.map((address) => clientSeenBy(at(from), address, port)));
-    return seen.map((each) => (each === null ? "-" : /:0a32:010a\]$/.test(each) ? "itself" : each));
+    return seen.map((each) => (each === null ? "-" : each.endsWith(":0a32:010a]") ? "itself" : each));
   };
   expect(await reached("blue1")).toEqual(["-", "-", "-", "-"]);
   await enforce([parseNetworkObject("policy", rule)]);
@@ -388,6 +400,64 @@ test("a rule that names both networks opens the border for whom and what it says
   expect(closed).toEqual([nothing, nothing, nothing, [null, null], null, 0]);
   await enforce();
   expect(await reached("blue1")).toEqual(["-", "-", "-", "-"]);
+});
+
+test("a closed segment is open over hosts where a rule says so, and a container that nobody knows yet reaches nobody", async () => {
+  const names = ["a1", "a2"] as const;
+  const ports = await Promise.all(
+    names.map(async (name, index): Promise<LocalPort> => {
+      const mac = (await at(name).runner.run(["cat", "/sys/class/net/eth0/address"])).stdout.trim();
+      const address = parseIpv4(`10.9.0.${index + 11}`);
+      const addresses6 = [address6Of(network6Of(RANGE6, A.vni), address)];
+      return { network: "a", device: `veth-${name}`, index, mac, addresses: [address], addresses6, container: name };
+    }),
+  );
+  const holders = ports.flatMap(({ addresses: [address], addresses6: [address6] = [], container }, index) =>
+    address === undefined || address6 === undefined
+      ? []
+      : [holder({ address, address6, network: "a", host: `h${index + 1}`, container, app: `/${container}` })],
+  );
+  const rule = parseNetworkObject("policy", {
+    name: "one",
+    network: "a",
+    from: [{ app: "/a1" }],
+    to: [{ app: "/a2" }],
+  });
+  const close = async (known: readonly LocalPort[]): Promise<void> => {
+    const borders = renderDeclaredNetworks({ networks: NETWORKS, range: RANGE, range6: RANGE6, hosts: GATEWAYS });
+    for (const [index, host] of hosts.entries()) {
+      const tunnel = tunnelOf(A.vni);
+      const network = { name: "a", bridge: bridgeOf(A.vni), policy: "deny", layer2: true, tunnel } as const;
+      const plan = planPolicy({
+        networks: [network],
+        rules: [rule],
+        holders,
+        hostAddresses: [],
+        host: `h${index + 1}`,
+      });
+      const pairs = holders.flatMap(({ address, address6 }) => (address6 === undefined ? [] : [{ address, address6 }]));
+      const four = renderPolicy(plan);
+      const policy = four === null ? [] : [joinParts(four, renderPolicy6(planPolicy6(plan, pairs)))];
+      const own = known.filter(({ container }) => container === names[index]);
+      const check = renderSourceCheck(own, [network], ["a"]);
+      const parts = [...(borders === null ? [] : [borders]), ...policy, check];
+      const { text } = renderRuleset({ range: RANGE, range6: RANGE6, bridge: "apollo0", parts });
+      await host.at.runner.run(["nft", "-f", "-"], { stdin: text });
+    }
+  };
+  await close(ports);
+  expect(await pings(at("a1"), "10.9.0.12")).toBe(2);
+  expect(await pings(at("a1"), six(A, "10.9.0.12"))).toBe(2);
+  await expectLost([
+    [at("a2"), "10.9.0.11"],
+    [at("a2"), six(A, "10.9.0.11")],
+  ]);
+  await close(ports.filter(({ container }) => container !== "a1"));
+  await expectLost([
+    [at("a1"), "10.9.0.12"],
+    [at("a1"), six(A, "10.9.0.12")],
+  ]);
+  await enforce();
 });
 
 test("what somebody broke is mended, and undeclared networks leave nothing", async () => {

@@ -67,7 +67,7 @@ function addCreate(network: Command, context: CliContext): void {
       .summary("declare a network")
       .description(
         "Declares a network on all hosts. Containers join it by apps (networks), docker run --network NAME, net attach --network NAME or " +
-          "CNI. Networks do not reach each other. Said again it changes policy and way out.",
+          "CNI. Networks do not reach each other, but where a policy rule names both. Said again it changes policy and way out.",
       )
       .requiredOption("--range <range>", "addresses of its containers, such as 10.50.0.0/16")
       .addOption(

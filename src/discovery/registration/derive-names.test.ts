@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { type Container, LABEL_INSTANCE } from "../../model/container.ts";
 import { isNameOnly } from "../../model/endpoint.ts";
 import { parseIpv4 } from "../../model/ip.ts";
+import { parseIpv6 } from "../../model/ip6.ts";
 import { type RegistrationContext, deriveEndpoints } from "./derive-endpoints.ts";
 import { deriveNames } from "./derive-names.ts";
 
@@ -51,6 +52,16 @@ test("deriveNames() names who runs on our networks and is named by no service al
   expect(names([container("a", { state: "exited" }), container("b", { addresses: {} })])).toEqual([]);
   expect(names([container("host", { addresses: { host: parseIpv4("192.168.0.1") } })])).toEqual([]);
   expect(names([container("bad..name")])).toEqual([]);
+});
+
+test("deriveNames() knows both families of what was declared", () => {
+  const six = parseIpv6("fd12:3456:789a:0:a02:100:a02:182");
+  const declared = [
+    { name: "db", address: parseIpv4("10.2.1.130"), address6: six },
+    { name: "old", address: parseIpv4("10.2.1.131"), address6: null },
+  ];
+  const found = deriveNames([], { context: CONTEXT, services: [], declared });
+  expect(found.map(({ service, address6 = null }) => `${service} ${address6}`)).toEqual([`db ${six}`, "old null"]);
 });
 
 test("deriveNames() takes aliases on networks of the engine's plugin, and what was declared", () => {

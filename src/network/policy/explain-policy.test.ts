@@ -79,6 +79,43 @@ test("explainPolicy() says what decides, where, and what would allow it", () => 
   }
 });
 
+test("explainPolicy() knows the borders of networks, and the rule that opens one", () => {
+  const [blue, red] = [parseIpv4("10.50.1.10"), parseIpv4("10.51.1.10")];
+  const holders = [
+    holder({ address: blue, network: "blue", container: "shop" }),
+    holder({ address: red, network: "red", container: "store" }),
+    holder({ address: parseIpv4("10.2.1.5"), container: "both" }),
+    holder({ address: parseIpv4("10.51.1.11"), network: "red", container: "both" }),
+  ];
+  const networks = ["apollo", "blue", "red"].map((name) => ({ name, bridge: name, policy: "open" as const }));
+  const ask = (from: string, to: string, rules: readonly PolicyRule[] = []): string => {
+    const parties = { ...PARTIES, holders };
+    const question = {
+      from: chooseParty(from, parties),
+      to: chooseParty(to, parties),
+      protocol: "tcp" as const,
+      port: 80,
+    };
+    const { cases, cure } = explainPolicy(input({ holders, rules, networks }), question);
+    return `${cases.map(({ allowed, reason }) => `${allowed} ${reason}`).join(", ")}; ${cure}`;
+  };
+  const opening = {
+    name: "shop",
+    network: "red",
+    from: [{ network: "blue" }],
+    ports: [{ protocol: "tcp", from: 80, to: 80 }],
+  };
+  const cure = "apollo policy put 10-50-1-10-32-to-10-51-1-10-32 --from network=blue,cidr=10.50.1.10/32";
+  expect(ask("10.50.1.10", "10.51.1.10")).toBe(
+    `false border; ${cure} --to cidr=10.51.1.10/32 --port 80/tcp --network red`,
+  );
+  expect(ask("10.50.1.10", "10.51.1.10", [rule(opening)])).toBe("true rule; null");
+  expect(ask("10.51.1.10", "10.50.1.10", [rule(opening)])).toContain("false border");
+  expect(ask("10.2.1.5", "10.50.1.10")).toBe("false border; null");
+  // One that is on both networks is not at a border.
+  expect(ask("10.2.1.5", "10.51.1.10")).toBe("true open; null");
+});
+
 test("explainPolicy() keeps pairs with different answers apart", () => {
   const web = rule({ name: "web", from: [{ app: "/db" }], to: [{ cidr: "10.2.1.0/24" }] });
   const answer = why("db", "web", 80, [web]);

@@ -23,6 +23,8 @@ export interface PolicyNetwork {
   readonly policy: "open" | "deny";
   /** Its addresses say nothing outside of it. Missing is false. */
   readonly layer2?: boolean;
+  /** Of such a network: its bridge's port to the other hosts. */
+  readonly tunnel?: string;
 }
 
 export interface PolicyInput {

@@ -13,6 +13,8 @@ export const SPOOF_COUNTERS = {
 export interface StrictNetwork {
   readonly name: string;
   readonly bridge: string;
+  /** Of a segment: its bridge's port to the other hosts, which check what comes from theirs. Missing for all other networks. */
+  readonly tunnel?: string;
 }
 
 /**
@@ -25,7 +27,8 @@ export interface StrictNetwork {
  *   frame itself, since the kernel takes a tag off and then calls the packet inside by its own protocol.
  *
  * A port that is not known yet, that of a container which starts at this moment, may send: its first packets are what makes
- * it reachable. Networks in `layer2` also carry what is neither IP nor ARP. In `strict` networks they reach neither known containers on the bridge nor anything beyond it.
+ * it reachable. Networks in `layer2` also carry what is neither IP nor ARP. In `strict` networks they reach neither known containers on the bridge nor anything beyond it:
+ * of a segment that is its tunnel, of others what the host forwards.
  */
 export function renderSourceCheck(
   ports: readonly LocalPort[],
@@ -34,7 +37,7 @@ export function renderSourceCheck(
 ): RulesetPart {
   const sorted = ports.toSorted((a, b) => (a.device < b.device ? -1 : 1));
   const closed = sorted.filter(({ network }) => strict.some(({ name }) => name === network));
-  const unknown = `counter name ${SPOOF_COUNTERS.unknown} drop`;
+  const tunnels = strict.flatMap(({ tunnel }) => (tunnel === undefined ? [] : [`"${tunnel}"`]));
   return {
     name: "source",
     sets:
@@ -58,15 +61,14 @@ export function renderSourceCheck(
       strict.length === 0
         ? {}
         : {
-            forward: strict.flatMap(({ bridge }) => [
-              `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${unknown}`,
-              `iifname "${bridge}" ip6 saddr != { ::, fe80::/10 } ether saddr . ip6 saddr != @source_pairs6 ${unknown}`,
-            ]),
+            // Of a segment nothing is forwarded.
+            forward: strict.flatMap(({ bridge, tunnel }) => (tunnel === undefined ? strictForward(bridge) : [])),
           },
     bridge: {
       sets: [
         declareSet("source_ports", "ifname", sorted.map(quoted)),
         declareSet("source_closed", "ifname", closed.map(quoted)),
+        declareSet("source_tunnels", "ifname", tunnels),
         declareSet("source_layer2", "ifname", sorted.filter(({ network }) => layer2.includes(network)).map(quoted)),
         declareSet(
           "source_macs",
@@ -89,10 +91,26 @@ export function renderSourceCheck(
       chains: { source_check: CHECKS },
       rules: {
         prerouting: ["iifname @source_ports jump source_check"],
-        ...(strict.length === 0 ? {} : { forward: [`oifname @source_closed iifname != @source_ports ${unknown}`] }),
+        ...(strict.length === 0
+          ? {}
+          : {
+              forward: [
+                `oifname @source_closed iifname != @source_ports iifname != @source_tunnels ${UNKNOWN}`,
+                `oifname @source_tunnels iifname != @source_ports ${UNKNOWN}`,
+              ],
+            }),
       },
     },
   };
+}
+
+const UNKNOWN = `counter name ${SPOOF_COUNTERS.unknown} drop`;
+
+function strictForward(bridge: string): readonly string[] {
+  return [
+    `iifname "${bridge}" ether saddr . ip saddr != @source_pairs ${UNKNOWN}`,
+    `iifname "${bridge}" ip6 saddr != { ::, fe80::/10 } ether saddr . ip6 saddr != @source_pairs6 ${UNKNOWN}`,
+  ];
 }
 
 const CHECKS: readonly string[] = [
