@@ -188,6 +188,7 @@ function explain(state: AgentState, name: string): { addresses: Ipv4[] | null; l
     domain,
     datacenter,
     containerDomain,
+    queries: state.consul?.queries ?? [],
   };
   const { code, answers, excluded } = explainName(known, name, "A");
   const found = answers.map(({ data }) => data).filter(isIpv4);

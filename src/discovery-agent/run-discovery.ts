@@ -127,11 +127,14 @@ function serverConfigOf(config: DiscoveryConfig, version: string): ServerConfig 
         dnsDomain: config.domain,
         encryption: "off",
         consulListen: `${config.client}:${config.httpPort}`,
+        consulAcl: config.acl,
       },
     ],
     { version, ownAddress: config.bind },
   );
-  return { ...made, consul: { ...made.consul, listenIsGiven: true, node: config.node } };
+  const { node, reapAfterMs, clientMax } = config;
+  const limit = clientMax === null ? {} : { clientMax };
+  return { ...made, consul: { ...made.consul, listenIsGiven: true, node, reapAfterMs, ...limit } };
 }
 
 interface Joining {
@@ -196,8 +199,9 @@ function localApi(config: DiscoveryConfig): LocalApi {
   const host = config.client === "0.0.0.0" ? "127.0.0.1" : config.client;
   return async (method, path, body) => {
     try {
-      const init = body === undefined ? { method } : { method, body: JSON.stringify(body) };
-      const answer = await fetch(`http://${host}:${config.httpPort}${path}`, init);
+      const sent = body === undefined ? {} : { body: JSON.stringify(body) };
+      const headers = config.definitionsToken === null ? {} : { "x-consul-token": config.definitionsToken };
+      const answer = await fetch(`http://${host}:${config.httpPort}${path}`, { method, headers, ...sent });
       return { status: answer.status, text: await answer.text() };
     } catch (cause) {
       throw new AppError("unavailable", `Cannot reach this node's own API at ${host}:${config.httpPort}`, { cause });

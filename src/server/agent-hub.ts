@@ -406,6 +406,11 @@ export class AgentHub {
     return this.#catalogComplete;
   }
 
+  /** What agents were told last of Consul's API; null before that. */
+  get consul(): ConsulFacts | null {
+    return this.#consul;
+  }
+
   /** What agents are to know of Consul's API. */
   tellConsul(consul: ConsulFacts): void {
     this.#consul = consul;

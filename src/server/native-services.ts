@@ -92,7 +92,7 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
   };
 }
 
-function knownNames({ catalog, state }: ClusterServer): ExplainInput {
+function knownNames({ catalog, state, hub }: ClusterServer): ExplainInput {
   const {
     dnsDomain: domain,
     datacenter,
@@ -110,6 +110,7 @@ function knownNames({ catalog, state }: ClusterServer): ExplainInput {
     domain,
     datacenter,
     containerDomain,
+    queries: hub.consul?.queries ?? [],
     settings,
   };
 }

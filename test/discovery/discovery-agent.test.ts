@@ -72,6 +72,17 @@ test(
         expect((await s1.statuses())["c2"]).toBe(3);
         expect(await s1.get("catalog/service/web")).toEqual([]);
 
+        // Through another client, as on any agent of Consul's.
+        const unknown = await c1.ask("PUT", "agent/force-leave/nobody");
+        expect([unknown.status, unknown.text]).toEqual([500, "agent: No node found with name 'nobody'"]);
+        expect((await c1.ask("PUT", "agent/force-leave/s1")).status).toBe(409);
+        await c1.put("agent/force-leave/c2");
+        expect((await c1.statuses())["c2"]).toBe(3);
+        await c1.put("agent/force-leave/c2?prune");
+        expect(await c1.statuses()).toEqual({ s1: 1, c1: 1 });
+        expect((await c1.ask("PUT", "agent/join/127.0.0.3")).status).toBe(500);
+        await c1.put(`agent/join/127.0.0.1:${server.ports.cluster}`);
+
         c1.signal("SIGINT");
         expect(await c1.ended()).toBe(0);
         s1.signal("SIGINT");

@@ -8,7 +8,10 @@ import { FakeStore } from "../../sim/fake-store.ts";
 import { SeededRandom } from "../../sim/seeded-random.ts";
 import { VirtualClock } from "../../sim/virtual-clock.ts";
 import { putKey } from "./kv-operations.ts";
+import type { Store } from "../../platform/ports/store.ts";
+import { AppError } from "../../model/error.ts";
 import { openRegistry } from "./registry-parts.ts";
+import { renderSnapshot, restoreSnapshot } from "./snapshot.ts";
 
 async function statusOf(consul: ConsulFixture, check: string): Promise<string> {
   const checks = (await consul.get("agent/checks")) as Record<string, { Status: string; Output: string }>;
@@ -106,6 +109,65 @@ test("a snapshot brings back what was there and takes away what was not; a damag
   expect(await consul.get("kv/?recurse")).toMatchObject([{ Key: "a", Value: btoa("1") }]);
   expect((await consul.ask("GET", "kv/a")).text).toContain('"Flags":3304740253564472344');
   expect(await consul.get("catalog/services")).toMatchObject({ db: [] });
+});
+
+test("a restore that is broken off at any commit is all there after the next start, or nothing of it is", async () => {
+  const clock = new VirtualClock();
+  const noWait = { nowMs: () => 0, monotonicMs: () => 0, sleep: () => Promise.resolve() };
+  const keysOf = async (store: Store): Promise<readonly string[]> => {
+    const { registry, close } = await openRegistry({ store, clock, random: new SeededRandom(5), digest: nodeDigest });
+    const keys = registry.tables.list("kv", "").map(({ key, value }) => `${key}=${value}`);
+    close();
+    return keys;
+  };
+  const fill = async (store: Store, value: string, count: number): Promise<string> => {
+    const { registry, lockDelays, close } = await openRegistry({
+      store,
+      clock,
+      random: new SeededRandom(5),
+      digest: nodeDigest,
+    });
+    await registry.write((tx) => {
+      for (let n = 0; n < count; n += 1)
+        putKey(tx, `${value}/${n}`, { input: { value, flags: "0" }, condition: { kind: "always" }, lockDelays });
+    });
+    close();
+    return renderSnapshot(registry);
+  };
+  const random = new SeededRandom(6);
+  const wanted = await fill(new FakeStore({ clock: noWait, random }), "new", 1100);
+  const outcomes: string[] = [];
+  for (let dieAt = 0; ; dieAt += 1) {
+    let disk = new FakeStore({ clock: noWait, random });
+    await fill(disk, "old", 700);
+    let commits = 0;
+    const dying: Store = {
+      get: (key) => disk.get(key),
+      list: (prefix) => disk.list(prefix),
+      watch: (onChange) => disk.watch(onChange),
+      close: () => disk.close(),
+      commit: (...args) => {
+        commits += 1;
+        return commits > dieAt + 1 ? Promise.reject(new AppError("unavailable", "it died")) : disk.commit(...args);
+      },
+    };
+    const { registry, close } = await openRegistry({ store: dying, clock, random, digest: nodeDigest });
+    const restored = await restoreSnapshot(registry, wanted).then(
+      () => true,
+      () => false,
+    );
+    close();
+    disk = disk.reopen();
+    const keys = await keysOf(disk);
+    const [first = ""] = keys;
+    expect(keys.every((key) => key.startsWith(first.slice(0, 3)))).toBe(true);
+    outcomes.push(`${first.slice(0, 3)} ${keys.length}`);
+    // What is left of the other one goes with the start.
+    expect((await disk.list("registry/")).length).toBe(keys.length + 1);
+    if (restored) break;
+  }
+  expect(new Set(outcomes)).toEqual(new Set(["old 700", "new 1100"]));
+  expect(outcomes.length).toBeGreaterThan(4);
 });
 
 test("a tree larger than a commit is deleted whole; a transaction that would be too large changes nothing", async () => {

@@ -9,8 +9,8 @@ import { AppError } from "../../model/error.ts";
 import { CatalogView } from "./catalog-view.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Graves } from "./graves.ts";
-import { type KvEntry, type Rows, TABLES, type TableName } from "./records.ts";
-import { INDEX_KEY, loadRows, type Reserved, rowKey } from "./row-keys.ts";
+import { type KvEntry, type Rows, type Stamped, TABLES, type TableName } from "./records.ts";
+import { dropOtherGenerations, INDEX_KEY, loadRows, type Reserved, rowKey, storeGeneration } from "./row-keys.ts";
 import { type Change, Tables, Transaction } from "./tables.ts";
 import { topic, Touched } from "./touched.ts";
 import { type Interest, Watches } from "./watches.ts";
@@ -50,6 +50,19 @@ interface Below {
   readonly latest: number;
 }
 
+/** A row with its place. */
+export interface PlacedRow {
+  readonly table: TableName;
+  readonly id: string;
+  readonly row: Rows[TableName];
+}
+
+interface Replacing {
+  readonly rows: readonly PlacedRow[];
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
 interface Waiting {
   readonly run: (tx: Transaction) => unknown;
   readonly resolve: (value: unknown) => void;
@@ -75,6 +88,8 @@ export class Registry {
   readonly clock: Clock;
   readonly random: Random;
   readonly digest: Digest;
+  /** How often a server has taken the lead: grows by one with each opening. */
+  readonly term: number;
   readonly #deps: RegistryDeps;
   readonly #graves = new Graves();
   readonly #listeners = new Set<(touched: Touched) => void>();
@@ -87,20 +102,31 @@ export class Registry {
   #reserving = false;
   #published = 0;
   #queue: Waiting[] = [];
+  #replacing: Replacing[] = [];
+  #generation: number;
+  #storingHead: Promise<void> = Promise.resolve();
   #writing = false;
   #closed = false;
 
   /** Reads all that is stored. The floor is an index that no earlier run has used. */
   static async open(deps: RegistryDeps): Promise<Registry> {
-    const reserved = ((await deps.store.get(INDEX_KEY))?.value as Reserved | undefined)?.reserved ?? 1;
-    const registry = new Registry(deps, reserved);
+    const stored = (await deps.store.get(INDEX_KEY))?.value as Reserved | undefined;
+    const { reserved = 1, generation = 0, term = 0 } = stored ?? {};
+    const registry = new Registry(deps, reserved, { generation, term: term + 1 });
     await registry.#reserve();
-    for (const change of await loadRows(deps.store)) registry.#apply(change, new Touched());
+    await dropOtherGenerations(deps.store, generation);
+    for (const change of await loadRows(deps.store, generation)) registry.#apply(change, new Touched());
     return registry;
   }
 
-  private constructor(deps: RegistryDeps, floor: number) {
+  private constructor(
+    deps: RegistryDeps,
+    floor: number,
+    { generation, term }: { readonly generation: number; readonly term: number },
+  ) {
     this.#deps = deps;
+    this.#generation = generation;
+    this.term = term;
     this.clock = deps.clock;
     this.random = deps.random;
     this.digest = deps.digest;
@@ -141,6 +167,18 @@ export class Registry {
       return Promise.reject(new AppError("unavailable", "Cannot change the registry: too many changes wait"));
     return new Promise<Value>((resolve, reject) => {
       this.#queue.push({ run, resolve: resolve as (value: unknown) => void, reject });
+      if (!this.#writing) void this.#drain();
+    });
+  }
+
+  /**
+   * Puts these rows in the place of all that is stored, all of them or none, whenever the process may end. They get indexes
+   * later than all before, so every watcher sees the change. @throws AppError `unavailable`, as `write`.
+   */
+  replaceAll(rows: readonly PlacedRow[]): Promise<void> {
+    if (this.#closed) return Promise.reject(new AppError("unavailable", "Cannot change the registry: it is closed"));
+    return new Promise<void>((resolve, reject) => {
+      this.#replacing.push({ rows, resolve, reject });
       if (!this.#writing) void this.#drain();
     });
   }
@@ -227,8 +265,39 @@ export class Registry {
     this.#writing = true;
     // What else came in this turn of the event loop goes with the first batch.
     await Promise.resolve();
-    while (this.#queue.length > 0) await this.#writeBatch();
+    while (this.#queue.length + this.#replacing.length > 0) {
+      const replacing = this.#replacing.shift();
+      if (replacing === undefined) await this.#writeBatch();
+      else await this.#replace(replacing).then(replacing.resolve, replacing.reject);
+    }
     this.#writing = false;
+  }
+
+  /** The new rows are written beside the old ones; the one commit that names their generation makes them the ones that count. */
+  async #replace({ rows }: Replacing): Promise<void> {
+    const { store, digest } = this.#deps;
+    const generation = this.#generation + 1;
+    const index = this.#nextIndex();
+    const stamped = rows.map(({ table, id, row }): PlacedRow => {
+      const { createIndex = index } = this.tables.get(table, id) ?? ({} as Partial<Stamped>);
+      return { table, id, row: { ...row, createIndex, modifyIndex: index } };
+    });
+    // What an earlier try left behind would else come to life with it.
+    await dropOtherGenerations(store, this.#generation);
+    await storeGeneration(store, stamped, { digest, generation });
+    await this.#storeHead({ generation });
+    const kept = new Set(stamped.map(({ table, id }) => `${table}/${id}`));
+    const gone = TABLES.toReversed().flatMap((table) =>
+      [...this.tables.ids(table, "")]
+        .filter((id) => !kept.has(`${table}/${id}`))
+        .map((id): Change => ({ table, id, row: null, index })),
+    );
+    const touched = new Touched();
+    for (const change of [...gone, ...stamped.map((each) => ({ ...each, index })).toSorted(byTable)])
+      this.#apply(change, touched);
+    this.#publish(touched, index);
+    this.watches.raiseFloor(this.#graves.forget());
+    await dropOtherGenerations(store, generation);
   }
 
   async #writeBatch(): Promise<void> {
@@ -266,7 +335,7 @@ export class Registry {
     const changes = tx.changes();
     if (changes.length === 0) return;
     const writes = changes.map(({ table, id, row }): StoreWrite => {
-      const key = rowKey(table, id, this.#deps.digest);
+      const key = rowKey(table, id, { digest: this.#deps.digest, generation: this.#generation });
       return row === null ? { kind: "delete", key } : { kind: "put", key, value: { id, row } };
     });
     await this.#deps.store.commit(writes);
@@ -279,10 +348,20 @@ export class Registry {
     this.watches.raiseFloor(this.#graves.forget());
   }
 
-  async #reserve(): Promise<void> {
-    const reserved = this.#index + RESERVE_STEP;
-    await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: { reserved } satisfies Reserved }]);
-    this.#reserved = reserved;
+  #reserve(): Promise<void> {
+    return this.#storeHead({ reserved: this.#index + RESERVE_STEP });
+  }
+
+  /** One after another, each with what the one before it has made true: two at once would take each other back. */
+  #storeHead(change: Partial<Reserved>): Promise<void> {
+    const storing = this.#storingHead.then(async () => {
+      const now = { reserved: this.#reserved, generation: this.#generation, term: this.term, ...change };
+      await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: now satisfies Reserved }]);
+      this.#reserved = now.reserved;
+      this.#generation = now.generation;
+    });
+    this.#storingHead = storing.catch(() => undefined);
+    return storing;
   }
 
   /** Reserves the next step in good time; a store that cannot be written is asked again with the next change. */
