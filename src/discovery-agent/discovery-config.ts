@@ -120,7 +120,9 @@ export type DiscoveryFile = z.infer<typeof fileSchema>;
 
 /** `.hcl` is HCL, all else JSON. @throws AppError `invalid` that names file and key. */
 export function parseDiscoveryFile(source: string, path: string): DiscoveryFile {
-  const value = path.endsWith(".hcl") ? gatherBlocks(parseHcl(source, (what) => unreadable(path, what))) : parseJson(source, path);
+  const value = path.endsWith(".hcl")
+    ? gatherBlocks(parseHcl(source, (what) => unreadable(path, what)))
+    : parseJson(source, path);
   const result = fileSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];

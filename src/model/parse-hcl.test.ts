@@ -44,7 +44,7 @@ meta = { "with space": "x\\ty" }
 test.each([
   ["a = ", "its blocks end too early"],
   ["a", "its blocks end too early"],
-  ["a {", "a block does not end"],
+  ["a {", "its blocks end too early"],
   ["}", '"}" is not expected'],
   ["a = [1 2]", 'the list "a" does not end'],
   ["a = ]", '"a" has no value'],
@@ -57,7 +57,22 @@ test.each([
 });
 
 test("property: any text is an object or refused, and JSON's objects mean the same in HCL", () => {
-  const words = fc.constantFrom("key", '"a"', "{", "}", "=", ":", "[", "]", "1", "true", "#\n", ",", "<<E\nx\nE\n", "-");
+  const words = fc.constantFrom(
+    "key",
+    '"a"',
+    "{",
+    "}",
+    "=",
+    ":",
+    "[",
+    "]",
+    "1",
+    "true",
+    "#\n",
+    ",",
+    "<<E\nx\nE\n",
+    "-",
+  );
   const texts = fc.oneof(
     fc.string(),
     fc.array(words, { maxLength: 20 }).map((each) => each.join(" ")),

@@ -126,7 +126,8 @@ class HclReader {
 
   #block(depth: number): Readonly<Record<string, unknown>> {
     const body = this.#body(depth + 1);
-    if (this.#take().value !== "}") throw this.#fault("a block does not end");
+    // What ends a body before the end of the text is its brace.
+    this.#take();
     return Object.fromEntries(body);
   }
 

@@ -75,7 +75,11 @@ export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promi
   return { handle, parts, port: plain?.port ?? null, close };
 }
 
-async function reap({ cluster, members, clock, log }: ConsulDeps, { consul }: ServerConfig, signal: AbortSignal): Promise<void> {
+async function reap(
+  { cluster, members, clock, log }: ConsulDeps,
+  { consul }: ServerConfig,
+  signal: AbortSignal,
+): Promise<void> {
   if (consul.reapAfterMs === undefined) return;
   await reapMembers(
     {

@@ -148,9 +148,7 @@ export async function createRole(call: Call): Promise<HttpResponse> {
   return json(call, renderRole(call, await registry.write((tx) => putRole(tx, role))));
 }
 
-function readRole(
-  fields: Fields,
-): Omit<AclRole, "id" | "createIndex" | "modifyIndex"> {
+function readRole(fields: Fields): Omit<AclRole, "id" | "createIndex" | "modifyIndex"> {
   fields.ignore("ID", "CreateIndex", "ModifyIndex", "Hash", "Namespace", "Partition");
   const role = {
     name: fields.string("Name"),

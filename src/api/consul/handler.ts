@@ -81,7 +81,8 @@ function findRoute(path: string): Found | null {
   for (let slash = name.lastIndexOf("/"); slash >= 0; slash = name.lastIndexOf("/", slash - 1)) {
     const prefix = name.slice(0, slash + 1);
     const methods = ROUTES[prefix];
-    if (methods !== undefined && Object.hasOwn(ROUTES, prefix)) return { name: prefix, methods, rest: decode(name.slice(slash + 1)) };
+    if (methods !== undefined && Object.hasOwn(ROUTES, prefix))
+      return { name: prefix, methods, rest: decode(name.slice(slash + 1)) };
     if (slash === 0) break;
   }
   return null;

@@ -43,7 +43,11 @@ export interface MeasuredCall {
   readonly tookMs: number;
 }
 
-export function measureCall(metrics: Metrics, { route, method, rest, tookMs }: MeasuredCall, answer: HttpResponse): void {
+export function measureCall(
+  metrics: Metrics,
+  { route, method, rest, tookMs }: MeasuredCall,
+  answer: HttpResponse,
+): void {
   // Consul writes the pattern of a route with underscores for slashes, the last one included.
   metrics.sample("consul.api.http", tookMs, { method, path: `v1_${route.replaceAll("/", "_")}` });
   metrics.count("consul.rpc.request");

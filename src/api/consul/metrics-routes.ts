@@ -29,7 +29,17 @@ export function agentMetrics(call: Call): HttpResponse {
 
 function renderAggregate({ name, labels, count, rate, sum, min, max, stddev }: Aggregate): object {
   const mean = sum / count;
-  return { Name: name, Count: count, Rate: rate, Sum: sum, Min: min, Max: max, Mean: mean, Stddev: stddev, Labels: labels };
+  return {
+    Name: name,
+    Count: count,
+    Rate: rate,
+    Sum: sum,
+    Min: min,
+    Max: max,
+    Mean: mean,
+    Stddev: stddev,
+    Labels: labels,
+  };
 }
 
 function renderPrometheus(call: Call, gauges: Readonly<Record<string, number>>): readonly string[] {

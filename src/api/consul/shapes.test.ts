@@ -190,9 +190,20 @@ test("agent", async () => {
     ["PUT", "agent/force-leave/none"],
     ["PUT", "agent/leave"],
     ["PUT", "agent/reload"],
+    ["GET", "agent/host"],
+  ]);
+});
+
+test("metrics", async () => {
+  await expectGolden("metrics", [
+    ["PUT", "kv/a", "1"],
+    ["GET", "health/service/shop"],
+    ["GET", "health/service/none"],
+    ["GET", "catalog/service/shop"],
+    ["PUT", "txn", [{ KV: { Verb: "set", Key: "b", Value: "MQ==" } }]],
+    ["PUT", "agent/join/198.51.100.1"],
     ["GET", "agent/metrics"],
     ["GET", "agent/metrics?format=prometheus"],
-    ["GET", "agent/host"],
   ]);
 });
 

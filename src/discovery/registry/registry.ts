@@ -104,6 +104,7 @@ export class Registry {
   #queue: Waiting[] = [];
   #replacing: Replacing[] = [];
   #generation: number;
+  #unclean: boolean;
   #storingHead: Promise<void> = Promise.resolve();
   #writing = false;
   #closed = false;
@@ -111,10 +112,10 @@ export class Registry {
   /** Reads all that is stored. The floor is an index that no earlier run has used. */
   static async open(deps: RegistryDeps): Promise<Registry> {
     const stored = (await deps.store.get(INDEX_KEY))?.value as Reserved | undefined;
-    const { reserved = 1, generation = 0, term = 0 } = stored ?? {};
-    const registry = new Registry(deps, reserved, { generation, term: term + 1 });
+    const { reserved = 1, generation = 0, term = 0, unclean = false } = stored ?? {};
+    const registry = new Registry(deps, reserved, { generation, term: term + 1, unclean });
     await registry.#reserve();
-    await dropOtherGenerations(deps.store, generation);
+    if (unclean) await registry.#dropOthers();
     for (const change of await loadRows(deps.store, generation)) registry.#apply(change, new Touched());
     return registry;
   }
@@ -122,11 +123,12 @@ export class Registry {
   private constructor(
     deps: RegistryDeps,
     floor: number,
-    { generation, term }: { readonly generation: number; readonly term: number },
+    head: Required<Pick<Reserved, "generation" | "term" | "unclean">>,
   ) {
     this.#deps = deps;
-    this.#generation = generation;
-    this.term = term;
+    this.#generation = head.generation;
+    this.#unclean = head.unclean;
+    this.term = head.term;
     this.clock = deps.clock;
     this.random = deps.random;
     this.digest = deps.digest;
@@ -283,7 +285,8 @@ export class Registry {
       return { table, id, row: { ...row, createIndex, modifyIndex: index } };
     });
     // What an earlier try left behind would else come to life with it.
-    await dropOtherGenerations(store, this.#generation);
+    if (this.#unclean) await this.#dropOthers();
+    await this.#storeHead({ unclean: true });
     await storeGeneration(store, stamped, { digest, generation });
     await this.#storeHead({ generation });
     const kept = new Set(stamped.map(({ table, id }) => `${table}/${id}`));
@@ -297,7 +300,12 @@ export class Registry {
       this.#apply(change, touched);
     this.#publish(touched, index);
     this.watches.raiseFloor(this.#graves.forget());
-    await dropOtherGenerations(store, generation);
+    await this.#dropOthers();
+  }
+
+  async #dropOthers(): Promise<void> {
+    await dropOtherGenerations(this.#deps.store, this.#generation);
+    await this.#storeHead({ unclean: false });
   }
 
   async #writeBatch(): Promise<void> {
@@ -355,10 +363,13 @@ export class Registry {
   /** One after another, each with what the one before it has made true: two at once would take each other back. */
   #storeHead(change: Partial<Reserved>): Promise<void> {
     const storing = this.#storingHead.then(async () => {
-      const now = { reserved: this.#reserved, generation: this.#generation, term: this.term, ...change };
-      await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: now satisfies Reserved }]);
+      const { term } = this;
+      const known = { reserved: this.#reserved, generation: this.#generation, unclean: this.#unclean, term };
+      const now: Required<Reserved> = { ...known, ...change };
+      await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: now }]);
       this.#reserved = now.reserved;
       this.#generation = now.generation;
+      this.#unclean = now.unclean;
     });
     this.#storingHead = storing.catch(() => undefined);
     return storing;

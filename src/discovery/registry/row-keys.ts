@@ -13,6 +13,8 @@ export interface Reserved {
   readonly reserved: number;
   /** Which set of rows counts; missing is 0. A restored snapshot is a new set, and this number makes it the one. */
   readonly generation?: number;
+  /** Rows of another generation may lie in the store: of a restore that was broken off, or of what it replaced. */
+  readonly unclean?: boolean;
   /** How often a server has taken the lead, this time included. */
   readonly term?: number;
 }

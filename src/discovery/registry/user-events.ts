@@ -38,7 +38,11 @@ export class UserEvents {
     this.#lTime += 1;
     const fired = {
       nodes,
-      ...event, id: this.#registry.random.uuid(), version: 1, lTime: this.#lTime };
+      ...event,
+      id: this.#registry.random.uuid(),
+      version: 1,
+      lTime: this.#lTime,
+    };
     this.#events = [...this.#events, fired].slice(-EVENTS_MAX);
     this.#registry.touch(TOPIC);
     return fired;

@@ -77,7 +77,11 @@ export const POLICY_TEMPLATES: readonly PolicyTemplate[] = [
     name: "builtin/service",
     description: "For a service: it and its sidecar proxy register themselves and find others",
     takesName: true,
-    template: rules(block("service", HOLE, "write"), block("service", `${HOLE}-sidecar-proxy`, "write"), ...READ_CATALOG),
+    template: rules(
+      block("service", HOLE, "write"),
+      block("service", `${HOLE}-sidecar-proxy`, "write"),
+      ...READ_CATALOG,
+    ),
   },
 ];
 
