@@ -170,6 +170,54 @@ test(
 );
 
 test(
+  "ACLs of a configuration in HCL: files register with their token, and nobody ends a node without one",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server, clients } = await places(directory);
+        const [first] = clients;
+        if (first === undefined) throw new Error("a client was asked for");
+        const file = join(directory, "agent.hcl");
+        const write = (token: string): void =>
+          writeFileSync(
+            file,
+            `acl {
+              enabled        = true
+              default_policy = "deny"
+              tokens { default = "${token}" }
+            }
+            service {
+              name = "web"
+              port = 80
+            }`,
+          );
+        write("none");
+        const s1 = begin({ ...server, flags: [...(server.flags ?? []), "--config-file", file] });
+        await s1.ready();
+        expect((await s1.ask("GET", "kv/a")).status).toBe(403);
+        const boot = JSON.parse((await s1.ask("PUT", "acl/bootstrap")).text) as { SecretID: string };
+        const token = `token=${boot.SecretID}`;
+        write(boot.SecretID);
+        const c1 = begin({ ...first, flags: [...(first.flags ?? []), "--config-file", file] });
+        await c1.ready();
+        type Instance = { readonly Node: { readonly Node: string } };
+        const found = (): Promise<readonly Instance[]> => s1.get(`health/service/web?${token}`);
+        await until("the service of the file", async () => (await found()).length === 1);
+        expect((await found())[0]?.Node.Node).toBe("c1");
+
+        expect((await c1.ask("PUT", "agent/leave")).status).toBe(403);
+        expect((await c1.ask("PUT", "agent/force-leave/s1")).status).toBe(403);
+        expect(c1.exitCode).toBe(null);
+        await c1.put(`agent/leave?${token}`);
+        expect(await c1.ended()).toBe(0);
+        expect(await found()).toEqual([]);
+        expect((await s1.ask("PUT", "agent/leave")).status).toBe(403);
+      }),
+    ),
+  LONG_MS,
+);
+
+test(
   "what cannot be is refused with the way out",
   () =>
     withDirectory((directory) =>
