@@ -5,6 +5,7 @@ import type { ConsulAcl } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
 import { parseHostName } from "../model/ids.ts";
 import { gatherBlocks } from "./gather-blocks.ts";
+import { parseWatch, type Watch } from "./parse-watch.ts";
 import { parseHcl } from "../model/parse-hcl.ts";
 import { isIpv4, type Ipv4, parseIpv4 } from "../model/ip.ts";
 
@@ -56,6 +57,7 @@ export interface DiscoveryConfig {
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly services: readonly Definition[];
   readonly checks: readonly Definition[];
+  readonly watches: readonly Watch[];
   readonly acl: ConsulAcl;
   /** Shown with the definitions of files; null for none. */
   readonly definitionsToken: string | null;
@@ -104,6 +106,7 @@ const fileSchema = z
     services: z.array(definition).max(10_000),
     check: definition,
     checks: z.array(definition).max(10_000),
+    watches: z.array(definition).max(1000),
     reconnect_timeout: text,
     limits: z.strictObject({ http_max_conns_per_client: z.number().int().min(0).max(1_000_000) }).partial(),
     acl: z
@@ -186,6 +189,7 @@ export function makeDiscoveryConfig(
       ...(each.service === undefined ? [] : [each.service]),
       ...(each.services ?? []),
     ]),
+    watches: files.flatMap((each) => (each.watches ?? []).map(parseWatch)),
     acl: acl.enabled === true ? (acl.default_policy ?? "allow") : "off",
     definitionsToken: acl.tokens?.config_file_service_registration ?? acl.tokens?.default ?? null,
     clientMax: limits.http_max_conns_per_client ?? null,

@@ -12,6 +12,7 @@ const SINGLE = ["ports", "limits", "acl"];
 /** A whole file. */
 export function gatherBlocks(file: Body): Body {
   const gathered = gather(file);
+  const watches = listOf(gathered["watches"]);
   const services = gathered["services"];
   const single = SINGLE.flatMap((name) =>
     Array.isArray(gathered[name]) ? [[name, Object.assign({}, ...(gathered[name] as readonly object[]))] as const] : [],
@@ -19,6 +20,7 @@ export function gatherBlocks(file: Body): Body {
   return {
     ...gathered,
     ...Object.fromEntries(single),
+    ...(watches.length === 0 ? {} : { watches }),
     ...(Array.isArray(services) ? { services: services.map((each) => (isBody(each) ? gather(each) : each)) } : {}),
   };
 }

@@ -218,6 +218,60 @@ test(
 );
 
 test(
+  "watches of a configuration call their handlers: a script for a key, a web hook for events",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server, clients } = await places(directory);
+        const [first] = clients;
+        if (first === undefined) throw new Error("a client was asked for");
+        const said: string[] = [];
+        const hook = Bun.serve({
+          hostname: "127.0.0.1",
+          port: 0,
+          fetch: async (request) => {
+            const events = (await request.json()) as readonly { readonly Name: string; readonly Payload: string }[];
+            said.push(
+              ...events.map(({ Name, Payload }) => `${request.headers.get("x-from")} ${Name} ${atob(Payload)}`),
+            );
+            return new Response("");
+          },
+        });
+        const out = join(directory, "out");
+        const file = join(directory, "watches.hcl");
+        writeFileSync(
+          file,
+          `watches {
+            type = "key"
+            key  = "color"
+            args = ["sh", "-c", "cat >> ${out} && echo :$CONSUL_INDEX >> ${out}"]
+          }
+          watches {
+            type         = "event"
+            name         = "deploy"
+            handler_type = "http"
+            http_handler_config { path = "http://127.0.0.1:${hook.port}/", header { x-from = ["c1"] } }
+          }`,
+        );
+        const s1 = begin(server);
+        const c1 = begin({ ...first, flags: [...(first.flags ?? []), "--config-file", file] });
+        await Promise.all([s1.ready(), c1.ready()]);
+        await s1.put("kv/color", "red");
+        const text = async (): Promise<string> => ((await Bun.file(out).exists()) ? Bun.file(out).text() : "");
+        await until("the script", async () => /^\{.*"Value":"cmVk".*\}:\d+\n$/.test(await text()));
+        await s1.put("event/fire/deploy?node=%5Ec2%24", "not here");
+        await s1.put("event/fire/deploy?node=%5Ec1%24", "here");
+        await until("the hook", () => Promise.resolve(said.length > 0));
+        expect(said).toEqual(["c1 deploy here"]);
+        c1.signal("SIGTERM");
+        expect(await c1.ended()).toBe(0);
+        await hook.stop(true);
+      }),
+    ),
+  LONG_MS,
+);
+
+test(
   "what cannot be is refused with the way out",
   () =>
     withDirectory((directory) =>
