@@ -5,8 +5,15 @@ import type { WatchHandler } from "./parse-watch.ts";
 /** A handler that hangs would else hold up its watch for ever. */
 const SCRIPT_TIMEOUT_MS = 300_000;
 
+interface Told {
+  /** JSON. */
+  readonly body: string;
+  /** Of the answer that it is. */
+  readonly index: string;
+}
+
 /** Hands the JSON to a script (on its standard input, with CONSUL_INDEX) or a web hook. @throws AppError when it fails. */
-export async function callHandler(runner: Runner, handler: WatchHandler, body: string, index: string): Promise<void> {
+export async function callHandler(runner: Runner, handler: WatchHandler, { body, index }: Told): Promise<void> {
   if (handler.kind === "script") {
     await runner.run(handler.argv, { stdin: body, env: { CONSUL_INDEX: index }, timeoutMs: SCRIPT_TIMEOUT_MS });
     return;

@@ -208,7 +208,7 @@ function watchDeps(config: DiscoveryConfig, log: Log): WatchDeps {
   return {
     ask: (target, token, signal) =>
       askSelf(config, `/v1/${target}`, { method: "GET", token: token ?? config.definitionsToken, signal }),
-    call: (handler, body, index) => callHandler(runner, handler, body, index),
+    call: (handler, body, index) => callHandler(runner, handler, { body, index }),
     clock: systemClock,
     log,
   };
