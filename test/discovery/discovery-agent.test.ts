@@ -59,6 +59,7 @@ test(
         })();
         console.log(`a killed node was failed after ${Math.round(goneMs)} ms`);
         expect(await c1.get("health/service/web?passing")).toEqual([]);
+        expect(await c1.get("catalog/service/web")).toHaveLength(1);
         await until("DNS to leave it out", async () => (await c1.dig("web.service.consul")).length === 0);
 
         const again = begin(c2.start);

@@ -209,6 +209,13 @@ test("nothing is readable before it is stored, and what the store refuses never 
   parts.close();
 });
 
+test("each start is a term of its own", async () => {
+  const first = await openConsul();
+  const second = await first.reopen();
+  const health = (await second.get("operator/autopilot/health")) as { Servers: { LastTerm: number }[] };
+  expect([first.parts.registry.term, health.Servers.map(({ LastTerm }) => LastTerm)]).toEqual([1, [2]]);
+});
+
 test("a change that throws takes back only itself", async () => {
   const { parts } = await openConsul();
   const { registry, lockDelays } = parts;

@@ -9,8 +9,9 @@ import { AppError } from "../../model/error.ts";
 import { CatalogView } from "./catalog-view.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Graves } from "./graves.ts";
-import { type KvEntry, type Rows, type Stamped, TABLES, type TableName } from "./records.ts";
-import { dropOtherGenerations, INDEX_KEY, loadRows, type Reserved, rowKey, storeGeneration } from "./row-keys.ts";
+import { type KvEntry, type Rows, TABLES, type TableName } from "./records.ts";
+import { loadRows, type PlacedRow, rowKey } from "./row-keys.ts";
+import { StoredHead } from "./stored-head.ts";
 import { type Change, Tables, Transaction } from "./tables.ts";
 import { topic, Touched } from "./touched.ts";
 import { type Interest, Watches } from "./watches.ts";
@@ -50,13 +51,6 @@ interface Below {
   readonly latest: number;
 }
 
-/** A row with its place. */
-export interface PlacedRow {
-  readonly table: TableName;
-  readonly id: string;
-  readonly row: Rows[TableName];
-}
-
 interface Replacing {
   readonly rows: readonly PlacedRow[];
   readonly resolve: () => void;
@@ -88,8 +82,6 @@ export class Registry {
   readonly clock: Clock;
   readonly random: Random;
   readonly digest: Digest;
-  /** How often a server has taken the lead: grows by one with each opening. */
-  readonly term: number;
   readonly #deps: RegistryDeps;
   readonly #graves = new Graves();
   readonly #listeners = new Set<(touched: Touched) => void>();
@@ -97,46 +89,41 @@ export class Registry {
   /** Rows below prefixes that were asked for since the last change of any key. */
   readonly #trees = new Map<string, Below>();
   #index: number;
-  #reserved: number;
+  readonly #head: StoredHead;
   #kvIndex: number;
   #reserving = false;
   #published = 0;
   #queue: Waiting[] = [];
   #replacing: Replacing[] = [];
-  #generation: number;
-  #unclean: boolean;
-  #storingHead: Promise<void> = Promise.resolve();
   #writing = false;
   #closed = false;
 
   /** Reads all that is stored. The floor is an index that no earlier run has used. */
   static async open(deps: RegistryDeps): Promise<Registry> {
-    const stored = (await deps.store.get(INDEX_KEY))?.value as Reserved | undefined;
-    const { reserved = 1, generation = 0, term = 0, unclean = false } = stored ?? {};
-    const registry = new Registry(deps, reserved, { generation, term: term + 1, unclean });
+    const head = await StoredHead.open(deps.store);
+    const registry = new Registry(deps, head);
     await registry.#reserve();
-    if (unclean) await registry.#dropOthers();
-    for (const change of await loadRows(deps.store, generation)) registry.#apply(change, new Touched());
+    await head.clean();
+    for (const change of await loadRows(deps.store, head.generation)) registry.#apply(change, new Touched());
     return registry;
   }
 
-  private constructor(
-    deps: RegistryDeps,
-    floor: number,
-    head: Required<Pick<Reserved, "generation" | "term" | "unclean">>,
-  ) {
+  private constructor(deps: RegistryDeps, head: StoredHead) {
+    const floor = head.reserved;
     this.#deps = deps;
-    this.#generation = head.generation;
-    this.#unclean = head.unclean;
-    this.term = head.term;
+    this.#head = head;
     this.clock = deps.clock;
     this.random = deps.random;
     this.digest = deps.digest;
     this.deadlines = new Deadlines(deps.clock);
     this.watches = new Watches(this.deadlines, floor);
     this.#index = floor;
-    this.#reserved = floor;
     this.#kvIndex = floor;
+  }
+
+  /** How often a server has taken the lead over what is stored. */
+  get term(): number {
+    return this.#head.term;
   }
 
   /** Index of the last change of anything. */
@@ -275,20 +262,13 @@ export class Registry {
     this.#writing = false;
   }
 
-  /** The new rows are written beside the old ones; the one commit that names their generation makes them the ones that count. */
   async #replace({ rows }: Replacing): Promise<void> {
-    const { store, digest } = this.#deps;
-    const generation = this.#generation + 1;
     const index = this.#nextIndex();
     const stamped = rows.map(({ table, id, row }): PlacedRow => {
-      const { createIndex = index } = this.tables.get(table, id) ?? ({} as Partial<Stamped>);
+      const createIndex = this.tables.get(table, id)?.createIndex ?? index;
       return { table, id, row: { ...row, createIndex, modifyIndex: index } };
     });
-    // What an earlier try left behind would else come to life with it.
-    if (this.#unclean) await this.#dropOthers();
-    await this.#storeHead({ unclean: true });
-    await storeGeneration(store, stamped, { digest, generation });
-    await this.#storeHead({ generation });
+    await this.#head.replace(stamped, this.digest);
     const kept = new Set(stamped.map(({ table, id }) => `${table}/${id}`));
     const gone = TABLES.toReversed().flatMap((table) =>
       [...this.tables.ids(table, "")]
@@ -300,12 +280,8 @@ export class Registry {
       this.#apply(change, touched);
     this.#publish(touched, index);
     this.watches.raiseFloor(this.#graves.forget());
-    await this.#dropOthers();
-  }
-
-  async #dropOthers(): Promise<void> {
-    await dropOtherGenerations(this.#deps.store, this.#generation);
-    await this.#storeHead({ unclean: false });
+    // The restore is through: what cannot be taken away now goes with the next start.
+    await this.#head.clean().catch(() => undefined);
   }
 
   async #writeBatch(): Promise<void> {
@@ -343,7 +319,7 @@ export class Registry {
     const changes = tx.changes();
     if (changes.length === 0) return;
     const writes = changes.map(({ table, id, row }): StoreWrite => {
-      const key = rowKey(table, id, { digest: this.#deps.digest, generation: this.#generation });
+      const key = rowKey(table, id, { digest: this.#deps.digest, generation: this.#head.generation });
       return row === null ? { kind: "delete", key } : { kind: "put", key, value: { id, row } };
     });
     await this.#deps.store.commit(writes);
@@ -357,28 +333,13 @@ export class Registry {
   }
 
   #reserve(): Promise<void> {
-    return this.#storeHead({ reserved: this.#index + RESERVE_STEP });
-  }
-
-  /** One after another, each with what the one before it has made true: two at once would take each other back. */
-  #storeHead(change: Partial<Reserved>): Promise<void> {
-    const storing = this.#storingHead.then(async () => {
-      const { term } = this;
-      const known = { reserved: this.#reserved, generation: this.#generation, unclean: this.#unclean, term };
-      const now: Required<Reserved> = { ...known, ...change };
-      await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: now }]);
-      this.#reserved = now.reserved;
-      this.#generation = now.generation;
-      this.#unclean = now.unclean;
-    });
-    this.#storingHead = storing.catch(() => undefined);
-    return storing;
+    return this.#head.reserve(this.#index + RESERVE_STEP);
   }
 
   /** Reserves the next step in good time; a store that cannot be written is asked again with the next change. */
   #nextIndex(): number {
     this.#index += 1;
-    if (this.#reserved - this.#index < RESERVE_STEP / 2 && !this.#reserving) {
+    if (this.#head.reserved - this.#index < RESERVE_STEP / 2 && !this.#reserving) {
       this.#reserving = true;
       const done = (): void => {
         this.#reserving = false;

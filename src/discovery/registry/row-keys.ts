@@ -19,6 +19,13 @@ export interface Reserved {
   readonly term?: number;
 }
 
+/** A row with its place. */
+export interface PlacedRow {
+  readonly table: TableName;
+  readonly id: string;
+  readonly row: Rows[TableName];
+}
+
 interface Stored {
   readonly id: string;
   readonly row: Rows[TableName];
@@ -71,11 +78,7 @@ export async function dropOtherGenerations(store: Store, generation: number): Pr
 }
 
 /** Stores a whole set of rows beside the one that counts: nobody reads it before its generation is named. */
-export async function storeGeneration(
-  store: Store,
-  rows: readonly { readonly table: TableName; readonly id: string; readonly row: Rows[TableName] }[],
-  place: RowPlace,
-): Promise<void> {
+export async function storeGeneration(store: Store, rows: readonly PlacedRow[], place: RowPlace): Promise<void> {
   for (let at = 0; at < rows.length; at += CHUNK_ROWS)
     await store.commit(
       rows.slice(at, at + CHUNK_ROWS).map(({ table, id, row }) => {

@@ -1,6 +1,7 @@
 /** All that is stored, as one text that can be put back. The form is ours: nobody but us reads it. */
 import { isRow, TABLES } from "./records.ts";
-import type { PlacedRow, Registry } from "./registry.ts";
+import type { Registry } from "./registry.ts";
+import type { PlacedRow } from "./row-keys.ts";
 import { registryError } from "./registry-error.ts";
 
 const FORMAT = "apollo-registry-1";
