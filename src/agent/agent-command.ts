@@ -24,7 +24,7 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
         ...surroundings,
         agentVersion: version,
         examine: examineMachine,
-        makeParts: ({ dataDir, keyRotationDays, fastPath, consul }, engine, log, { credential, caPem }) =>
+        makeParts: ({ dataDir, keyRotationDays, fastPath, consul, serviceTags }, engine, log, { credential, caPem }) =>
           hostParts({
             engine,
             log,
@@ -32,6 +32,7 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
             keyRotationDays,
             runDir: RUN_DIR,
             fastPath,
+            serviceTags,
             consul: { access: consul, credential, caPem, version },
           }),
       },

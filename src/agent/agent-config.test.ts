@@ -16,6 +16,7 @@ test("parseAgentConfig() takes flags over environment over the machine", () => {
     fastPath: true,
     scriptChecks: false,
     consul: "read",
+    serviceTags: [],
     logLevel: "info",
     keyRotationDays: 30,
     serverUrl: null,
@@ -26,11 +27,13 @@ test("parseAgentConfig() takes flags over environment over the machine", () => {
     APOLLO_SERVER: "s1",
     APOLLO_TOKEN: "t",
     APOLLO_LABELS: "a=1,b=2",
+    APOLLO_SERVICE_TAGS: "rack-7, x\\,y",
     APOLLO_DOCKER_SOCKET: "unix:///d.sock",
   };
   const config = parseAgentConfig({ name: "flag", label: ["disk=ssd=fast"] }, environment, MACHINE);
   expect(config).toMatchObject({ name: "flag", serverUrl: "https://s1:8443", token: "t", dockerSocket: "/d.sock" });
   expect(config.labels).toEqual({ disk: "ssd=fast" });
+  expect(config.serviceTags).toEqual(["rack-7", "x,y"]);
   expect(parseAgentConfig({}, environment, MACHINE).labels).toEqual({ a: "1", b: "2" });
 });
 

@@ -1,3 +1,4 @@
+import { splitTags } from "../discovery/registration/parse-service-metadata.ts";
 import { AppError } from "../model/error.ts";
 import { parseHostName } from "../model/ids.ts";
 import { type HostAddress, parseHostAddress } from "../model/ip6.ts";
@@ -15,6 +16,8 @@ export interface AgentConfig {
   /** Whoever may register checks may run programs on this host with them. */
   readonly scriptChecks: boolean;
   readonly consul: ConsulAccess;
+  /** Tags that all services of containers on this host get. */
+  readonly serviceTags: readonly string[];
   readonly logLevel: "debug" | "info" | "warn" | "error";
   /** WireGuard keys are changed after so many days; 0: only when asked. */
   readonly keyRotationDays: number;
@@ -47,6 +50,8 @@ export interface AgentFlags {
   /** Joins though the machine would be refused for what it found out about itself. */
   readonly force?: boolean;
   readonly enableScriptChecks?: boolean;
+  /** As `SERVICE_TAGS`: commas between them, `\\,` for a comma. */
+  readonly serviceTags?: string;
 }
 
 /** What this machine says of itself, where nothing else does. */
@@ -95,6 +100,7 @@ export function parseAgentConfig(
       flags.enableScriptChecks === true ||
       parseSwitch("APOLLO_SCRIPT_CHECKS", environment["APOLLO_SCRIPT_CHECKS"] || "off"),
     consul: parseConsulAccess(setting(flags.consul, "APOLLO_CONSUL") ?? "read"),
+    serviceTags: splitTags(setting(flags.serviceTags, "APOLLO_SERVICE_TAGS") ?? ""),
     logLevel: parseLogLevel(environment["APOLLO_LOG_LEVEL"] || "info"),
     keyRotationDays: parseDays(environment["APOLLO_KEY_ROTATION_DAYS"] || String(KEY_ROTATION_DAYS)),
     serverUrl: server === null ? null : parseServerUrl(server),

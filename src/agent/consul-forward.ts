@@ -4,7 +4,7 @@
  */
 import { isBlocking } from "../api/consul/handler.ts";
 import { readToken } from "../api/consul/call.ts";
-import { registryError } from "../discovery/registry/registry-error.ts";
+import { tooManyRequests } from "../api/consul/limit-clients.ts";
 import { AGENT_HEADER, type ClientRights, RIGHTS_HEADER } from "../cluster/passed-on.ts";
 import { AppError } from "../model/error.ts";
 import type { HttpRequest, HttpResponse } from "../platform/ports/http.ts";
@@ -30,8 +30,6 @@ const SHORT_MAX = 1000;
 const SHARED_BYTES_MAX = 64 * 1024 * 1024;
 const SENT_HEADERS = ["content-type", "accept-encoding"] as const;
 const ANSWER_HEADERS = /^(x-|content-type$|content-encoding$|allow$|vary$|location$)/;
-/** Consul's own words. */
-const TOO_MANY = "Your IP is issuing too many concurrent connections, please rate limit your calls\n";
 
 export class ConsulForward {
   readonly #options: ConsulForwardOptions;
@@ -52,7 +50,7 @@ export class ConsulForward {
     const body = request.method === "GET" ? null : await request.body();
     const sent = { url, method: request.method, target: targetOf(request), headers: this.#headersOf(request, rights) };
     if (request.method === "GET" && isBlocking(request)) return this.#share(sent, request.signal);
-    if (this.#short >= SHORT_MAX) throw registryError(429, TOO_MANY);
+    if (this.#short >= SHORT_MAX) throw tooManyRequests();
     this.#short += 1;
     try {
       return onlyConsuls(await this.#options.api.send({ ...sent, body, signal: request.signal }));
@@ -80,7 +78,7 @@ export class ConsulForward {
     const key = JSON.stringify([sent.url, sent.target, sent.headers]);
     let shared = this.#shared.get(key);
     if (shared === undefined) {
-      if (this.#shared.size >= api.concurrencyMax - ROOM_FOR_SHORT) throw registryError(429, TOO_MANY);
+      if (this.#shared.size >= api.concurrencyMax - ROOM_FOR_SHORT) throw tooManyRequests();
       const end = new AbortController();
       const answer = api.send({ ...sent, body: null, signal: end.signal }).then(keepWhole);
       shared = { answer, end, users: 0 };

@@ -1,4 +1,5 @@
-import { isBlocking } from "../api/consul/handler.ts";
+import { isBlocking, isLargeBody } from "../api/consul/handler.ts";
+import { CLIENT_REQUESTS_MAX, limitClients } from "../api/consul/limit-clients.ts";
 import { renderError } from "../api/consul/respond.ts";
 import { isFromThisMachine } from "../cluster/access.ts";
 import { accessRequestOf } from "../cluster/credentials.ts";
@@ -27,8 +28,12 @@ export interface ConsulPartOptions extends ConsulMirrorOptions, ConsulForwardOpt
   readonly port?: number;
   /** Instead of loopback and the bridge. */
   readonly addresses?: readonly string[];
+  /** Requests of one address under way at once; 0 for any number. */
+  readonly clientMax?: number;
   /** Answers what is this process's own business, before all else. */
   readonly intercept?: (request: HttpRequest) => Promise<HttpResponse> | null;
+  /** Told what a server answered: some of that concerns this process as well. */
+  readonly onForwarded?: (request: HttpRequest, status: number) => void;
 }
 
 const LOOPBACK = "127.0.0.1";
@@ -83,11 +88,17 @@ class ConsulPart {
 
   async #bind(address: string): Promise<readonly Condition[]> {
     if (this.#bindings.has(address)) return [];
-    const { listener, log, isOurs } = this.#options;
+    const { listener, log, isOurs, clientMax = CLIENT_REQUESTS_MAX } = this.#options;
     const port = this.#options.port ?? CONSUL_PORT;
     try {
-      const handle = (request: HttpRequest): Promise<HttpResponse | HttpUpgrade> => this.#answer(request);
-      this.#bindings.set(address, listener.listen({ address, port, handle, isLong: isBlocking }));
+      // An agent reads a body before a server says who may send it: large ones are for programs of this host.
+      const isLarge = (request: HttpRequest): boolean => request.peer.loopback && isLargeBody(request);
+      const handle = limitClients((request) => this.#answer(request), {
+        max: clientMax,
+        // Programs on the host that use the bridge's address come from it.
+        isShared: ({ peer }) => plainAddress(peer) === this.#options.gateway(),
+      });
+      this.#bindings.set(address, listener.listen({ address, port, handle, isLong: isBlocking, isLarge }));
       log.info(`Answering Consul's API on ${address}:${port}`);
       return [];
     } catch (error) {
@@ -125,8 +136,11 @@ class ConsulPart {
       const own = rights === "write" ? (this.#options.intercept?.(request) ?? null) : null;
       if (own !== null) return await own;
       if (request.path === "/" && request.method === "GET") return this.#toConsole();
-      if (state.connected && state.serverUrl !== null && !state.isRemoved())
-        return await this.#forward.forward(state.serverUrl, request, rights);
+      if (state.connected && state.serverUrl !== null && !state.isRemoved()) {
+        const answer = await this.#forward.forward(state.serverUrl, request, rights);
+        this.#options.onForwarded?.(request, answer.status);
+        return answer;
+      }
     } catch (error) {
       if (!(error instanceof AppError) || typeof error.details["status"] === "number") return refuse(error);
       if (request.signal.aborted) throw error;
@@ -160,15 +174,18 @@ class ConsulPart {
   /** What a client may do without a token while ACLs are off, by where it is. */
   #rightsOf(request: HttpRequest): ClientRights {
     const { state, access, gateway } = this.#options;
-    const { address, loopback } = request.peer;
-    if (loopback) return isFromThisMachine(accessRequestOf(request)) ? "write" : "none";
+    if (request.peer.loopback) return isFromThisMachine(accessRequestOf(request)) ? "write" : "none";
     if (request.header("origin") !== null) return "none";
-    const peer = address.replace(/^::ffff:/, "");
+    const peer = plainAddress(request.peer);
     // Programs on the host that use the bridge's address come from it.
     if (peer === gateway()) return "write";
     const local = (state.identity?.blocks ?? []).some((block) => isIpv4(peer) && cidrContains(parseCidr(block), peer));
     return local && (access === "read" || access === "write") ? access : "none";
   }
+}
+
+function plainAddress({ address }: HttpRequest["peer"]): string {
+  return address.replace(/^::ffff:/, "");
 }
 
 function refuse(error: unknown): HttpResponse {

@@ -2,7 +2,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { InstanceId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
+import { HostCheckRunner } from "../platform/checks/host-check-runner.ts";
 import { DockerEngine } from "../platform/docker/docker-engine.ts";
+import type { CheckAnswer } from "../platform/ports/check-runner.ts";
 import { assign, assignmentOf, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { startScratchEngine } from "../sim/scratch-engine.ts";
 import type { ScratchEngine } from "../sim/scratch-engine.ts";
@@ -107,6 +109,15 @@ test("with Docker: start, adopt, fail, survive an engine restart, stop", async (
   ];
   expect((await scratch.run(dns)).trim()).toBe("[10.2.1.1]");
   expect(resolver).toContain("search service.consul");
+
+  // A check of Consul's type "docker" runs in it, by its argv.
+  const checks = new HostCheckRunner({ engine, allowsScript: () => true });
+  const limits = { timeoutMs: 20_000, outputMax: 4096, signal: new AbortController().signal };
+  const inside = (...argv: readonly string[]): Promise<CheckAnswer | null> =>
+    checks.run({ kind: "docker", container: container?.id ?? "", argv, declared: false }, limits);
+  expect(await inside("sh", "-c", "echo $GREETING")).toEqual({ status: "passing", output: "hello\n" });
+  expect((await inside("sh", "-c", "exit 1"))?.status).toBe("warning");
+  expect((await inside("sh", "-c", "exit 2"))?.status).toBe("critical");
 
   await until("the engine to keep them", async () => {
     const kept = await Promise.all(["a", "b"].map((uuid) => engine.inspectContainer(idOf(uuid))));

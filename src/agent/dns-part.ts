@@ -3,7 +3,7 @@ import { DnsServer } from "../discovery/dns/dns-server.ts";
 import { Forwarder } from "../discovery/dns/forwarder.ts";
 import { type Zone, buildZone } from "../discovery/dns/zone.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
-import { lookupOf } from "../discovery/registry/query-lookup.ts";
+import { indexQueries } from "../discovery/registry/query-lookup.ts";
 import { DEFAULT_DNS, type DnsSettings } from "../model/dns-settings.ts";
 import type { CatalogHost } from "../model/endpoint.ts";
 import { virtualAddresses } from "../network/virtual-addresses.ts";
@@ -126,8 +126,7 @@ class DnsPart {
     this.#zone.setVirtuals(virtualAddresses(state.networkConfig.virtuals, identity.settings));
     if (this.#consul !== state.consul || isNew) {
       this.#consul = state.consul;
-      const queries = state.consul?.queries ?? [];
-      this.#zone.setQueries((name) => lookupOf(queries, name));
+      this.#zone.setQueries(indexQueries(state.consul?.queries ?? []));
     }
     state.setApplied("dns", state.catalogRevision);
   }

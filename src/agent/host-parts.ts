@@ -70,6 +70,8 @@ export interface HostPartsOptions {
   readonly keyRotationDays: number;
   /** False: the operator wants none. */
   readonly fastPath: boolean;
+  /** See `AgentConfig`. */
+  readonly serviceTags?: readonly string[];
   readonly consul: {
     readonly access: ConsulAccess;
     readonly credential: string;
@@ -180,7 +182,14 @@ export function hostParts(options: HostPartsOptions): MakeParts {
         }),
         ...attach.parts,
         createLocalSocketPart({ state, listener, clock, log, path: `${runDir}/agent.sock` }),
-        createRegistrationPart({ state, engine, clock, log, reportsKnown: () => state.reportsKnown }),
+        createRegistrationPart({
+          state,
+          engine,
+          clock,
+          log,
+          tags: options.serviceTags ?? [],
+          reportsKnown: () => state.reportsKnown,
+        }),
         createImportsPart({ state, prober: socketProber, clock }),
         createOutsidePart({
           state,

@@ -23,6 +23,8 @@ export interface RegistrationPartOptions {
   readonly engine: Pick<Engine, "listContainers" | "listNetworks" | "watch">;
   readonly clock: Clock;
   readonly log: Log;
+  /** That all services get beside their own; default none. */
+  readonly tags?: readonly string[];
   /** Address of this host; by default what the catalog says of it. */
   readonly hostAddress?: () => Ipv4 | null;
   /**
@@ -173,6 +175,7 @@ class Registrar {
       reports: state.reports,
       engineNetworkName: NETWORK_NAME,
       otherNetworks: this.#otherNetworks,
+      tags: this.#options.tags ?? [],
       checkResults: state.containerResults,
       criticalMs: (id) => this.#criticalMs(id),
     };

@@ -248,6 +248,7 @@ function explain(
     domain,
     datacenter,
     containerDomain,
+    queries: state.consul?.queries ?? [],
   };
   const { code, answers, excluded } = explainName(known, name, family === 4 ? "A" : "AAAA");
   const found = answers.map(({ data }) => data).filter((data) => isIpv4(data) || isIpv6(data));

@@ -46,6 +46,7 @@ export interface AgentFlags {
   /** Joins in spite of a wrong clock, a doubled address, or what the machine found to be wrong with itself. */
   readonly force?: boolean;
   readonly enableScriptChecks?: boolean;
+  readonly serviceTags?: string;
 }
 
 export interface LeaveFlags {

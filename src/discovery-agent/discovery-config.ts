@@ -1,7 +1,12 @@
-/** What `apollo discovery agent` was told: configuration files in Consul's JSON, then flags over them. */
+/** What `apollo discovery agent` was told: Consul's configuration files, in HCL or JSON, then flags over them. */
 import { z } from "zod";
+import { parseDuration } from "../discovery/registry/parse-duration.ts";
+import type { ConsulAcl } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
 import { parseHostName } from "../model/ids.ts";
+import { gatherBlocks } from "./gather-blocks.ts";
+import { parseWatch, type Watch } from "./parse-watch.ts";
+import { parseHcl } from "../model/parse-hcl.ts";
 import { isIpv4, type Ipv4, parseIpv4 } from "../model/ip.ts";
 
 export interface DiscoveryFlags {
@@ -52,6 +57,14 @@ export interface DiscoveryConfig {
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly services: readonly Definition[];
   readonly checks: readonly Definition[];
+  readonly watches: readonly Watch[];
+  readonly acl: ConsulAcl;
+  /** Shown with the definitions of files; null for none. */
+  readonly definitionsToken: string | null;
+  /** Requests of one address under way at once; 0 for any number, null for the usual limit. */
+  readonly clientMax: number | null;
+  /** Members that are down for so long are removed. */
+  readonly reapAfterMs: number;
 }
 
 /** What this machine says of itself. */
@@ -64,6 +77,9 @@ export interface DiscoveryMachine {
 export const CLUSTER_PORT = 8301;
 const HTTP_PORT = 8500;
 const DNS_PORT = 8600;
+/** As in Consul, and not less than this: whoever is away for a night is to be the same member in the morning. */
+const RECONNECT_TIMEOUT = "72h";
+const RECONNECT_MS_MIN = 8 * 3_600_000;
 const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
 const text = z.string().min(1).max(1024);
@@ -90,28 +106,46 @@ const fileSchema = z
     services: z.array(definition).max(10_000),
     check: definition,
     checks: z.array(definition).max(10_000),
+    watches: z.array(definition).max(1000),
+    reconnect_timeout: text,
+    limits: z.strictObject({ http_max_conns_per_client: z.number().int().min(0).max(1_000_000) }).partial(),
+    acl: z
+      .strictObject({
+        enabled: z.boolean(),
+        default_policy: z.enum(["allow", "deny"]),
+        tokens: z.strictObject({ default: text, config_file_service_registration: text }).partial(),
+      })
+      .partial(),
   })
   .partial();
 
 export type DiscoveryFile = z.infer<typeof fileSchema>;
 
-/** @throws AppError `invalid` that names file and key. */
+/** `.hcl` is HCL, all else JSON. @throws AppError `invalid` that names file and key. */
 export function parseDiscoveryFile(source: string, path: string): DiscoveryFile {
-  let value: unknown;
-  try {
-    value = JSON.parse(source);
-  } catch (cause) {
-    throw new AppError("invalid", `Cannot read "${path}": it is not JSON`, {
-      cause,
-      hint: "Configuration is Consul's in JSON; HCL is not read",
-    });
-  }
+  const value = path.endsWith(".hcl")
+    ? gatherBlocks(parseHcl(source, (what) => unreadable(path, what)))
+    : parseJson(source, path);
   const result = fileSchema.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   const where = issue === undefined ? "" : [...issue.path, issue.message].join(" ");
   throw new AppError("invalid", `Cannot use "${path}": ${where}`, {
     hint: `Keys are ${Object.keys(fileSchema.shape).join(", ")}`,
+  });
+}
+
+function parseJson(source: string, path: string): unknown {
+  try {
+    return JSON.parse(source);
+  } catch {
+    throw unreadable(path, "it is not JSON");
+  }
+}
+
+function unreadable(path: string, what: string): AppError {
+  return new AppError("invalid", `Cannot read "${path}": ${what}`, {
+    hint: "Configuration is Consul's: HCL in a file that ends in .hcl, JSON in any other",
   });
 }
 
@@ -131,6 +165,8 @@ export function makeDiscoveryConfig(
   refuseSecondServer(server, join);
   if ((flags.bootstrap ?? file.bootstrap) === true && !server)
     throw new AppError("invalid", "Cannot bootstrap: only a server begins a cluster", { hint: "Add --server" });
+  const limits: NonNullable<DiscoveryFile["limits"]> = file.limits ?? {};
+  const acl: NonNullable<DiscoveryFile["acl"]> = file.acl ?? {};
   const scripts = flags.enableScriptChecks ?? file.enable_script_checks ?? false;
   const local = flags.enableLocalScriptChecks ?? file.enable_local_script_checks ?? false;
   return {
@@ -153,6 +189,11 @@ export function makeDiscoveryConfig(
       ...(each.service === undefined ? [] : [each.service]),
       ...(each.services ?? []),
     ]),
+    watches: files.flatMap((each) => (each.watches ?? []).map(parseWatch)),
+    acl: acl.enabled === true ? (acl.default_policy ?? "allow") : "off",
+    definitionsToken: acl.tokens?.config_file_service_registration ?? acl.tokens?.default ?? null,
+    clientMax: limits.http_max_conns_per_client ?? null,
+    reapAfterMs: parseReconnect(file.reconnect_timeout ?? RECONNECT_TIMEOUT),
     checks: files.flatMap((each) => [...(each.check === undefined ? [] : [each.check]), ...(each.checks ?? [])]),
   };
 }
@@ -187,6 +228,12 @@ function parseJoin(value: string): string {
   const number = Number(digits);
   if (host !== "" && number >= 1 && number <= 65_535) return `https://${host}:${number}`;
   throw new AppError("invalid", `Cannot join "${value}": it must be ADDRESS or ADDRESS:PORT`);
+}
+
+function parseReconnect(value: string): number {
+  const ms = parseDuration(value);
+  if (ms !== null && ms >= RECONNECT_MS_MIN) return ms;
+  throw new AppError("invalid", `Cannot use reconnect_timeout "${value}": it must be a duration of 8h or more`);
 }
 
 function parseLogLevel(value: string): DiscoveryConfig["logLevel"] {

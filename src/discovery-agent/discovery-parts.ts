@@ -18,6 +18,7 @@ import { nodeDigest } from "../platform/digest/node-digest.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { BunHttpListener } from "../platform/http/bun-http-listener.ts";
 import { readHostInfo } from "../platform/linux/read-host-info.ts";
+import type { HttpRequest } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
@@ -115,16 +116,23 @@ function httpPart(config: DiscoveryConfig, { state, membership, agentVersion, lo
     gateway: () => config.client,
     addresses: [config.client],
     port: config.httpPort,
+    ...(config.clientMax === null ? {} : { clientMax: config.clientMax }),
+    // With ACLs the server says first who may.
     intercept: (request) =>
-      request.path === LEAVE && request.method === "PUT"
+      isLeave(request) && (state.consul?.acl ?? "off") === "off"
         ? leave().then(() => ({ status: 200, headers: {}, body: "" }))
         : null,
+    onForwarded: (request, status) => (isLeave(request) && status === 200 ? void leave() : undefined),
     hostInfo: () => readHostInfo(clock.nowMs()),
     digest: nodeDigest,
     clock,
     random,
     log,
   });
+}
+
+function isLeave({ path, method }: HttpRequest): boolean {
+  return path === LEAVE && method === "PUT";
 }
 
 /** The machine's resolver is asked for names of others, and never changed. */

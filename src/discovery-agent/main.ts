@@ -47,7 +47,7 @@ function loadConfig(flags: DiscoveryFlags): DiscoveryConfig {
 function filesIn(directory: string): readonly string[] {
   if (!existsSync(directory)) throw new AppError("invalid", `Cannot read directory "${directory}": it is not there`);
   return readdirSync(directory)
-    .filter((name) => name.endsWith(".json"))
+    .filter((name) => name.endsWith(".json") || name.endsWith(".hcl"))
     .toSorted()
     .map((name) => join(directory, name));
 }

@@ -5,6 +5,7 @@ import { joinCluster, type Membership, readMembership } from "../agent/join.ts";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
+import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { openServer } from "../server/main.ts";
@@ -13,6 +14,8 @@ import type { DiscoveryConfig } from "./discovery-config.ts";
 import { type DiscoveryNode, startDiscoveryNode } from "./discovery-parts.ts";
 import { type LocalApi, registerDefinitions } from "./local-definitions.ts";
 import { leaveToken, readToken } from "./local-token.ts";
+import { callHandler } from "./call-handler.ts";
+import { runWatches, type WatchAnswer, type WatchDeps } from "./run-watches.ts";
 
 export interface DiscoveryRun {
   readonly version: string;
@@ -94,7 +97,8 @@ async function runNode(
   const registered = diskFile(join(config.dataDir, "definitions.json"));
   const deps = { api: localApi(config), file: registered, clock: systemClock, log };
   const registering = registerDefinitions(config, deps, end.signal);
-  await Promise.all([node.done, registering, connected]);
+  const watching = runWatches(config.watches, watchDeps(config, log), end.signal);
+  await Promise.all([node.done, registering, connected, watching]);
   signal.removeEventListener("abort", stop);
 }
 
@@ -127,11 +131,14 @@ function serverConfigOf(config: DiscoveryConfig, version: string): ServerConfig 
         dnsDomain: config.domain,
         encryption: "off",
         consulListen: `${config.client}:${config.httpPort}`,
+        consulAcl: config.acl,
       },
     ],
     { version, ownAddress: config.bind },
   );
-  return { ...made, consul: { ...made.consul, listenIsGiven: true, node: config.node } };
+  const { node, reapAfterMs, clientMax } = config;
+  const limit = clientMax === null ? {} : { clientMax };
+  return { ...made, consul: { ...made.consul, listenIsGiven: true, node, reapAfterMs, ...limit } };
 }
 
 interface Joining {
@@ -193,16 +200,46 @@ function joinOver(config: DiscoveryConfig, { token, file }: Joining, serverUrl: 
 }
 
 function localApi(config: DiscoveryConfig): LocalApi {
-  const host = config.client === "0.0.0.0" ? "127.0.0.1" : config.client;
-  return async (method, path, body) => {
-    try {
-      const init = body === undefined ? { method } : { method, body: JSON.stringify(body) };
-      const answer = await fetch(`http://${host}:${config.httpPort}${path}`, init);
-      return { status: answer.status, text: await answer.text() };
-    } catch (cause) {
-      throw new AppError("unavailable", `Cannot reach this node's own API at ${host}:${config.httpPort}`, { cause });
-    }
+  return (method, path, body) => askSelf(config, path, { method, token: config.definitionsToken, body });
+}
+
+function watchDeps(config: DiscoveryConfig, log: Log): WatchDeps {
+  const runner = new ProcessRunner();
+  return {
+    ask: (target, token, signal) =>
+      askSelf(config, `/v1/${target}`, { method: "GET", token: token ?? config.definitionsToken, signal }),
+    call: (handler, body, index) => callHandler(runner, handler, { body, index }),
+    clock: systemClock,
+    log,
   };
+}
+
+interface OwnRequest {
+  readonly method: string;
+  readonly token: string | null;
+  readonly body?: unknown;
+  readonly signal?: AbortSignal;
+}
+
+async function askSelf(
+  { client, httpPort }: DiscoveryConfig,
+  path: string,
+  { method, token, body, signal }: OwnRequest,
+): Promise<WatchAnswer> {
+  const host = client === "0.0.0.0" ? "127.0.0.1" : client;
+  try {
+    const answer = await fetch(`http://${host}:${httpPort}${path}`, {
+      method,
+      headers: token === null ? {} : { "x-consul-token": token },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(signal === undefined ? {} : { signal }),
+      // A wait may take minutes.
+      timeout: false,
+    } as RequestInit);
+    return { status: answer.status, text: await answer.text(), index: answer.headers.get("x-consul-index") ?? "" };
+  } catch (cause) {
+    throw new AppError("unavailable", `Cannot reach this node's own API at ${host}:${httpPort}`, { cause });
+  }
 }
 
 /** A server that cannot be told will notice; `force-leave` on another node ends the membership then. */

@@ -122,3 +122,35 @@ test("explainName() answers with the other family, and leads back from it", () =
   const reverse = "7.0.1.0.2.0.a.0.0.0.1.0.2.0.a.0.0.0.0.0.a.9.8.7.6.5.4.3.2.1.d.f.ip6.arpa";
   expect(ask(reverse, "PTR")).toEqual(["web.service.dc1.consul."]);
 });
+
+test("explainName() follows prepared queries, by name and by template", () => {
+  const service = {
+    service: "web",
+    onlyPassing: false,
+    near: "",
+    tags: ["v1"],
+    nodeMeta: {},
+    serviceMeta: {},
+    ignoreCheckIds: [],
+    nearestN: 0,
+    datacenters: [],
+  };
+  const none = { type: "", regexp: "", removeEmptyTags: false };
+  const template = { ...none, type: "name_prefix_match" };
+  const queries = [
+    { id: "1", name: "first", template: none, service, dnsTtl: "10s" },
+    { id: "2", name: "any-", template, service: { ...service, service: "${name.suffix}", tags: [] }, dnsTtl: "" },
+  ];
+  const first = explainName({ ...INPUT, queries }, "first.query.consul", "A");
+  expect(first.answers).toEqual([{ name: "first.query.consul", type: "A", ttl: 10, data: "10.2.1.7" }]);
+  expect(first.excluded.slice(0, 2)).toEqual([
+    { endpoint: "h1:b:80", reason: "the query's tags or meta are others" },
+    { endpoint: "h1:c:80", reason: "its health is critical" },
+  ]);
+  const any = explainName({ ...INPUT, queries }, "any-web.query.consul", "SRV");
+  expect(any.answers.map(({ data }) => data)).toEqual([
+    "1 1 80 0a020107.addr.dc1.consul.",
+    "1 1 80 0a020108.addr.dc1.consul.",
+  ]);
+  expect(explainName({ ...INPUT, queries }, "none.query.consul", "A").code).toBe("NXDOMAIN");
+});

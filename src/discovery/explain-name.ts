@@ -2,12 +2,14 @@ import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../model/dns-se
 import { type CatalogHost, type Endpoint, namesNode } from "../model/endpoint.ts";
 import { ipv4ToNumber, isIpv4 } from "../model/ip.ts";
 import type { WithheldReason } from "./catalog.ts";
-import { type ChosenService, chooseEndpoints, fits } from "./dns/choose-endpoints.ts";
+import type { NamedQuery } from "../model/consul.ts";
+import { chooseEndpoints, fits, matchLookup } from "./dns/choose-endpoints.ts";
 import { addressKey, formatAddress, parseReverseAddress } from "./dns/address-bytes.ts";
 import { labelsOf, nameKey } from "./dns/domain-name.ts";
-import { weightOf } from "./dns/zone-instance.ts";
+import { answering, weightOf } from "./dns/zone-instance.ts";
 import { addressesOf } from "./dns/zone-instances.ts";
 import { type ServiceCandidate, parseZoneName } from "./dns/parse-zone-name.ts";
+import { indexQueries } from "./registry/query-lookup.ts";
 
 export interface ExplainInput {
   /** Visible endpoints, as the catalog lists them. */
@@ -21,6 +23,8 @@ export interface ExplainInput {
   /** Endpoints that only name a container, and the domain of such names. */
   readonly named?: readonly Endpoint[];
   readonly containerDomain?: string;
+  /** Prepared queries, as hosts know them. */
+  readonly queries?: readonly NamedQuery[];
   /** What differs from `DEFAULT_DNS`. */
   readonly settings?: Partial<DnsSettings>;
 }
@@ -100,8 +104,8 @@ function find(input: ExplainInput, name: string): Finding {
     }
     case "service":
       return findService(input, name, parsed.candidates);
-    // The server has no prepared queries in hand here.
     case "query":
+      return findQuery(input, name, parsed.name);
     case "unknown":
       return MISSING;
   }
@@ -166,12 +170,44 @@ function findService(input: ExplainInput, name: string, candidates: readonly Ser
   const chosen = chooseEndpoints(candidates, ofService, settings);
   if (chosen === null) {
     // Nothing visible: the withheld ones, or those without the tag, are the explanation.
-    const excluded = candidates.flatMap((candidate) => excludedOf(input, candidate, null));
+    const excluded = candidates.flatMap((candidate) => excludedOf(input, candidate, []));
     return { ...MISSING, excluded: unique(excluded) };
   }
   const ttl = chooseServiceTtl(settings.serviceTtlSeconds, chosen.candidate.service);
-  const addresses = [...new Set(chosen.answered.flatMap(addressesOf))];
-  const pairs = new Map(chosen.answered.map((each) => [`${each.address}:${each.port}`, each]));
+  const excluded = excludedOf(input, chosen.candidate, chosen.answered);
+  return { ...answerWith(input, chosen.answered, { name, ttl }), excluded };
+}
+
+/** What a prepared query leads to, which may be a template that the name fills. */
+function findQuery(input: ExplainInput, name: string, query: string): Finding {
+  const lookup = indexQueries(input.queries ?? [])(query);
+  if (lookup === null) return MISSING;
+  const settings = { ...DEFAULT_DNS, ...input.settings };
+  const all = input.endpoints.filter(({ service }) => service.toLowerCase() === lookup.service);
+  // Nodes have no meta as far as the catalog of endpoints knows them.
+  const matching = matchLookup(all, lookup, () => ({}));
+  const onlyPassing = lookup.onlyPassing || settings.onlyPassing;
+  const answered = answering(matching, { ...settings, onlyPassing });
+  const candidate = { service: lookup.service, tag: null, protocol: null };
+  const matches = new Set(matching.map(({ id }) => id));
+  const excluded = excludedOf(input, candidate, answered).map((each) =>
+    matches.has(each.endpoint) || !all.some(({ id }) => id === each.endpoint)
+      ? each
+      : { ...each, reason: "the query's tags or meta are others" },
+  );
+  if (matching.length === 0) return { ...MISSING, excluded };
+  const ttl = lookup.ttlSeconds ?? chooseServiceTtl(settings.serviceTtlSeconds, lookup.service);
+  return { ...answerWith(input, answered, { name, ttl }), excluded };
+}
+
+function answerWith(
+  input: ExplainInput,
+  answered: readonly Endpoint[],
+  { name, ttl }: { readonly name: string; readonly ttl: number },
+): Omit<Finding, "excluded"> {
+  const settings = { ...DEFAULT_DNS, ...input.settings };
+  const addresses = [...new Set(answered.flatMap(addressesOf))];
+  const pairs = new Map(answered.map((each) => [`${each.address}:${each.port}`, each]));
   const targets = [...pairs.values()].map((each) => `1 ${weightOf(each)} ${each.port} ${targetOf(input, each)}.`);
   return {
     code: addresses.length === 0 && settings.criticalIsMissing ? "NXDOMAIN" : "NOERROR",
@@ -179,7 +215,6 @@ function findService(input: ExplainInput, name: string, candidates: readonly Ser
       ...addresses.map((data) => ({ name, type: addressType(data), ttl, data })),
       ...targets.map((data) => ({ name, type: "SRV", ttl, data })),
     ],
-    excluded: excludedOf(input, chosen.candidate, chosen),
   };
 }
 
@@ -200,10 +235,10 @@ function targetOf({ hosts, domain, datacenter }: ExplainInput, { host, address }
 function excludedOf(
   input: ExplainInput,
   candidate: ServiceCandidate,
-  chosen: ChosenService | null,
+  chosen: readonly Endpoint[],
 ): NameExplanation["excluded"] {
   const visible = input.endpoints.filter((each) => each.service === candidate.service);
-  const answered = new Set(chosen?.answered.map((each) => each.id));
+  const answered = new Set(chosen.map((each) => each.id));
   const left = visible.filter((each) => !answered.has(each.id));
   const withheld = input.withheld.filter(({ endpoint }) => endpoint.service === candidate.service);
   return [

@@ -93,7 +93,8 @@ export class AgentHub {
     readonly message: ServerMessage;
   } | null = null;
   #checks: HostCheckSource | null = null;
-  #consul: ConsulFacts | null = null;
+  /** What agents were told last of Consul's API. */
+  consul: ConsulFacts | null = null;
   #catalogComplete = false;
   #flushing = false;
   /** Tasks under way that must be through before anything is sent. */
@@ -274,7 +275,7 @@ export class AgentHub {
     this.#sendAssignments(session, true);
     session.connection.send({ type: "peers", peers: peersOf(state.hosts, host.id) });
     session.connection.send({ type: "network-config", config: state.networkConfig() });
-    if (this.#consul !== null) session.connection.send({ type: "consul", consul: this.#consul });
+    if (this.consul !== null) session.connection.send({ type: "consul", consul: this.consul });
     for (const [name, change] of this.#holders.all()) {
       if (name !== host.name) session.connection.send({ type: "holders", host: name, ...change });
     }
@@ -420,7 +421,7 @@ export class AgentHub {
 
   /** What agents are to know of Consul's API. */
   tellConsul(consul: ConsulFacts): void {
-    this.#consul = consul;
+    this.consul = consul;
     for (const session of this.#sessions.values())
       if (session.ready) session.connection.send({ type: "consul", consul });
   }

@@ -15,6 +15,8 @@ export interface ConsulAccessDeps {
   readonly aclEnabled: boolean;
   /** Name of the host with that credential. */
   readonly hostName: (principal: Principal) => string | null;
+  /** Whether programs on a host may remove dead members without a token, as on a machine of Consul's. */
+  readonly clientsRemoveMembers: boolean;
 }
 
 const EVERYTHING = Grants.everything();
@@ -33,7 +35,7 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
   const passedOn = readPassedOn(request);
   if (passedOn !== null && hostOf(deps, passedOn) !== null) {
     if (aclEnabled) return { grants: resolver.anonymousGrants(), token: null };
-    return { grants: clientGrants(passedOn.rights), token: null };
+    return { grants: clientGrants(passedOn.rights, deps.clientsRemoveMembers), token: null };
   }
   const asked = accessRequestOf(request);
   if (token === "" && asked.token?.kind === "session") {
@@ -58,10 +60,10 @@ export function hostOf({ access, hostName }: ConsulAccessDeps, { credential }: P
 const CLIENT_RESOURCES = ["agent", "node", "service", "session", "key", "event", "query"] as const;
 
 /**
- * Without ACLs a program on a host may do what it may in Consul, but for what an operator does: tokens, snapshots, removal of
- * members. @throws AppError 403 for `none`.
+ * Without ACLs a program on a host may do what it may in Consul, but for what an operator does: tokens, snapshots and, unless
+ * `removes`, removal of members. @throws AppError 403 for `none`.
  */
-function clientGrants(rights: PassedOn["rights"]): Grants {
+function clientGrants(rights: PassedOn["rights"], removes: boolean): Grants {
   if (rights === "none")
     throw registryError(
       403,
@@ -69,7 +71,7 @@ function clientGrants(rights: PassedOn["rights"]): Grants {
     );
   const named = CLIENT_RESOURCES.map((resource): Rule => ({ resource, name: "", prefix: true, level: rights }));
   return new Grants(
-    [...named, { resource: "operator", name: "", prefix: false, level: "read" }],
+    [...named, { resource: "operator", name: "", prefix: false, level: removes ? rights : "read" }],
     "deny",
     "this host's clients",
   );

@@ -27,6 +27,15 @@ export class LeftMembers {
     this.#members = now;
   }
 
+  has(name: string): boolean {
+    return this.list().some((host) => host.name === name);
+  }
+
+  /** No longer shown; a name that is not there is fine. */
+  forget(name: string): void {
+    this.#left.delete(name);
+  }
+
   list(): readonly PlatformHost[] {
     const nowMs = this.#clock.monotonicMs();
     return [...this.#left.values()].filter(({ atMs }) => nowMs - atMs < SHOWN_MS).map(({ host }) => host);

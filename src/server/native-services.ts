@@ -93,7 +93,7 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
   };
 }
 
-function knownNames({ catalog, state }: ClusterServer): ExplainInput {
+function knownNames({ catalog, state, hub }: ClusterServer): ExplainInput {
   const {
     dnsDomain: domain,
     datacenter,
@@ -111,6 +111,7 @@ function knownNames({ catalog, state }: ClusterServer): ExplainInput {
     domain,
     datacenter,
     containerDomain,
+    queries: hub.consul?.queries ?? [],
     settings,
   };
 }

@@ -42,6 +42,10 @@ export interface ConsulConfig {
   readonly node?: string;
   /** `off`: this machine may do everything. Else Consul's ACLs, with what holds where no rule does. */
   readonly acl: "off" | "allow" | "deny";
+  /** Members that are down for so long are removed; missing: never, since a host of containers has more to lose than its place. */
+  readonly reapAfterMs?: number;
+  /** Requests of one address under way at once on the plain listener; missing: Consul's 200, 0: any number. */
+  readonly clientMax?: number;
 }
 
 export const DEFAULT_DATA_DIR = "/var/lib/apollo";

@@ -1,7 +1,8 @@
 import { hostname } from "node:os";
 import type { ConsulBackend, Member } from "../api/consul/backend.ts";
 import { CONSUL_VERSION } from "../api/consul/agent-routes.ts";
-import { createConsulHandler, isBlocking } from "../api/consul/handler.ts";
+import { createConsulHandler, isBlocking, isLargeBody } from "../api/consul/handler.ts";
+import { CLIENT_REQUESTS_MAX, limitClients } from "../api/consul/limit-clients.ts";
 import { readToken } from "../api/consul/call.ts";
 import type { AccessControl, Principal } from "../cluster/access.ts";
 import { readPassedOn } from "../cluster/passed-on.ts";
@@ -9,6 +10,7 @@ import { AclResolver } from "../discovery/registry/acl/acl-resolver.ts";
 import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
 import { RegisteredEndpoints } from "../discovery/registry/registered-endpoints.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
+import { registryError } from "../discovery/registry/registry-error.ts";
 import { topic } from "../discovery/registry/touched.ts";
 import { unjudged } from "../model/endpoint.ts";
 import type { ConsulAcl } from "../model/consul.ts";
@@ -17,7 +19,7 @@ import { serveHttp } from "../platform/http/serve-https.ts";
 import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
-import type { HttpHandler, HttpRequest } from "../platform/ports/http.ts";
+import type { HttpHandler } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { ClusterServer } from "./cluster-server.ts";
@@ -25,6 +27,7 @@ import { callerOf, hostOf, type ConsulAccessDeps } from "./consul-access.ts";
 import { relayHostChecks } from "./host-check-relay.ts";
 import type { HostMembers } from "./host-members.ts";
 import { LeftMembers } from "./left-members.ts";
+import { reapMembers } from "./reap-members.ts";
 import type { ServerConfig } from "./server-config.ts";
 
 export interface ConsulDeps {
@@ -61,12 +64,34 @@ export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promi
   relayHostChecks({ parts, hub: cluster.hub, hosts: cluster.state, log: deps.log });
   const handle = createConsulHandler(backendOf(deps, parts, own));
   const plain = listenPlain(deps, config, handle);
+  const end = new AbortController();
+  const reaping = reap(deps, config, end.signal);
   const close = async (graceMs: number): Promise<void> => {
     // First: who waits for a change would else hold up the end.
     parts.close();
-    await plain?.close(graceMs);
+    end.abort();
+    await Promise.all([reaping, plain?.close(graceMs)]);
   };
   return { handle, parts, port: plain?.port ?? null, close };
+}
+
+async function reap(
+  { cluster, members, clock, log }: ConsulDeps,
+  { consul }: ServerConfig,
+  signal: AbortSignal,
+): Promise<void> {
+  if (consul.reapAfterMs === undefined) return;
+  await reapMembers(
+    {
+      afterMs: consul.reapAfterMs,
+      hosts: () => cluster.state.hosts.values(),
+      isDown: (id) => cluster.liveness.presenceOf(id).phase === "down",
+      remove: (name) => members.remove(name, false),
+      clock,
+      log,
+    },
+    signal,
+  );
 }
 
 interface Self {
@@ -136,14 +161,21 @@ function uuidOf(digest: Digest, name: string): string {
 }
 
 function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBackend {
-  const { cluster, members, access, digest } = deps;
+  const { cluster, access, digest } = deps;
   const { config, self } = own;
   const aclEnabled = config.consul.acl !== "off";
   const defaultPolicy = config.consul.acl === "deny" ? "deny" : "allow";
   const hostName = (principal: Principal): string | null =>
     principal.kind === "host" ? (cluster.state.hosts.get(principal.hostId)?.name ?? null) : null;
   const resolver = new AclResolver(parts.registry, defaultPolicy);
-  const accessDeps: ConsulAccessDeps = { access, resolver, aclEnabled, hostName };
+  const accessDeps: ConsulAccessDeps = {
+    access,
+    resolver,
+    aclEnabled,
+    hostName,
+    // Where nodes run containers, removing one moves them: that is an operator's decision.
+    clientsRemoveMembers: deps.leave !== undefined,
+  };
   const address = (): string => `${parts.registry.view.node(self)?.address ?? "127.0.0.1"}:${RAFT_PORT}`;
   return {
     parts,
@@ -165,11 +197,30 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
       ...own.left.list().map((host): Member => ({ ...host, status: "left" })),
     ],
     caller: (request, token) => callerOf(accessDeps, request, token),
-    forceLeave: (node) => members.remove(node, false),
-    ...(deps.leave === undefined ? {} : { leave: deps.leave }),
+    forceLeave: (node, prune) => forceLeave(deps, own, { node, prune }),
+    ...(deps.leave === undefined ? {} : { leave: leaveAs(self, deps.leave) }),
     startedAtMs: cluster.startedAtMs,
+    memory: () => {
+      const { heapUsed, rss } = process.memoryUsage();
+      return { usedBytes: heapUsed, residentBytes: rss };
+    },
     hostInfo: () => readHostInfo(deps.clock.nowMs()),
   };
+}
+
+async function forceLeave(
+  { cluster, members }: ConsulDeps,
+  { left }: Self,
+  { node, prune }: { readonly node: string; readonly prune: boolean },
+): Promise<void> {
+  if (cluster.state.hostByName(node) !== null) await members.remove(node, false);
+  else if (!left.has(node)) throw registryError(500, `agent: No node found with name '${node}'`);
+  if (prune) left.forget(node);
+}
+
+/** A node whose process passed the request on leaves by itself once it hears that it may. */
+function leaveAs(self: string, leave: () => Promise<void>): (node: string) => Promise<void> {
+  return (node) => (node === self ? leave() : Promise.resolve());
 }
 
 /** A port that is taken keeps nobody from migrating: Consul itself may still run here. One that was asked for is an error. */
@@ -186,11 +237,15 @@ function listenPlain(
     return serveHttp({
       hostname: consul.listen.bind,
       port: consul.listen.port,
-      handle: (request: HttpRequest) =>
-        request.path === "/"
-          ? Promise.resolve({ status: 301, headers: { location: toConsole }, body: "" })
-          : handle(request),
+      handle: limitClients(
+        (request) =>
+          request.path === "/"
+            ? Promise.resolve({ status: 301, headers: { location: toConsole }, body: "" })
+            : handle(request),
+        { max: consul.clientMax ?? CLIENT_REQUESTS_MAX },
+      ),
       isLong: isBlocking,
+      isLarge: isLargeBody,
       clock,
       onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
     });

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { isBlocking } from "../api/consul/handler.ts";
+import { isBlocking, isLargeBody } from "../api/consul/handler.ts";
 import { createMarathonHandler } from "../api/marathon/handler.ts";
 import { createNativeHandler } from "../api/native/handler.ts";
 import { AccessControl, type Authorize, authorizeWith } from "../cluster/access.ts";
@@ -103,6 +103,7 @@ export async function startServer(
     plainPort: config.anonymousPort,
     handle,
     isLong: isBlocking,
+    isLarge: isLargeBody,
     clock,
     onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
   });

@@ -112,7 +112,7 @@ function baseBackend(parts: RegistryParts, clock: VirtualClock): ConsulBackend {
     peers: () => ["192.0.2.11:8300"],
     members: () => [{ ...hostNamed(NODE), server: true, status: "alive" }],
     caller: (): Caller => ({ grants: Grants.everything(), token: null }),
-    forceLeave: (node) => Promise.reject(registryError(404, `No node found with name '${node}'`)),
+    forceLeave: (node) => Promise.reject(registryError(500, `agent: No node found with name '${node}'`)),
     startedAtMs: clock.nowMs(),
     hostInfo: () => ({
       Memory: null,

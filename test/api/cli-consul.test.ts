@@ -144,3 +144,37 @@ test("apollo service watch tells what comes, changes and goes", async () => {
     "",
   ]);
 });
+
+test("apollo service watch without names tells of every service", async () => {
+  const stop = new AbortController();
+  const { watches } = running.server.consul.parts.registry;
+  // All services are the platform's own list, which only the HTTPS port has.
+  const admin = JSON.parse(await Bun.file(running.server.adminFile).text()) as { token: string; ca: string };
+  const watching = apollo("service watch --json --ca ca.pem", {
+    signal: stop.signal,
+    env: { APOLLO_SERVER: `https://127.0.0.1:${running.server.http.port}`, APOLLO_TOKEN: admin.token },
+    files: { "ca.pem": admin.ca },
+  });
+  const steps = [
+    "service register one --node ext --node-address 198.51.100.7 --port 1",
+    "service register two --node ext --port 2",
+    "service maintenance one on",
+    "service deregister two",
+  ];
+  for (const step of steps) {
+    while (watches.waiting < 2) await systemClock.sleep(5);
+    expect((await apollo(step)).err).toBe("");
+  }
+  while (watches.waiting < 2) await systemClock.sleep(5);
+  stop.abort();
+  const { code, out } = await watching;
+  expect(code).toBe(130);
+  const told = out.trim().split("\n").map((line) => JSON.parse(line) as Record<string, string>); // prettier-ignore
+  expect(told.map(({ change, service, health }) => `${change} ${service} ${health}`)).toEqual([
+    "came one passing",
+    "came two passing",
+    "changed one critical",
+    "left two passing",
+  ]);
+  await apollo("service deregister one");
+});

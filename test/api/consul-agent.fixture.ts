@@ -10,6 +10,7 @@ import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { systemRandom } from "../../src/platform/clock/system-random.ts";
 import { nodeDigest } from "../../src/platform/digest/node-digest.ts";
 import { BunHttpListener } from "../../src/platform/http/bun-http-listener.ts";
+import type { HttpHandler } from "../../src/platform/ports/http.ts";
 import type { HttpListener } from "../../src/platform/ports/http-listener.ts";
 import { httpsJoinClient } from "../../src/platform/server-client/https-join-client.ts";
 import { httpsServerApi } from "../../src/platform/server-client/https-server-api.ts";
@@ -22,6 +23,8 @@ export interface ConsulAgent {
   readonly state: AgentState;
   /** `http://127.0.0.1:PORT/v1` */
   readonly base: string;
+  /** What the listener hands its requests to: for those that do not come from this machine. */
+  readonly handle: HttpHandler;
   stop(): Promise<void>;
 }
 
@@ -41,12 +44,12 @@ export async function startConsulAgent(
   const state = new AgentState();
   const [clock, random, log] = [systemClock, systemRandom, quiet];
   const tls = { caPem: member.caPem, serverName: SERVER_TLS_NAME };
-  const ready = Promise.withResolvers<number>();
+  const ready = Promise.withResolvers<{ readonly port: number; readonly handle: HttpHandler }>();
   const real = new BunHttpListener({ clock, log });
   const listener: HttpListener = {
     listen: (options) => {
       const binding = real.listen({ ...options, port: 0 });
-      ready.resolve(binding.port);
+      ready.resolve({ port: binding.port, handle: options.handle });
       return binding;
     },
   };
@@ -77,7 +80,7 @@ export async function startConsulAgent(
     }),
   ];
   const done = Promise.all(parts.map((part) => part.run(stop.signal)));
-  const port = await ready.promise;
+  const { port, handle } = await ready.promise;
   // An agent without endpoints says so, too: before, the server tells nobody of its catalog.
   state.setReportsKnown();
   state.setLocalEndpoints([]);
@@ -86,5 +89,5 @@ export async function startConsulAgent(
     stop.abort();
     await done;
   };
-  return { state, base: `http://127.0.0.1:${port}/v1`, stop: end };
+  return { state, base: `http://127.0.0.1:${port}/v1`, handle, stop: end };
 }

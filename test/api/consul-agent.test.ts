@@ -3,6 +3,8 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { HttpRequest } from "../../src/platform/ports/http.ts";
+import { fakeRequest } from "../../src/sim/fake-request.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { type ConsulAgent, startConsulAgent } from "./consul-agent.fixture.ts";
 import { type ConsulServer, startConsulServer } from "./consul-server.ts";
@@ -84,6 +86,46 @@ test("clients of one host that wait for the same cost the server one query", asy
   expect(watches.waiting).toBe(2);
   await put("kv/color", "green");
   expect((await Promise.all([...blocked, alone])).map(({ text }) => text)).toEqual(Array(31).fill("green"));
+});
+
+test("an event wakes who waits on the agents of the nodes that it is for, and on no other", async () => {
+  const fire = async (name: string, node: string): Promise<void> => {
+    const fired = await fetch(`${server.base}/event/fire/${name}?node=${node}`, { method: "PUT", body: "now" });
+    expect(fired.status).toBe(200);
+  };
+  const list = async (query = ""): Promise<Said & { readonly names: readonly string[] }> => {
+    const said = await ask("GET", `event/list${query}`);
+    return { ...said, names: (JSON.parse(said.text) as { Name: string }[]).map(({ Name }) => Name) };
+  };
+  await fire("first", "^h1$");
+  const { header, names } = await list();
+  expect(names).toEqual(["first"]);
+  const { watches } = server.server.consul.parts.registry;
+  let answered = false;
+  const blocked = list(`?index=${header("x-consul-index")}&wait=60s`);
+  void blocked.then(() => (answered = true));
+  await until(() => watches.waiting === 1);
+  await fire("elsewhere", "^other$");
+  // It waits again, since that one was not for this node.
+  await until(() => watches.waiting === 1);
+  expect([answered, (await list()).names]).toEqual([false, ["first"]]);
+  await fire("second", "^h1$");
+  expect((await blocked).names).toEqual(["first", "second"]);
+});
+
+test("one client that is not this machine's has 200 requests under way at most", async () => {
+  const from = (address: string): HttpRequest => {
+    const peer = { address, loopback: false, secure: false };
+    return { ...fakeRequest("GET", "/v1/kv/color"), peer };
+  };
+  const statusOf = async (request: HttpRequest): Promise<number> => {
+    const answer = await agent.handle(request);
+    return "status" in answer ? answer.status : 0;
+  };
+  const statuses = Array.from({ length: 201 }, () => statusOf(from("192.0.2.99")));
+  expect(await statuses[200]).toBe(429);
+  expect(await statusOf(from("192.0.2.98"))).toBe(403);
+  expect(new Set(await Promise.all(statuses.slice(0, 200)))).toEqual(new Set([403]));
 });
 
 test("pages of a browser get nothing, and what an operator does needs the token", async () => {

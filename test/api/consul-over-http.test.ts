@@ -95,6 +95,30 @@ test("what was acknowledged is there after a restart; the HTTPS port needs the a
   expect((await fetch(`${running.base}/kv/kept`, { headers: { host: "evil.example.org" } })).status).toBe(403);
 });
 
+test("a snapshot larger than any other body comes back whole", async () => {
+  const value = "x".repeat(400_000);
+  for (let n = 0; n < 20; n += 1) await put(`kv/large/${n}`, value);
+  const snapshot = await (await fetch(`${running.base}/snapshot`)).bytes();
+  expect(snapshot.byteLength).toBeGreaterThan(8 * 1024 * 1024);
+  expect((await fetch(`${running.base}/kv/large/?recurse`, { method: "DELETE" })).status).toBe(200);
+  const restored = await fetch(`${running.base}/snapshot`, { method: "PUT", body: snapshot });
+  expect([restored.status, await restored.text()]).toEqual([200, ""]);
+  expect(((await get("kv/large/?keys")).value as unknown[]).length).toBe(20);
+  const other = await fetch(`${running.base}/kv/large/0`, { method: "PUT", body: snapshot });
+  expect(other.status).toBe(413);
+  await fetch(`${running.base}/kv/large/?recurse`, { method: "DELETE" });
+});
+
+test("metrics tell of this process", async () => {
+  const { value } = await get("agent/metrics");
+  const { Gauges, Samples } = value as { Gauges: { Name: string; Value: number }[]; Samples: { Name: string }[] };
+  const gauges = new Map(Gauges.map(({ Name, Value }) => [Name, Value]));
+  expect(gauges.get("consul.runtime.alloc_bytes")).toBeGreaterThan(1_000_000);
+  expect(gauges.get("consul.runtime.sys_bytes")).toBeGreaterThan(10_000_000);
+  expect(gauges.get("consul.server.isLeader")).toBe(1);
+  expect(Samples.map(({ Name }) => Name)).toContain("consul.api.http");
+});
+
 test("with ACLs on, the first token is made once and others do what their policies say", async () => {
   await running.stop();
   running = await startConsulServer(directory, "deny");
@@ -123,6 +147,15 @@ test("with ACLs on, the first token is made once and others do what their polici
   expect(await (await call("GET", "acl/token/self", secret)).json()).toMatchObject({ Policies: [{ Name: "app" }] });
   expect((await call("GET", "acl/tokens", secret)).status).toBe(403);
   expect((await call("GET", "kv/kept", "no-such-token")).status).toBe(403);
+
+  const templated = { TemplatedPolicies: [{ TemplateName: "builtin/service", TemplateVariables: { Name: "api" } }] };
+  const service = (await (await call("PUT", "acl/token", boot.SecretID, templated)).json()) as { SecretID: string };
+  const register = async (name: string): Promise<number> =>
+    (await call("PUT", "agent/service/register", service.SecretID, { Name: name })).status;
+  expect([await register("api"), await register("api-sidecar-proxy"), await register("other")]).toEqual([
+    200, 200, 403,
+  ]);
+  expect((await call("GET", "kv/kept", service.SecretID)).status).toBe(403);
 });
 
 test("the root leads to the console", async () => {

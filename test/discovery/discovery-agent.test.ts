@@ -59,6 +59,7 @@ test(
         })();
         console.log(`a killed node was failed after ${Math.round(goneMs)} ms`);
         expect(await c1.get("health/service/web?passing")).toEqual([]);
+        expect(await c1.get("catalog/service/web")).toHaveLength(1);
         await until("DNS to leave it out", async () => (await c1.dig("web.service.consul")).length === 0);
 
         const again = begin(c2.start);
@@ -71,6 +72,17 @@ test(
         expect(await again.ended()).toBe(0);
         expect((await s1.statuses())["c2"]).toBe(3);
         expect(await s1.get("catalog/service/web")).toEqual([]);
+
+        // Through another client, as on any agent of Consul's.
+        const unknown = await c1.ask("PUT", "agent/force-leave/nobody");
+        expect([unknown.status, unknown.text]).toEqual([500, "agent: No node found with name 'nobody'"]);
+        expect((await c1.ask("PUT", "agent/force-leave/s1")).status).toBe(409);
+        await c1.put("agent/force-leave/c2");
+        expect((await c1.statuses())["c2"]).toBe(3);
+        await c1.put("agent/force-leave/c2?prune");
+        expect(await c1.statuses()).toEqual({ s1: 1, c1: 1 });
+        expect((await c1.ask("PUT", "agent/join/127.0.0.3")).status).toBe(500);
+        await c1.put(`agent/join/127.0.0.1:${server.ports.cluster}`);
 
         c1.signal("SIGINT");
         expect(await c1.ended()).toBe(0);
@@ -153,6 +165,108 @@ test(
           async () => (await again.get<unknown[]>("catalog/service/batch")).length === 0,
         );
         expect(await again.get<unknown[]>("catalog/service/web")).toHaveLength(1);
+      }),
+    ),
+  LONG_MS,
+);
+
+test(
+  "ACLs of a configuration in HCL: files register with their token, and nobody ends a node without one",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server, clients } = await places(directory);
+        const [first] = clients;
+        if (first === undefined) throw new Error("a client was asked for");
+        const file = join(directory, "agent.hcl");
+        const write = (token: string): void =>
+          writeFileSync(
+            file,
+            `acl {
+              enabled        = true
+              default_policy = "deny"
+              tokens { default = "${token}" }
+            }
+            service {
+              name = "web"
+              port = 80
+            }`,
+          );
+        write("none");
+        const s1 = begin({ ...server, flags: [...(server.flags ?? []), "--config-file", file] });
+        await s1.ready();
+        expect((await s1.ask("GET", "kv/a")).status).toBe(403);
+        const boot = JSON.parse((await s1.ask("PUT", "acl/bootstrap")).text) as { SecretID: string };
+        const token = `token=${boot.SecretID}`;
+        write(boot.SecretID);
+        const c1 = begin({ ...first, flags: [...(first.flags ?? []), "--config-file", file] });
+        await c1.ready();
+        type Instance = { readonly Node: { readonly Node: string } };
+        const found = (): Promise<readonly Instance[]> => s1.get(`health/service/web?${token}`);
+        await until("the service of the file", async () => (await found()).length === 1);
+        expect((await found())[0]?.Node.Node).toBe("c1");
+
+        expect((await c1.ask("PUT", "agent/leave")).status).toBe(403);
+        expect((await c1.ask("PUT", "agent/force-leave/s1")).status).toBe(403);
+        expect(c1.exitCode).toBe(null);
+        await c1.put(`agent/leave?${token}`);
+        expect(await c1.ended()).toBe(0);
+        expect(await found()).toEqual([]);
+        expect((await s1.ask("PUT", "agent/leave")).status).toBe(403);
+      }),
+    ),
+  LONG_MS,
+);
+
+test(
+  "watches of a configuration call their handlers: a script for a key, a web hook for events",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server, clients } = await places(directory);
+        const [first] = clients;
+        if (first === undefined) throw new Error("a client was asked for");
+        const said: string[] = [];
+        const hook = Bun.serve({
+          hostname: "127.0.0.1",
+          port: 0,
+          fetch: async (request) => {
+            const events = (await request.json()) as readonly { readonly Name: string; readonly Payload: string }[];
+            said.push(
+              ...events.map(({ Name, Payload }) => `${request.headers.get("x-from")} ${Name} ${atob(Payload)}`),
+            );
+            return new Response("");
+          },
+        });
+        const out = join(directory, "out");
+        const file = join(directory, "watches.hcl");
+        writeFileSync(
+          file,
+          `watches {
+            type = "key"
+            key  = "color"
+            args = ["sh", "-c", "cat >> ${out} && echo :$CONSUL_INDEX >> ${out}"]
+          }
+          watches {
+            type         = "event"
+            name         = "deploy"
+            handler_type = "http"
+            http_handler_config { path = "http://127.0.0.1:${hook.port}/", header { x-from = ["c1"] } }
+          }`,
+        );
+        const s1 = begin(server);
+        const c1 = begin({ ...first, flags: [...(first.flags ?? []), "--config-file", file] });
+        await Promise.all([s1.ready(), c1.ready()]);
+        await s1.put("kv/color", "red");
+        const text = async (): Promise<string> => ((await Bun.file(out).exists()) ? Bun.file(out).text() : "");
+        await until("the script", async () => /^\{.*"Value":"cmVk".*\}:\d+\n$/.test(await text()));
+        await s1.put("event/fire/deploy?node=%5Ec2%24", "not here");
+        await s1.put("event/fire/deploy?node=%5Ec1%24", "here");
+        await until("the hook", () => Promise.resolve(said.length > 0));
+        expect(said).toEqual(["c1 deploy here"]);
+        c1.signal("SIGTERM");
+        expect(await c1.ended()).toBe(0);
+        await hook.stop(true);
       }),
     ),
   LONG_MS,

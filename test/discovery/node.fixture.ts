@@ -98,7 +98,10 @@ export class DiscoveryProcess {
   /** How soon it was, by its own word. */
   async ready(): Promise<number> {
     const find = (): number | undefined => this.lines.find(({ msg }) => msg === "Ready")?.readyMs;
-    await until(`${this.start.name} to be ready: ${this.#text}`, () => Promise.resolve(find() !== undefined));
+    const look = (): Promise<boolean> => Promise.resolve(find() !== undefined);
+    await until(`${this.start.name} to be ready`, look).catch((cause: unknown) => {
+      throw new Error(`${this.start.name} was not ready: ${this.#text}`, { cause });
+    });
     return find() ?? 0;
   }
 

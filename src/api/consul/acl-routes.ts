@@ -11,6 +11,7 @@ import {
   requireAcl,
   hashOf,
 } from "./acl-shapes.ts";
+import { readTemplatedPolicies, renderTemplatedPolicies } from "./acl-template-routes.ts";
 import { type Call, readToken } from "./call.ts";
 import { badRequest, type Fields, readFields } from "./read-fields.ts";
 import { json, readHeaders } from "./respond.ts";
@@ -26,6 +27,7 @@ export function renderToken(call: Call, token: AclToken, withSecret = true): obj
     Roles: token.roles.map(({ id, name }) => ({ ID: id, Name: name })),
     ServiceIdentities: renderServiceIdentities(token.serviceIdentities),
     NodeIdentities: renderNodeIdentities(token.nodeIdentities),
+    ...renderTemplatedPolicies(token.templatedPolicies),
     Local: token.local,
     ...(token.expiresAtMs === null ? {} : { ExpirationTime: new Date(token.expiresAtMs).toISOString() }),
     CreateTime: new Date(token.createdAtMs).toISOString(),
@@ -96,23 +98,15 @@ function readTime(text: string): number | null {
 function readTokenBody(
   fields: Fields,
   before: AclToken | null,
-): Pick<AclToken, "description" | "policies" | "roles" | "serviceIdentities" | "nodeIdentities" | "local"> {
-  fields.ignore(
-    "CreateIndex",
-    "ModifyIndex",
-    "Hash",
-    "CreateTime",
-    "Namespace",
-    "Partition",
-    "AuthMethod",
-    "TemplatedPolicies",
-  );
+): Omit<AclToken, "accessorId" | "secretId" | "createdAtMs" | "expiresAtMs" | "createIndex" | "modifyIndex"> {
+  fields.ignore("CreateIndex", "ModifyIndex", "Hash", "CreateTime", "Namespace", "Partition", "AuthMethod");
   const body = {
     description: fields.string("Description"),
     policies: readLinks(fields, "Policies"),
     roles: readLinks(fields, "Roles"),
     serviceIdentities: readServiceIdentities(fields),
     nodeIdentities: readNodeIdentities(fields),
+    templatedPolicies: readTemplatedPolicies(fields),
     local: fields.boolean("Local", before?.local ?? false),
   };
   fields.finish();
@@ -185,19 +179,20 @@ export function aclReplication(call: Call): HttpResponse {
   });
 }
 
-/** There are no auth methods that could know anybody. */
+/** There are no auth methods that could know anybody: what Consul answers while none is set up. */
 export async function aclLogin(call: Call): Promise<HttpResponse> {
   requireAcl(call);
   const fields = await readFields(call.request);
-  const method = JSON.stringify(fields.string("AuthMethod"));
-  throw registryError(
-    403,
-    `Permission denied: auth method ${method} not found: this cluster has none, use a token of acl/token`,
-  );
+  const method = fields.string("AuthMethod");
+  if (fields.string("BearerToken") === "" || method === "")
+    throw registryError(500, `Invalid Login: ${method === "" ? "AuthMethod" : "BearerToken"} must be set`);
+  throw registryError(403, `ACL not found: auth method ${JSON.stringify(method)} not found`);
 }
 
 /** Only a token that a login made can be given back so. */
 export function aclLogout(call: Call): HttpResponse {
   requireAcl(call);
+  if (readToken(call.request) === "") throw registryError(401, "Supplied token does not exist");
+  if (call.caller.token === null) throw registryError(403, "ACL not found");
   throw registryError(403, "Permission denied: token was not created by a login");
 }

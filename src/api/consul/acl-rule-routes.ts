@@ -18,6 +18,7 @@ import {
   renderServiceIdentities,
   requireAcl,
 } from "./acl-shapes.ts";
+import { readTemplatedPolicies, renderTemplatedPolicies } from "./acl-template-routes.ts";
 import type { Call } from "./call.ts";
 import { type Fields, readFields } from "./read-fields.ts";
 import { json, readHeaders } from "./respond.ts";
@@ -122,6 +123,7 @@ function renderRole(call: Call, role: AclRole): object {
     Policies: role.policies.map(({ id, name }) => ({ ID: id, Name: name })),
     ServiceIdentities: renderServiceIdentities(role.serviceIdentities),
     NodeIdentities: renderNodeIdentities(role.nodeIdentities),
+    ...renderTemplatedPolicies(role.templatedPolicies),
     Hash: hashOf(call, role),
     CreateIndex: role.createIndex,
     ModifyIndex: role.modifyIndex,
@@ -146,16 +148,15 @@ export async function createRole(call: Call): Promise<HttpResponse> {
   return json(call, renderRole(call, await registry.write((tx) => putRole(tx, role))));
 }
 
-function readRole(
-  fields: Fields,
-): Pick<AclRole, "name" | "description" | "policies" | "serviceIdentities" | "nodeIdentities"> {
-  fields.ignore("ID", "CreateIndex", "ModifyIndex", "Hash", "Namespace", "Partition", "TemplatedPolicies");
+function readRole(fields: Fields): Omit<AclRole, "id" | "createIndex" | "modifyIndex"> {
+  fields.ignore("ID", "CreateIndex", "ModifyIndex", "Hash", "Namespace", "Partition");
   const role = {
     name: fields.string("Name"),
     description: fields.string("Description"),
     policies: readLinks(fields, "Policies"),
     serviceIdentities: readServiceIdentities(fields),
     nodeIdentities: readNodeIdentities(fields),
+    templatedPolicies: readTemplatedPolicies(fields),
   };
   fields.finish();
   return role;

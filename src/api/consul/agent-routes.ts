@@ -5,7 +5,7 @@ import { localNode } from "./agent-service-routes.ts";
 import type { Member } from "./backend.ts";
 import type { Call } from "./call.ts";
 import { badRequest } from "./read-fields.ts";
-import { empty, json, text } from "./respond.ts";
+import { empty, json } from "./respond.ts";
 
 /** The Consul whose API this is; clients choose features by it. */
 export const CONSUL_VERSION = "1.21.4";
@@ -112,67 +112,39 @@ export function agentReload(call: Call): HttpResponse {
   return empty();
 }
 
-/** Who is in the cluster already has joined; others need the platform's join token. */
+/** Who is in the cluster already has joined; others need the cluster's join token, which this call has no place for. */
 export function agentJoin(call: Call): HttpResponse {
   call.caller.grants.require("agent", localNode(call), "write");
   if (call.rest === "") throw badRequest("Missing address to join");
   const host = call.rest.replace(/:\d+$/, "");
   const known = call.backend.members().some(({ address, name }) => address === host || name === host);
-  if (known || /^(127\.|localhost$|\[?::1)/.test(host)) return empty();
-  throw registryError(500, `Cannot join ${call.rest}: a host joins with "apollo agent" and the cluster's join token`);
+  if (known || SELF.has(host)) return empty();
+  throw registryError(
+    500,
+    `1 error occurred:\n\t* Failed to join ${call.rest}: it is no member of this cluster; a node joins when its own agent starts, with the cluster's join token\n\n`,
+  );
 }
 
+const SELF: ReadonlySet<string> = new Set(["127.0.0.1", "localhost", "::1", "[::1]"]);
+
 export async function agentLeave(call: Call): Promise<HttpResponse> {
-  call.caller.grants.require("agent", localNode(call), "write");
+  const node = localNode(call);
+  call.caller.grants.require("agent", node, "write");
   if (call.backend.leave !== undefined) {
-    await call.backend.leave();
+    await call.backend.leave(node);
     return empty();
   }
+  // Leaving ends the containers of a host: whoever does that says so on the host itself.
   throw registryError(
     400,
     'Cannot leave over this API: run "apollo agent leave" on the host, or use force-leave for a dead one',
   );
 }
 
+/** `prune` also takes a node out of the list of those that have left. */
 export async function agentForceLeave(call: Call): Promise<HttpResponse> {
   call.caller.grants.require("operator", "", "write");
   if (call.rest === "") throw badRequest("Missing node name");
-  await call.backend.forceLeave(call.rest);
+  await call.backend.forceLeave(call.rest, call.request.query.get("prune") !== null);
   return empty();
-}
-
-export function agentMetrics(call: Call): HttpResponse {
-  call.caller.grants.require("agent", localNode(call), "read");
-  const gauges = readGauges(call);
-  if (call.request.query.get("format") === "prometheus") {
-    const lines = gauges.flatMap(({ Name, Value }) => {
-      const name = Name.replaceAll(".", "_");
-      return [`# HELP ${name} ${name}`, `# TYPE ${name} gauge`, `${name} ${Value}`];
-    });
-    return text(200, `${lines.join("\n")}\n`, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
-  }
-  const at = new Date(call.backend.parts.registry.clock.nowMs())
-    .toISOString()
-    .replace("T", " ")
-    .replace(/\.\d+Z/, " +0000 UTC");
-  return json(call, { Timestamp: at, Gauges: gauges, Points: [], Counters: [], Samples: [] });
-}
-
-function readGauges({
-  backend,
-}: Call): readonly { readonly Name: string; readonly Value: number; readonly Labels: object }[] {
-  const { registry } = backend.parts;
-  const { view, tables, watches } = registry;
-  const names = view.serviceNames();
-  const values: Readonly<Record<string, number>> = {
-    "consul.state.nodes": view.nodes().length,
-    "consul.state.services": names.length,
-    "consul.state.service_instances": names.reduce((sum, name) => sum + view.instances(name).length, 0),
-    "consul.state.kv_entries": tables.size("kv"),
-    "consul.session_ttl.active": tables.size("session"),
-    "consul.rpc.queries_blocking": watches.waiting,
-    "consul.raft.applied_index": registry.index,
-    "consul.server.isLeader": backend.leader() === "" ? 0 : 1,
-  };
-  return Object.entries(values).map(([Name, Value]) => ({ Name, Value, Labels: {} }));
 }

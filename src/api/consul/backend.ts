@@ -35,13 +35,18 @@ export interface ConsulBackend {
   members(): readonly Member[];
   /** @throws AppError `denied` with details.status when the token is not known. `token` is "" for none. */
   caller(request: HttpRequest, token: string): Caller;
-  /** Removes a member that is down for good. @throws AppError when it is not there or up. */
-  forceLeave(node: string): Promise<void>;
-  /** Ends the node that this process is, gracefully; missing where that is not this API's business. */
-  readonly leave?: () => Promise<void>;
+  /**
+   * Removes a member that is down for good; `prune` also from those that are shown as left. @throws AppError 500 in Consul's
+   * words when there is none, `conflict` when it is up.
+   */
+  forceLeave(node: string, prune: boolean): Promise<void>;
+  /** Ends that node gracefully, if it is this process; missing where leaving is not this API's business. */
+  readonly leave?: (node: string) => Promise<void>;
   /** Since when a server was last heard of, when this process is none; 0 when missing. */
   lastContactMs?(): number;
   readonly startedAtMs: number;
+  /** Of this process; missing in tests, whose answers are compared byte for byte. */
+  memory?(): { readonly usedBytes: number; readonly residentBytes: number };
   /** Of the machine, in Consul's shape of agent/host. */
   hostInfo(): object;
 }

@@ -1,7 +1,7 @@
 import type { UserEvent } from "../../discovery/registry/user-events.ts";
-import { compileLinearPattern } from "../../discovery/registry/filter/linear-pattern.ts";
 import { registryError } from "../../discovery/registry/registry-error.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
+import { localNode } from "./agent-service-routes.ts";
 import type { Call } from "./call.ts";
 import { badRequest } from "./read-fields.ts";
 import { json, readHeaders } from "./respond.ts";
@@ -22,19 +22,20 @@ export async function fireEvent(call: Call): Promise<HttpResponse> {
   };
   if (filters.tagFilter !== "" && filters.serviceFilter === "")
     throw badRequest("Cannot provide tag filter without service filter");
-  for (const filter of [filters.nodeFilter, filters.serviceFilter, filters.tagFilter]) compileLinearPattern(filter);
   const payload = bytes.byteLength === 0 ? null : bytes.toBase64();
   const event = call.backend.parts.events.fire({ name: call.rest, payload, ...filters });
   // Who fires it learns no time of it: it has not come back yet.
   return json(call, { ...renderEvent(event), LTime: 0 });
 }
 
+/** What reached the agent that is asked: an event for other nodes is none of its. */
 export async function listEvents(call: Call): Promise<HttpResponse> {
   const { events } = call.backend.parts;
   const { grants } = call.caller;
   const name = call.request.query.get("name") ?? "";
   const { minIndex, waitMs, request } = call;
-  const found = await events.next(name, { minIndex, waitMs, signal: request.signal });
+  const node = localNode(call);
+  const found = await events.next(name, node, { minIndex, waitMs, signal: request.signal });
   const filters = [
     ["node", (event: UserEvent) => event.nodeFilter],
     ["service", (event: UserEvent) => event.serviceFilter],
@@ -45,7 +46,7 @@ export async function listEvents(call: Call): Promise<HttpResponse> {
     .filter((event) =>
       filters.every(([key, of]) => request.query.get(key) === null || of(event) === request.query.get(key)),
     );
-  return json(call, shown.map(renderEvent), readHeaders(call, events.indexOf(name)));
+  return json(call, shown.map(renderEvent), readHeaders(call, events.indexOf(name, node)));
 }
 
 function renderEvent(event: UserEvent): object {

@@ -60,7 +60,7 @@ function serverHealth(call: Call): readonly object[] {
     Version: CONSUL_VERSION,
     Leader: leader,
     LastContact: "0s",
-    LastTerm: 1,
+    LastTerm: registry.term,
     LastIndex: registry.index,
     Healthy: status === "alive",
     Voter: true,
@@ -69,7 +69,7 @@ function serverHealth(call: Call): readonly object[] {
 }
 
 /** How many servers may fail before the others cannot decide any more. */
-function tolerance(alive: number, all: number): number {
+export function failureTolerance(alive: number, all: number): number {
   return Math.max(0, alive - (Math.floor(all / 2) + 1));
 }
 
@@ -78,7 +78,7 @@ export function autopilotHealth(call: Call): HttpResponse {
   const all = servers(call);
   const alive = all.filter(({ status }) => status === "alive").length;
   const healthy = alive === all.length;
-  const body = { Healthy: healthy, FailureTolerance: tolerance(alive, all.length), Servers: serverHealth(call) };
+  const body = { Healthy: healthy, FailureTolerance: failureTolerance(alive, all.length), Servers: serverHealth(call) };
   // Load balancers go by the status.
   return jsonWith(healthy ? 200 : 429, call, { value: body });
 }
@@ -98,7 +98,7 @@ export function autopilotState(call: Call): HttpResponse {
           NodeStatus: status,
           Version: CONSUL_VERSION,
           LastContact: "0s",
-          LastTerm: 1,
+          LastTerm: call.backend.parts.registry.term,
           LastIndex: call.backend.parts.registry.index,
           Healthy: status === "alive",
           StableSince: new Date(call.backend.startedAtMs).toISOString(),
@@ -111,8 +111,8 @@ export function autopilotState(call: Call): HttpResponse {
   );
   return json(call, {
     Healthy: alive === all.length,
-    FailureTolerance: tolerance(alive, all.length),
-    OptimisticFailureTolerance: tolerance(alive, all.length),
+    FailureTolerance: failureTolerance(alive, all.length),
+    OptimisticFailureTolerance: failureTolerance(alive, all.length),
     Servers: Object.fromEntries(shown),
     Leader: all.find(({ leader }) => leader)?.id ?? "",
     Voters: all.map(({ id }) => id),

@@ -22,6 +22,7 @@ import {
   listTokens,
   selfToken,
 } from "./acl-routes.ts";
+import { getTemplate, listTemplates, previewTemplate } from "./acl-template-routes.ts";
 import {
   agentChecks,
   deregisterCheck,
@@ -37,7 +38,6 @@ import {
   agentJoin,
   agentLeave,
   agentMembers,
-  agentMetrics,
   agentReload,
   agentSelf,
   agentVersion,
@@ -79,6 +79,7 @@ import {
   statusPeers,
   updateCoordinate,
 } from "./operator-routes.ts";
+import { agentMetrics } from "./metrics-routes.ts";
 import { createQuery, deleteQuery, listQueries, readOneQuery, updateQuery } from "./query-routes.ts";
 import { destroySession, getSession, listSessions, makeSession, nodeSessions, renewSession } from "./session-routes.ts";
 import { runTxn } from "./txn-routes.ts";
@@ -159,6 +160,9 @@ export const ROUTES: Readonly<Record<string, Readonly<Record<string, Route>>>> =
   "acl/role": { PUT: createRole },
   "acl/role/": { GET: getRole, PUT: updateRole, DELETE: deleteRole },
   "acl/role/name/": { GET: getRole },
+  "acl/templated-policies": { GET: listTemplates },
+  "acl/templated-policy/name/": { GET: getTemplate },
+  "acl/templated-policy/preview/": { POST: previewTemplate },
   "acl/replication": { GET: aclReplication },
   "acl/login": { POST: aclLogin },
   "acl/logout": { POST: aclLogout },

@@ -185,11 +185,25 @@ test("agent", async () => {
     ["PUT", "agent/service/register", { Name: "x", Meta: { "bad key": "1" } }],
     ["PUT", "agent/join/192.0.2.11"],
     ["PUT", "agent/join/198.51.100.1"],
+    ["PUT", "agent/join/127.0.0.9"],
+    ["PUT", "agent/join/"],
     ["PUT", "agent/force-leave/none"],
     ["PUT", "agent/leave"],
     ["PUT", "agent/reload"],
-    ["GET", "agent/metrics?format=prometheus"],
     ["GET", "agent/host"],
+  ]);
+});
+
+test("metrics", async () => {
+  await expectGolden("metrics", [
+    ["PUT", "kv/a", "1"],
+    ["GET", "health/service/shop"],
+    ["GET", "health/service/none"],
+    ["GET", "catalog/service/shop"],
+    ["PUT", "txn", [{ KV: { Verb: "set", Key: "b", Value: "MQ==" } }]],
+    ["PUT", "agent/join/198.51.100.1"],
+    ["GET", "agent/metrics"],
+    ["GET", "agent/metrics?format=prometheus"],
   ]);
 });
 
@@ -245,6 +259,11 @@ test("events, queries, coordinates, status and operator", async () => {
   await expectGolden("more", [
     ["PUT", "event/fire/deploy?node=n.*", "payload"],
     ["PUT", "event/fire/other"],
+    ["PUT", "event/fire/elsewhere?node=^h2$"],
+    ["PUT", "event/fire/consuls?service=^consul$"],
+    ["PUT", "event/fire/tagged?service=^consul$&tag=v1"],
+    ["PUT", "event/fire/bad?node=("],
+    ["PUT", "event/fire/bad?tag=v1"],
     ["PUT", "event/fire/"],
     ["GET", "event/list"],
     ["GET", "event/list?name=deploy"],
@@ -308,10 +327,26 @@ test("ACL objects", async () => {
     ["PUT", "acl/token", { Description: "t", Roles: [{ Name: "r" }], ExpirationTTL: "1h" }],
     ["PUT", "acl/token", { Policies: [{ Name: "none" }] }],
     ["GET", "acl/tokens"],
+    ["GET", "acl/templated-policies"],
+    ["GET", "acl/templated-policy/name/builtin/service"],
+    ["GET", "acl/templated-policy/name/none"],
+    ["POST", "acl/templated-policy/preview/builtin/service", { Name: "api" }],
+    ["POST", "acl/templated-policy/preview/builtin/service", {}],
+    ["POST", "acl/templated-policy/preview/builtin/node", { name: 'x" { policy = "write" }' }],
+    ["POST", "acl/templated-policy/preview/builtin/dns"],
+    [
+      "PUT",
+      "acl/token",
+      { TemplatedPolicies: [{ TemplateName: "builtin/service", TemplateVariables: { Name: "api" } }] },
+    ],
+    ["PUT", "acl/token", { TemplatedPolicies: [{ TemplateName: "builtin/none" }] }],
+    ["PUT", "acl/role", { Name: "dns", TemplatedPolicies: [{ TemplateName: "builtin/dns" }] }],
     ["GET", "acl/token/none"],
     ["GET", "acl/token/self"],
     ["GET", "acl/replication"],
     ["POST", "acl/login", { AuthMethod: "m", BearerToken: "b" }],
+    ["POST", "acl/login", { AuthMethod: "m" }],
     ["POST", "acl/logout"],
+    ["POST", "acl/logout?token=none"],
   ]);
 });

@@ -55,7 +55,7 @@ function addAgent(discovery: Command, { programs, signal }: CliContext): void {
     .option("--cluster-port <port>", "port of the cluster's own protocol on --bind; default: 8301")
     .option("--http-port <port>", "default: 8500")
     .option("--dns-port <port>", "default: 8600")
-    .option("--config-file <file>", "configuration of Consul's agent in JSON, with services and checks", many)
+    .option("--config-file <file>", "configuration of Consul's agent in HCL (.hcl) or JSON", many)
     .option("--config-dir <dir>", "directory of such files", many)
     .option("--token <token>", "join token (APOLLO_TOKEN)")
     .option("--token-file <file>", "file that holds it, so that it is in nobody's process list")

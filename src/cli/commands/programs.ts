@@ -72,6 +72,10 @@ function addAgent(program: Command, context: CliContext): void {
     .option("--force", "join in spite of a wrong clock, a doubled address, or what is wrong with this machine");
   hostOptions(command)
     .option("--enable-script-checks", "run scripts that clients register as health checks on this host")
+    .option(
+      "--service-tags <tags>",
+      "tags for all services of this host's containers, with commas (APOLLO_SERVICE_TAGS)",
+    )
     .option("--data-dir <dir>", "where the agent keeps what it knows")
     .action(async (flags: AgentFlags) => await programs.runAgent(flags, signal));
   addLeave(command, context);

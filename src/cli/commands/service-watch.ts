@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import type { ServiceJson } from "../../api/native/shapes.ts";
+import type { ApolloClient } from "../client.ts";
 import { type CliContext, clientOptions, examples, openSession } from "../cli-context.ts";
 import { ConsulClient, encodePath } from "../consul-client.ts";
 import { Interrupted } from "../format-error.ts";
@@ -27,7 +29,7 @@ export function addWatchCommand(service: Command, context: CliContext): void {
   const command = clientOptions(
     service
       .command("watch")
-      .argument("<service...>")
+      .argument("[service...]", "all when none is named")
       .description("tell what comes, changes health and goes of services, until Ctrl-C"),
   );
   command.action(async (names: readonly string[]) => {
@@ -35,13 +37,47 @@ export function addWatchCommand(service: Command, context: CliContext): void {
     const consul = new ConsulClient(client, context.signal);
     const tell = (change: InstanceChange): void =>
       context.stdout.write(flags.json === true ? `${JSON.stringify(change)}\n` : formatChange(change, paint));
-    await Promise.all(names.map((name) => watchService(consul, name, tell)));
+    if (names.length === 0) await watchAll(client, consul, tell);
+    else await Promise.all(names.map((name) => watchService(consul, name, tell)));
     throw new Interrupted();
   });
   examples(command, [
+    ["Whatever happens", "apollo service watch"],
     ["While it is scaled", "apollo service watch nodejs-rest-api"],
     ["A line of JSON for each change", "apollo service watch web db --json"],
   ]);
+}
+
+/** Two waits, however many services there are: for instances and for what their checks say. Each change costs one reading. */
+async function watchAll(
+  client: ApolloClient,
+  consul: ConsulClient,
+  tell: (change: InstanceChange) => void,
+): Promise<void> {
+  let before: ReadonlyMap<string, WatchedInstance> = new Map();
+  let reading = Promise.resolve();
+  const read = async (): Promise<void> => {
+    const now = allInstances(await client.get<readonly ServiceJson[]>("/api/services"));
+    for (const change of changesOf(before, now)) tell(change);
+    before = now;
+  };
+  const see = (): Promise<void> => (reading = reading.then(read));
+  await Promise.all([
+    // A filter that holds for all: the plain list moves with names and tags alone.
+    consul.watch("catalog/services", { filter: 'ServiceName != ""' }, see),
+    consul.watch("health/state/any", {}, see),
+  ]);
+}
+
+function allInstances(services: readonly ServiceJson[]): ReadonlyMap<string, WatchedInstance> {
+  return new Map(
+    services.flatMap(({ name, endpoints }) =>
+      endpoints.map(({ id, address, port, host, health }) => [
+        `${name}\0${id}`,
+        { service: name, address: `${address}:${port}`, node: host, health },
+      ]),
+    ),
+  );
 }
 
 async function watchService(consul: ConsulClient, name: string, tell: (change: InstanceChange) => void): Promise<void> {

@@ -302,3 +302,9 @@ test("deriveEndpoints() takes any environment and gives unique ids, in an order 
     }),
   );
 });
+
+test("tags of the host come behind those of the service, once each", () => {
+  const tagged = container({ env: { SERVICE_NAME: "api", SERVICE_TAGS: "v1,rack-7" } });
+  const lines = derive([tagged], { tags: ["rack-7", "eu"] });
+  expect(lines).toEqual([`h1:box:8080 = api ${ONE} v1|rack-7|eu {} passing`]);
+});

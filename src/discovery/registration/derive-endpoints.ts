@@ -28,6 +28,8 @@ export interface RegistrationContext {
   readonly engineNetworkName: string;
   /** Further engine networks on our bridges: its default network when that lies there, and those of our plugin. */
   readonly otherNetworks: readonly string[];
+  /** That all services get beside their own; missing: none. */
+  readonly tags?: readonly string[];
   /** What the checks say that were derived before, by id. */
   readonly checkResults?: ReadonlyMap<string, HostCheckResult>;
   /** For how long a check has been critical. */
@@ -194,7 +196,7 @@ function makeEndpoint(
     ...(subject.address6 === null ? {} : { address6: subject.address6 }),
     port: port.port,
     protocol: port.protocol,
-    tags: [...new Set([...metadata.tags, ...(udp ? ["udp"] : [])])].slice(0, TAGS_MAX),
+    tags: [...new Set([...metadata.tags, ...(udp ? ["udp"] : []), ...(context.tags ?? [])])].slice(0, TAGS_MAX),
     meta: metadata.meta,
     host: hostName,
     container: container.name,

@@ -3,15 +3,47 @@ import type { NamedQuery } from "../../model/consul.ts";
 import type { PreparedLookup } from "../dns/zone-instance.ts";
 import { AppError } from "../../model/error.ts";
 import { parseDuration } from "./parse-duration.ts";
-import { chooseQuery } from "./prepared-queries.ts";
+import { isTemplate } from "./prepared-queries.ts";
+import { hasPrefixTemplate, renderTemplate } from "./query-template.ts";
 
-/** By name or id, whatever its case; null when there is none, or it is a template that this name cannot fill. */
-export function lookupOf(queries: readonly NamedQuery[], name: string): PreparedLookup | null {
-  const wanted = name.toLowerCase();
-  const folded = queries.map((query) => ({ ...query, id: query.id.toLowerCase(), name: query.name.toLowerCase() }));
+/** Null when there is none, or it is a template that this name cannot fill. */
+export type QueryLookup = (name: string) => PreparedLookup | null;
+
+/**
+ * Finds by name or id, whatever its case. Names of queries are folded once, here: a question costs what its own name is long,
+ * however many queries there are.
+ */
+export function indexQueries(queries: readonly NamedQuery[]): QueryLookup {
+  const byId = new Map<string, NamedQuery>();
+  const byName = new Map<string, NamedQuery>();
+  const byPrefix = new Map<string, NamedQuery>();
+  for (const each of queries) {
+    const query = { ...each, id: each.id.toLowerCase(), name: each.name.toLowerCase() };
+    keepFirst(byId, query.id, query);
+    if (!isTemplate(query)) keepFirst(byName, query.name, query);
+    else if (hasPrefixTemplate(query, query.name)) keepFirst(byPrefix, query.name, query);
+  }
+  return (name) => {
+    const wanted = name.toLowerCase();
+    const own = byId.get(wanted);
+    if (own !== undefined) return isTemplate(own) ? null : toLookup(own);
+    const named = wanted === "" ? undefined : byName.get(wanted);
+    if (named !== undefined) return toLookup(named);
+    for (let length = wanted.length; length >= 0; length -= 1) {
+      const template = byPrefix.get(wanted.slice(0, length));
+      if (template !== undefined) return fill(template, wanted);
+    }
+    return null;
+  };
+}
+
+function keepFirst(queries: Map<string, NamedQuery>, key: string, query: NamedQuery): void {
+  if (!queries.has(key)) queries.set(key, query);
+}
+
+function fill(template: NamedQuery, name: string): PreparedLookup | null {
   try {
-    const found = chooseQuery(folded, wanted);
-    return found === null ? null : toLookup(found);
+    return toLookup(renderTemplate(template, name));
   } catch (error) {
     if (error instanceof AppError) return null;
     throw error;

@@ -1,6 +1,6 @@
 /** The nouns of the registry, in Consul's sense of them. Plain data: what is stored is exactly this. */
 import type { CheckStatus } from "../../model/host-check.ts";
-
+import type { TemplatedPolicy } from "./acl/templated-policies.ts";
 import type { NamedQuery } from "../../model/consul.ts";
 
 /** When a record was made and last changed, on the registry's index. */
@@ -119,6 +119,8 @@ export interface AclToken extends Stamped {
   readonly roles: readonly AclLink[];
   readonly serviceIdentities: readonly { readonly serviceName: string; readonly datacenters: readonly string[] }[];
   readonly nodeIdentities: readonly { readonly nodeName: string; readonly datacenter: string }[];
+  /** Missing in rows of older versions. */
+  readonly templatedPolicies?: readonly TemplatedPolicy[];
   readonly local: boolean;
   readonly createdAtMs: number;
   /** Null: never. */
@@ -141,6 +143,7 @@ export interface AclRole extends Stamped {
   readonly policies: readonly AclLink[];
   readonly serviceIdentities: AclToken["serviceIdentities"];
   readonly nodeIdentities: AclToken["nodeIdentities"];
+  readonly templatedPolicies?: readonly TemplatedPolicy[];
 }
 
 /** The stored tables and their rows. */

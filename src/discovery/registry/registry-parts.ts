@@ -1,4 +1,6 @@
 import { AliasKeeper } from "./alias-keeper.ts";
+import { measuredStore } from "./measured-store.ts";
+import { Metrics } from "./metrics.ts";
 import { CheckKeeper } from "./check-keeper.ts";
 import { Coordinates } from "./coordinates.ts";
 import { PlatformCatalog } from "./platform-catalog.ts";
@@ -16,11 +18,13 @@ export interface RegistryParts {
   readonly checks: CheckKeeper;
   readonly platform: PlatformCatalog;
   readonly coordinates: Coordinates;
+  readonly metrics: Metrics;
   close(): void;
 }
 
 export async function openRegistry(deps: RegistryDeps): Promise<RegistryParts> {
-  const registry = await Registry.open(deps);
+  const metrics = new Metrics(deps.clock);
+  const registry = await Registry.open({ ...deps, store: measuredStore(deps.store, metrics, deps.clock) });
   const lockDelays = new LockDelays(deps.clock);
   const sessions = new SessionKeeper(registry, lockDelays);
   const events = new UserEvents(registry);
@@ -29,5 +33,6 @@ export async function openRegistry(deps: RegistryDeps): Promise<RegistryParts> {
   new AliasKeeper(registry, checks);
   const platform = new PlatformCatalog(registry);
   const coordinates = new Coordinates(registry);
-  return { registry, sessions, lockDelays, events, checks, platform, coordinates, close: () => registry.close() };
+  const parts = { registry, sessions, lockDelays, events, checks, platform, coordinates, metrics };
+  return { ...parts, close: () => registry.close() };
 }

@@ -8,7 +8,10 @@ import { FakeStore } from "../../sim/fake-store.ts";
 import { SeededRandom } from "../../sim/seeded-random.ts";
 import { VirtualClock } from "../../sim/virtual-clock.ts";
 import { putKey } from "./kv-operations.ts";
-import { openRegistry } from "./registry-parts.ts";
+import type { Store } from "../../platform/ports/store.ts";
+import { AppError } from "../../model/error.ts";
+import { openRegistry, type RegistryParts } from "./registry-parts.ts";
+import { renderSnapshot, restoreSnapshot } from "./snapshot.ts";
 
 async function statusOf(consul: ConsulFixture, check: string): Promise<string> {
   const checks = (await consul.get("agent/checks")) as Record<string, { Status: string; Output: string }>;
@@ -108,6 +111,63 @@ test("a snapshot brings back what was there and takes away what was not; a damag
   expect(await consul.get("catalog/services")).toMatchObject({ db: [] });
 });
 
+/** A store whose process dies at one of its commits. */
+function dyingAfter(commits: number, disk: FakeStore): Store {
+  let done = 0;
+  return {
+    get: (key) => disk.get(key),
+    list: (prefix) => disk.list(prefix),
+    watch: (onChange) => disk.watch(onChange),
+    close: () => disk.close(),
+    commit: (...args) => {
+      done += 1;
+      return done > commits ? Promise.reject(new AppError("unavailable", "it died")) : disk.commit(...args);
+    },
+  };
+}
+
+function openOn(store: Store): Promise<RegistryParts> {
+  return openRegistry({ store, clock: new VirtualClock(), random: new SeededRandom(5), digest: nodeDigest });
+}
+
+/** A disk with so many keys of that value, and the snapshot of it. */
+async function diskWith(value: string, count: number): Promise<{ disk: FakeStore; snapshot: string }> {
+  const noWait = { nowMs: () => 0, monotonicMs: () => 0, sleep: () => Promise.resolve() };
+  const disk = new FakeStore({ clock: noWait, random: new SeededRandom(6) });
+  const parts = await openOn(disk);
+  const { registry, lockDelays } = parts;
+  await registry.write((tx) => {
+    for (let n = 0; n < count; n += 1)
+      putKey(tx, `${value}/${n}`, { input: { value, flags: "0" }, condition: { kind: "always" }, lockDelays });
+  });
+  parts.close();
+  return { disk, snapshot: renderSnapshot(registry) };
+}
+
+test("a restore that is broken off at any commit is all there after the next start, or nothing of it is", async () => {
+  const { snapshot } = await diskWith("new", 1100);
+  const outcomes: string[] = [];
+  for (let restored = false; !restored;) {
+    const { disk } = await diskWith("old", 700);
+    // The first commit is that of the start.
+    const before = await openOn(dyingAfter(1 + outcomes.length, disk));
+    restored = await restoreSnapshot(before.registry, snapshot).then(
+      () => true,
+      () => false,
+    );
+    before.close();
+    const reopened = disk.reopen();
+    const after = await openOn(reopened);
+    const values = new Set(after.registry.tables.list("kv", "").map(({ value }) => value));
+    outcomes.push(`${[...values].join(" and ")}: ${after.registry.tables.size("kv")}`);
+    // What is left of the other one goes with the start.
+    expect((await reopened.list("registry/")).length).toBe(after.registry.tables.size("kv") + 1);
+    after.close();
+  }
+  expect(new Set(outcomes)).toEqual(new Set(["old: 700", "new: 1100"]));
+  expect(outcomes.length).toBeGreaterThan(4);
+});
+
 test("a tree larger than a commit is deleted whole; a transaction that would be too large changes nothing", async () => {
   const consul = await openConsul();
   const { registry, lockDelays } = consul.parts;
@@ -147,6 +207,13 @@ test("nothing is readable before it is stored, and what the store refuses never 
   expect(failure).toMatchObject({ code: "unavailable" });
   expect(registry.tables.get("kv", "k")?.value).toBe("MQ==");
   parts.close();
+});
+
+test("each start is a term of its own", async () => {
+  const first = await openConsul();
+  const second = await first.reopen();
+  const health = (await second.get("operator/autopilot/health")) as { Servers: { LastTerm: number }[] };
+  expect([first.parts.registry.term, health.Servers.map(({ LastTerm }) => LastTerm)]).toEqual([1, [2]]);
 });
 
 test("a change that throws takes back only itself", async () => {

@@ -10,7 +10,8 @@ import { CatalogView } from "./catalog-view.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Graves } from "./graves.ts";
 import { type KvEntry, type Rows, TABLES, type TableName } from "./records.ts";
-import { INDEX_KEY, loadRows, type Reserved, rowKey } from "./row-keys.ts";
+import { loadRows, type PlacedRow, rowKey } from "./row-keys.ts";
+import { StoredHead } from "./stored-head.ts";
 import { type Change, Tables, Transaction } from "./tables.ts";
 import { topic, Touched } from "./touched.ts";
 import { type Interest, Watches } from "./watches.ts";
@@ -50,6 +51,12 @@ interface Below {
   readonly latest: number;
 }
 
+interface Replacing {
+  readonly rows: readonly PlacedRow[];
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
 interface Waiting {
   readonly run: (tx: Transaction) => unknown;
   readonly resolve: (value: unknown) => void;
@@ -83,33 +90,41 @@ export class Registry {
   /** Rows below prefixes that were asked for since the last change of any key. */
   readonly #trees = new Map<string, Below>();
   #index: number;
-  #reserved: number;
+  readonly #head: StoredHead;
   #kvIndex: number;
   #reserving = false;
   #published = 0;
   #queue: Waiting[] = [];
+  #replacing: Replacing[] = [];
   #writing = false;
   #closed = false;
 
   /** Reads all that is stored. The floor is an index that no earlier run has used. */
   static async open(deps: RegistryDeps): Promise<Registry> {
-    const reserved = ((await deps.store.get(INDEX_KEY))?.value as Reserved | undefined)?.reserved ?? 1;
-    const registry = new Registry(deps, reserved);
+    const head = await StoredHead.open(deps.store);
+    const registry = new Registry(deps, head);
     await registry.#reserve();
-    for (const change of await loadRows(deps.store)) registry.#apply(change, new Touched());
+    await head.clean();
+    for (const change of await loadRows(deps.store, head.generation)) registry.#apply(change, new Touched());
     return registry;
   }
 
-  private constructor(deps: RegistryDeps, floor: number) {
+  private constructor(deps: RegistryDeps, head: StoredHead) {
+    const floor = head.reserved;
     this.#deps = deps;
+    this.#head = head;
     this.clock = deps.clock;
     this.random = deps.random;
     this.digest = deps.digest;
     this.deadlines = new Deadlines(deps.clock);
     this.watches = new Watches(this.deadlines, floor);
     this.#index = floor;
-    this.#reserved = floor;
     this.#kvIndex = floor;
+  }
+
+  /** How often a server has taken the lead over what is stored. */
+  get term(): number {
+    return this.#head.term;
   }
 
   /** Index of the last change of anything. */
@@ -150,6 +165,18 @@ export class Registry {
   persist(run: (tx: Transaction) => unknown, due: () => boolean): void {
     if (!due()) return;
     this.write(run).catch(() => this.deadlines.after(RETRY_MS, () => this.persist(run, due)));
+  }
+
+  /**
+   * Puts these rows in the place of all that is stored, all of them or none, whenever the process may end. They get indexes
+   * later than all before, so every watcher sees the change. @throws AppError `unavailable`, as `write`.
+   */
+  replaceAll(rows: readonly PlacedRow[]): Promise<void> {
+    if (this.#closed) return Promise.reject(new AppError("unavailable", "Cannot change the registry: it is closed"));
+    return new Promise<void>((resolve, reject) => {
+      this.#replacing.push({ rows, resolve, reject });
+      if (!this.#writing) void this.#drain();
+    });
   }
 
   /** A change of what lives in memory only: hosts and containers. */
@@ -234,8 +261,34 @@ export class Registry {
     this.#writing = true;
     // What else came in this turn of the event loop goes with the first batch.
     await Promise.resolve();
-    while (this.#queue.length > 0) await this.#writeBatch();
+    while (this.#queue.length + this.#replacing.length > 0) {
+      const replacing = this.#replacing.shift();
+      if (replacing === undefined) await this.#writeBatch();
+      else await this.#replace(replacing).then(replacing.resolve, replacing.reject);
+    }
     this.#writing = false;
+  }
+
+  async #replace({ rows }: Replacing): Promise<void> {
+    const index = this.#nextIndex();
+    const stamped = rows.map(({ table, id, row }): PlacedRow => {
+      const createIndex = this.tables.get(table, id)?.createIndex ?? index;
+      return { table, id, row: { ...row, createIndex, modifyIndex: index } };
+    });
+    await this.#head.replace(stamped, this.digest);
+    const kept = new Set(stamped.map(({ table, id }) => `${table}/${id}`));
+    const gone = TABLES.toReversed().flatMap((table) =>
+      [...this.tables.ids(table, "")]
+        .filter((id) => !kept.has(`${table}/${id}`))
+        .map((id): Change => ({ table, id, row: null, index })),
+    );
+    const touched = new Touched();
+    for (const change of [...gone, ...stamped.map((each) => ({ ...each, index })).toSorted(byTable)])
+      this.#apply(change, touched);
+    this.#publish(touched, index);
+    this.watches.raiseFloor(this.#graves.forget());
+    // The restore is through: what cannot be taken away now goes with the next start.
+    await this.#head.clean().catch(() => undefined);
   }
 
   async #writeBatch(): Promise<void> {
@@ -273,7 +326,7 @@ export class Registry {
     const changes = tx.changes();
     if (changes.length === 0) return;
     const writes = changes.map(({ table, id, row }): StoreWrite => {
-      const key = rowKey(table, id, this.#deps.digest);
+      const key = rowKey(table, id, { digest: this.#deps.digest, generation: this.#head.generation });
       return row === null ? { kind: "delete", key } : { kind: "put", key, value: { id, row } };
     });
     await this.#deps.store.commit(writes);
@@ -286,16 +339,14 @@ export class Registry {
     this.watches.raiseFloor(this.#graves.forget());
   }
 
-  async #reserve(): Promise<void> {
-    const reserved = this.#index + RESERVE_STEP;
-    await this.#deps.store.commit([{ kind: "put", key: INDEX_KEY, value: { reserved } satisfies Reserved }]);
-    this.#reserved = reserved;
+  #reserve(): Promise<void> {
+    return this.#head.reserve(this.#index + RESERVE_STEP);
   }
 
   /** Reserves the next step in good time; a store that cannot be written is asked again with the next change. */
   #nextIndex(): number {
     this.#index += 1;
-    if (this.#reserved - this.#index < RESERVE_STEP / 2 && !this.#reserving) {
+    if (this.#head.reserved - this.#index < RESERVE_STEP / 2 && !this.#reserving) {
       this.#reserving = true;
       const done = (): void => {
         this.#reserving = false;

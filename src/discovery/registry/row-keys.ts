@@ -11,6 +11,19 @@ export const INDEX_KEY = `${REGISTRY_PREFIX}index`;
 export interface Reserved {
   /** Indexes up to this one may have been used. */
   readonly reserved: number;
+  /** Which set of rows counts; missing is 0. A restored snapshot is a new set, and this number makes it the one. */
+  readonly generation?: number;
+  /** Rows of another generation may lie in the store: of a restore that was broken off, or of what it replaced. */
+  readonly unclean?: boolean;
+  /** How often a server has taken the lead, this time included. */
+  readonly term?: number;
+}
+
+/** A row with its place. */
+export interface PlacedRow {
+  readonly table: TableName;
+  readonly id: string;
+  readonly row: Rows[TableName];
 }
 
 interface Stored {
@@ -18,24 +31,59 @@ interface Stored {
   readonly row: Rows[TableName];
 }
 
+/** Rows of one commit where all or nothing is the matter of another one. */
+const CHUNK_ROWS = 500;
+
 /** The store takes keys of 512 characters; ids may be longer and are kept in the value anyway. */
 const ENCODED_MAX = 400;
 
-export function rowKey(table: TableName, id: string, digest: Digest): string {
+/** Rows of the first generation lie where they lay before there were others. */
+function rowsPrefix(generation: number): string {
+  return generation === 0 ? REGISTRY_PREFIX : `${REGISTRY_PREFIX}@${generation}/`;
+}
+
+export interface RowPlace {
+  readonly digest: Digest;
+  readonly generation: number;
+}
+
+export function rowKey(table: TableName, id: string, { digest, generation }: RowPlace): string {
   // A lone surrogate cannot be encoded; such an id is told apart by its digest like a long one.
   const encoded = id.isWellFormed() ? encodeURIComponent(id) : "";
   const name = encoded !== "" && encoded.length <= ENCODED_MAX ? encoded : `#${digest.sha256(JSON.stringify(id))}`;
-  return `${REGISTRY_PREFIX}${table}/${name}`;
+  return `${rowsPrefix(generation)}${table}/${name}`;
 }
 
 /** All stored rows, nodes before what is on them. */
-export async function loadRows(store: Store): Promise<readonly Change[]> {
+export async function loadRows(store: Store, generation: number): Promise<readonly Change[]> {
   const changes: Change[] = [];
   for (const table of TABLES) {
-    for (const { value } of await store.list(`${REGISTRY_PREFIX}${table}/`)) {
+    for (const { value } of await store.list(`${rowsPrefix(generation)}${table}/`)) {
       const { id, row } = value as Stored;
       changes.push({ table, id, row, index: row.modifyIndex });
     }
   }
   return changes;
+}
+
+/** Takes away what a restore that was broken off, or one that is through, left of other generations. */
+export async function dropOtherGenerations(store: Store, generation: number): Promise<void> {
+  const own = generation === 0 ? null : rowsPrefix(generation);
+  const first = own === null ? [] : TABLES.map((table) => `${rowsPrefix(0)}${table}/`);
+  for (const prefix of [`${REGISTRY_PREFIX}@`, ...first]) {
+    const others = (await store.list(prefix)).filter(({ key }) => own === null || !key.startsWith(own));
+    for (let at = 0; at < others.length; at += CHUNK_ROWS)
+      await store.commit(others.slice(at, at + CHUNK_ROWS).map(({ key }) => ({ kind: "delete", key })));
+  }
+}
+
+/** Stores a whole set of rows beside the one that counts: nobody reads it before its generation is named. */
+export async function storeGeneration(store: Store, rows: readonly PlacedRow[], place: RowPlace): Promise<void> {
+  for (let at = 0; at < rows.length; at += CHUNK_ROWS)
+    await store.commit(
+      rows.slice(at, at + CHUNK_ROWS).map(({ table, id, row }) => {
+        const value: Stored = { id, row };
+        return { kind: "put", key: rowKey(table, id, place), value };
+      }),
+    );
 }

@@ -1,21 +1,13 @@
 /** All that is stored, as one text that can be put back. The form is ours: nobody but us reads it. */
-import { AppError } from "../../model/error.ts";
-import { isRow, type Rows, TABLES, type TableName } from "./records.ts";
+import { isRow, TABLES } from "./records.ts";
 import type { Registry } from "./registry.ts";
+import type { PlacedRow } from "./row-keys.ts";
 import { registryError } from "./registry-error.ts";
 
 const FORMAT = "apollo-registry-1";
-/** Rows that are put back in one commit. */
-const CHUNK_ROWS = 500;
-
-interface SnapshotRow {
-  readonly table: TableName;
-  readonly id: string;
-  readonly row: Rows[TableName];
-}
 
 export function renderSnapshot(registry: Registry): string {
-  const rows: SnapshotRow[] = TABLES.flatMap((table) =>
+  const rows: PlacedRow[] = TABLES.flatMap((table) =>
     [...registry.tables.ids(table, "")].flatMap((id) => {
       const row = registry.tables.get(table, id);
       return row === null ? [] : [{ table, id, row }];
@@ -27,7 +19,7 @@ export function renderSnapshot(registry: Registry): string {
 }
 
 /** @throws AppError 400 for anything but a whole snapshot of ours. */
-export function parseSnapshot(text: string, sha256: (text: string) => string): readonly SnapshotRow[] {
+export function parseSnapshot(text: string, sha256: (text: string) => string): readonly PlacedRow[] {
   const end = text.indexOf("\n");
   const head = parseHead(text.slice(0, Math.max(0, end)));
   const body = text.slice(end + 1);
@@ -49,30 +41,14 @@ function parseHead(line: string): { readonly format?: unknown; readonly sha256?:
   }
 }
 
-function parseRow(line: string): SnapshotRow {
-  const row = JSON.parse(line) as SnapshotRow;
+function parseRow(line: string): PlacedRow {
+  const row = JSON.parse(line) as PlacedRow;
   if (!isRow(row.table, row.row))
     throw registryError(400, "Cannot restore the snapshot: it has a record that cannot be read");
   return row;
 }
 
-/**
- * Replaces all that is stored. Rows get new indexes, later than all before, so every watcher sees the change. It goes in
- * several commits; one that is broken off is done again by restoring again.
- */
+/** Replaces all that is stored, or nothing of it. @throws AppError 400, see `parseSnapshot`. */
 export async function restoreSnapshot(registry: Registry, text: string): Promise<void> {
-  const rows = parseSnapshot(text, (body) => registry.digest.sha256(body));
-  const kept = new Set(rows.map(({ table, id }) => `${table}/${id}`));
-  const gone = TABLES.toReversed().flatMap((table) =>
-    [...registry.tables.ids(table, "")].filter((id) => !kept.has(`${table}/${id}`)).map((id) => ({ table, id })),
-  );
-  for (let at = 0; at < gone.length; at += CHUNK_ROWS)
-    await registry.write((tx) => gone.slice(at, at + CHUNK_ROWS).forEach(({ table, id }) => tx.delete(table, id)));
-  for (let at = 0; at < rows.length; at += CHUNK_ROWS)
-    await registry.write((tx) =>
-      rows.slice(at, at + CHUNK_ROWS).forEach(({ table, id, row }) => void tx.put(table, id, row)),
-    );
-  for (const { table, id } of rows)
-    if (registry.tables.get(table, id) === null)
-      throw new AppError("internal", `Cannot restore the snapshot: ${table} "${id}" is missing`);
+  await registry.replaceAll(parseSnapshot(text, (body) => registry.digest.sha256(body)));
 }

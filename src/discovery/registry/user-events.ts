@@ -1,4 +1,6 @@
 /** Events that users fire: the last 256, in memory as in Consul, and whoever waits for the next one. */
+import type { CatalogView } from "./catalog-view.ts";
+import { compileLinearPattern } from "./filter/linear-pattern.ts";
 import type { Registry } from "./registry.ts";
 
 export interface UserEvent {
@@ -11,7 +13,11 @@ export interface UserEvent {
   readonly tagFilter: string;
   readonly version: number;
   readonly lTime: number;
+  /** Nodes that its filters held for when it was fired; null for all. */
+  readonly nodes: ReadonlySet<string> | null;
 }
+
+export type FiredEvent = Omit<UserEvent, "id" | "version" | "lTime" | "nodes">;
 
 const EVENTS_MAX = 256;
 const TOPIC = "events";
@@ -26,17 +32,27 @@ export class UserEvents {
     this.#registry = registry;
   }
 
-  fire(event: Omit<UserEvent, "id" | "version" | "lTime">): UserEvent {
+  /** @throws AppError 400 for a filter that is no pattern. */
+  fire(event: FiredEvent): UserEvent {
+    const nodes = chooseNodes(this.#registry.view, event);
     this.#lTime += 1;
-    const fired = { ...event, id: this.#registry.random.uuid(), version: 1, lTime: this.#lTime };
+    const fired = {
+      nodes,
+      ...event,
+      id: this.#registry.random.uuid(),
+      version: 1,
+      lTime: this.#lTime,
+    };
     this.#events = [...this.#events, fired].slice(-EVENTS_MAX);
     this.#registry.touch(TOPIC);
     return fired;
   }
 
-  /** Oldest first; of one name when it is not "". */
-  list(name: string): readonly UserEvent[] {
-    return name === "" ? this.#events : this.#events.filter((event) => event.name === name);
+  /** Oldest first, as the agent of that node has them: of one name when it is not "". */
+  list(name: string, node: string): readonly UserEvent[] {
+    return this.#events.filter(
+      (event) => (name === "" || event.name === name) && (event.nodes === null || event.nodes.has(node)),
+    );
   }
 
   /**
@@ -45,24 +61,40 @@ export class UserEvents {
    */
   async next(
     name: string,
+    node: string,
     options: { minIndex: bigint; waitMs: number; signal: AbortSignal },
   ): Promise<readonly UserEvent[]> {
     const { clock } = this.#registry;
     const endMs = clock.monotonicMs() + options.waitMs;
     for (;;) {
       const leftMs = endMs - clock.monotonicMs();
-      if (options.minIndex === 0n || this.indexOf(name) !== options.minIndex || leftMs <= 0) return this.list(name);
+      if (options.minIndex === 0n || this.indexOf(name, node) !== options.minIndex || leftMs <= 0)
+        return this.list(name, node);
       const interests = [{ kind: "topic", topic: TOPIC } as const];
       const woken = await this.#registry.watches.wait(interests, { ms: leftMs, signal: options.signal });
-      if (woken !== "changed") return this.list(name);
+      if (woken !== "changed") return this.list(name, node);
     }
   }
 
-  /** Of the newest event of that name; 1 when there is none. */
-  indexOf(name: string): bigint {
-    const newest = this.list(name).at(-1);
+  /** Of the newest event of that name there; 1 when there is none. */
+  indexOf(name: string, node: string): bigint {
+    const newest = this.list(name, node).at(-1);
     return newest === undefined ? 1n : eventIndex(newest.id);
   }
+}
+
+/** As each of Consul's agents decides for itself: by its name, and by a service of its that has both id and tag. */
+function chooseNodes(view: CatalogView, filters: FiredEvent): ReadonlySet<string> | null {
+  const { nodeFilter, serviceFilter, tagFilter } = filters;
+  const [node, service, tag] = [nodeFilter, serviceFilter, tagFilter].map(compileLinearPattern);
+  if (nodeFilter === "" && serviceFilter === "") return null;
+  const fits = (name: string): boolean =>
+    node?.(name) === true &&
+    (serviceFilter === "" ||
+      view
+        .servicesOn(name)
+        .some(({ id, tags }) => service?.(id) === true && (tagFilter === "" || tags.some((each) => tag?.(each)))));
+  return new Set(view.nodes().flatMap((each) => (fits(each.node) ? [each.node] : [])));
 }
 
 /** Consul's own formula: both halves of the id, xored. */

@@ -102,6 +102,8 @@ export function checkOsService(name: string, limits: CheckRunLimits): Promise<Ch
         stdin: "ignore",
         stdout: "pipe",
         stderr: "ignore",
+        // Else Bun looks for the program in the PATH that this process was started with.
+        env: process.env,
       });
       attempt.onEnd(() => child.kill());
       new Response(child.stdout).text().then(

@@ -1,11 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { createSocket, type Socket as DatagramSocket } from "node:dgram";
-import { createServer as createHttp2, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import {
+  createSecureServer as createSecureHttp2,
+  createServer as createHttp2,
+  type Http2SecureServer,
+  type Http2Server,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { createServer as createTcp, type Server } from "node:net";
 import { openIdentity } from "../tls/identity.ts";
 import type { CheckAnswer, CheckTarget } from "../ports/check-runner.ts";
 import { HostCheckRunner } from "./host-check-runner.ts";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -36,6 +42,7 @@ let web: Bun.Server<undefined>;
 let secure: Bun.Server<undefined>;
 let silent: Server;
 let h2: Http2Server;
+let secureH2: Http2SecureServer;
 let echo: DatagramSocket;
 
 beforeAll(async () => {
@@ -56,19 +63,11 @@ beforeAll(async () => {
   silent = createTcp(() => undefined);
   await listening(silent);
   h2 = createHttp2();
-  h2.on("stream", (stream: ServerHttp2Stream) => {
-    let asked = Buffer.alloc(0);
-    stream.on("data", (piece: Buffer) => {
-      asked = Buffer.concat([asked, piece]);
-    });
-    stream.on("end", () => {
-      const name = asked.subarray(7).toString();
-      stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
-      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": name === "unknown" ? "5" : "0" }));
-      stream.end(name === "unknown" ? undefined : Buffer.from([0, 0, 0, 0, 2, 8, name === "sick" ? 2 : 1]));
-    });
-  });
-  await listening(h2);
+  secureH2 = createSecureHttp2({ cert: certificate, key });
+  for (const server of [h2, secureH2]) {
+    server.on("stream", answerGrpc);
+    await listening(server);
+  }
   echo = createSocket("udp4");
   echo.on("message", (message, from) => echo.send(message, from.port, from.address));
   await new Promise<void>((resolve) => echo.bind(0, "127.0.0.1", () => resolve()));
@@ -80,14 +79,29 @@ afterAll(() => {
   void secure.stop(true);
   silent.close();
   h2.close();
+  secureH2.close();
   echo.close();
 });
 
-function listening(server: Server | Http2Server): Promise<void> {
+/** gRPC's health service; how the service is called says how it is. */
+function answerGrpc(stream: ServerHttp2Stream): void {
+  let asked = Buffer.alloc(0);
+  stream.on("data", (piece: Buffer) => {
+    asked = Buffer.concat([asked, piece]);
+  });
+  stream.on("end", () => {
+    const name = asked.subarray(7).toString();
+    stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": name === "unknown" ? "5" : "0" }));
+    stream.end(name === "unknown" ? undefined : Buffer.from([0, 0, 0, 0, 2, 8, name === "sick" ? 2 : 1]));
+  });
+}
+
+function listening(server: Server | Http2Server | Http2SecureServer): Promise<void> {
   return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve()));
 }
 
-function portOf(server: Server | Http2Server): number {
+function portOf(server: Server | Http2Server | Http2SecureServer): number {
   const address = server.address();
   if (address === null || typeof address === "string") throw new Error("it does not listen");
   return address.port;
@@ -191,6 +205,21 @@ describe("HTTP/2 and gRPC", () => {
     expect((await run(grpc("unknown"))).output).toContain("gRPC status 5");
   });
 
+  test("over TLS both believe no certificate that they cannot verify, unless told to", async () => {
+    const place = { host: "127.0.0.1", port: portOf(secureH2) } as const;
+    const lax = { serverName: "", skipVerify: true };
+    for (const kind of ["h2ping", "grpc"] as const) {
+      const with_ = (tls: typeof NO_TLS): CheckTarget =>
+        kind === "grpc" ? { kind, ...place, service: "web", tls } : { kind, ...place, tls };
+      expect([kind, (await run(with_(NO_TLS))).status]).toEqual([kind, "critical"]);
+      expect([kind, (await run(with_(lax))).status]).toEqual([kind, "passing"]);
+      const cleartext: CheckTarget = { ...with_(lax), tls: null } as CheckTarget;
+      expect([kind, (await run(cleartext, 500)).status]).toEqual([kind, "critical"]);
+    }
+    const sick = await run({ kind: "grpc", ...place, service: "sick", tls: lax });
+    expect(sick.output).toEndWith("the service is NOT_SERVING");
+  });
+
   test("what speaks HTTP/1 is no gRPC server", async () => {
     const place = { kind: "grpc", host: "127.0.0.1", port: web.port ?? 0, service: "", tls: null } as const;
     expect((await run(place, 500)).status).toBe("critical");
@@ -227,6 +256,40 @@ describe("scripts", () => {
     const answer = await careful.run(script("echo"), limits);
     expect(answer?.status).toBe("critical");
     expect(answer?.output).toContain("Scripts are disabled");
+  });
+});
+
+describe("services of the machine", () => {
+  const service = (name: string): CheckTarget => ({ kind: "os-service", name });
+
+  /** Says of each service what its name says, and writes down how it was called. */
+  async function withSystemctl(use: (calls: () => string) => Promise<void>): Promise<void> {
+    const place = mkdtempSync(join(directory, "bin-"));
+    const calls = join(place, "calls");
+    const script = `#!/bin/sh\nprintf '%s\\n' "$*" >> ${calls}\necho "$3"\n[ "$3" = active ]\n`;
+    writeFileSync(join(place, "systemctl"), script, { mode: 0o755 });
+    const before = process.env["PATH"];
+    process.env["PATH"] = `${place}:${before}`;
+    try {
+      await use(() => readFileSync(calls, "utf8"));
+    } finally {
+      process.env["PATH"] = before;
+    }
+  }
+
+  test("what systemd says decides, and no name is taken for an option", async () => {
+    await withSystemctl(async (calls) => {
+      const statuses = [];
+      for (const name of ["active", "reloading", "activating", "inactive", "failed"])
+        statuses.push((await run(service(name))).status);
+      expect(statuses).toEqual(["passing", "warning", "warning", "critical", "critical"]);
+      expect(await run(service("--version"))).toEqual({
+        status: "critical",
+        output: "Service --version is --version",
+      });
+      expect(calls().split("\n")[0]).toBe("is-active -- active");
+      expect(calls()).toContain("is-active -- --version\n");
+    });
   });
 });
 

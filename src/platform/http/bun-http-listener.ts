@@ -13,12 +13,13 @@ export class BunHttpListener implements HttpListener {
     this.#log = options.log;
   }
 
-  listen({ address, port, handle, isLong }: HttpListenOptions): HttpBinding {
+  listen({ address, port, handle, isLong, isLarge }: HttpListenOptions): HttpBinding {
     return serveHttp({
       hostname: address,
       port,
       handle,
       isLong,
+      isLarge,
       clock: this.#clock,
       onInternalError: (id, error, request) => this.#log.error("request failed", { id, error, ...request }),
     });

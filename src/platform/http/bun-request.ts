@@ -4,7 +4,8 @@ import type { HttpQuery, HttpRequest } from "../ports/http.ts";
 export interface RequestContext {
   /** Called once at most, as is `signal`: most requests are answered without either. */
   readonly peer: () => HttpRequest["peer"];
-  readonly bodyBytesMax: number;
+  /** Called when the body is read. */
+  readonly bodyBytesMax: () => number;
   readonly signal: () => AbortSignal;
 }
 
@@ -22,7 +23,7 @@ export function wrapRequest(request: Request, context: RequestContext): HttpRequ
       return (query ??= search === "" ? NO_QUERY : readQuery(search));
     },
     header: (name) => request.headers.get(name),
-    body: () => (body ??= readBody(request, context.bodyBytesMax)),
+    body: () => (body ??= readBody(request, context.bodyBytesMax())),
     get peer() {
       return (peer ??= context.peer());
     },

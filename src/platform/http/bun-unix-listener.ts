@@ -63,7 +63,11 @@ export class BunUnixListener implements UnixListener {
     const late = new AbortController();
     const done = new AbortController();
     const signal = AbortSignal.any([raw.signal, late.signal]);
-    const request = wrapRequest(raw, { peer: () => PEER, bodyBytesMax: options.bodyBytesMax, signal: () => signal });
+    const request = wrapRequest(raw, {
+      peer: () => PEER,
+      bodyBytesMax: () => options.bodyBytesMax,
+      signal: () => signal,
+    });
     const timeout = this.#clock.sleep(options.requestTimeoutMs, done.signal).then((): HttpResponse => {
       if (!done.signal.aborted) late.abort();
       return { status: 503, headers: {}, body: "No answer in time" };

@@ -19,6 +19,8 @@ export interface ServeOptions {
   readonly handle: HttpHandler;
   /** Largest request body; default 8 MiB. */
   readonly bodyBytesMax?: number;
+  /** Requests whose bodies may be as large as `LARGE_BODY_BYTES_MAX`: it must refuse those who may not send them. */
+  readonly isLarge?: ((request: HttpRequest) => boolean) | undefined;
   /** Time for a whole answer but for streams; default 60 s. */
   readonly requestTimeoutMs?: number;
   /** Requests that see to their own end, such as those that wait for a change: no time is set for them. */
@@ -42,6 +44,8 @@ export interface RunningServer {
 type BunServer = Bun.Server<SocketData>;
 
 const BODY_BYTES_MAX = 8 * 1024 * 1024;
+/** A backup of a large registry; it is held in memory, some times over. */
+const LARGE_BODY_BYTES_MAX = 256 * 1024 * 1024;
 const REQUEST_TIMEOUT_MS = 60_000;
 /** A connection that sends nothing for this long is closed; also ends a request head that comes drop by drop. */
 const IDLE_TIMEOUT_S = 30;
@@ -149,12 +153,13 @@ async function answer(listening: Listening, raw: Request, server: BunServer): Pr
   const { options, secure } = listening;
   let over: AbortController | null = null;
   let isOver = false;
-  const request = wrapRequest(raw, {
+  const request: HttpRequest = wrapRequest(raw, {
     peer: () => {
       const address = server.requestIP(raw)?.address ?? "";
       return { address, loopback: isLoopback(address), secure };
     },
-    bodyBytesMax: options.bodyBytesMax ?? BODY_BYTES_MAX,
+    bodyBytesMax: () =>
+      options.isLarge?.(request) === true ? LARGE_BODY_BYTES_MAX : (options.bodyBytesMax ?? BODY_BYTES_MAX),
     signal: () => {
       if (isLong) return raw.signal;
       over ??= new AbortController();

@@ -7,6 +7,8 @@ export interface HttpListenOptions {
   readonly handle: HttpHandler;
   /** Requests that see to their own end: no time is set for them. */
   readonly isLong: (request: HttpRequest) => boolean;
+  /** Requests whose bodies may be large; missing: none. */
+  readonly isLarge?: (request: HttpRequest) => boolean;
 }
 
 export interface HttpBinding {

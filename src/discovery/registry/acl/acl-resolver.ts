@@ -4,6 +4,7 @@ import type { Registry } from "../registry.ts";
 import { ANONYMOUS, findPolicy, findRole } from "./acl-operations.ts";
 import { Grants } from "./grants.ts";
 import { parseRules, type Rule } from "./parse-rules.ts";
+import { rulesOfTemplated } from "./templated-policies.ts";
 
 export class AclResolver {
   readonly #registry: Registry;
@@ -54,6 +55,7 @@ export class AclResolver {
       ...holder.policies.flatMap(({ id }) => this.#rulesOfPolicy(findPolicy(tables, id))),
       ...holder.serviceIdentities.flatMap(({ serviceName }) => serviceRules(serviceName)),
       ...holder.nodeIdentities.flatMap(({ nodeName }) => nodeRules(nodeName)),
+      ...(holder.templatedPolicies ?? []).flatMap(rulesOfTemplated),
     ]);
   }
 

@@ -4,6 +4,7 @@
  *   key_prefix "app/" { policy = "read" }      {"key_prefix": {"app/": {"policy": "read"}}}
  *   operator = "read"                          {"operator": "read"}
  */
+import { parseHcl } from "../../../model/parse-hcl.ts";
 import { registryError } from "../registry-error.ts";
 
 export type Level = "deny" | "read" | "list" | "write";
@@ -29,7 +30,7 @@ const LEVELS: ReadonlySet<string> = new Set(["deny", "read", "list", "write"]);
 export function parseRules(text: string): readonly Rule[] {
   if (text.trim() === "") return [];
   if (text.length > RULES_CHARS_MAX) throw fault(`they are longer than ${RULES_CHARS_MAX} characters`);
-  const tree = text.trimStart().startsWith("{") ? parseJsonTree(text) : new HclReader(text).read();
+  const tree = text.trimStart().startsWith("{") ? parseJsonTree(text) : toTree(parseHcl(text, fault), 0);
   return [...tree].flatMap(([kind, body]) => rulesOf(kind, body));
 }
 
@@ -73,107 +74,12 @@ function toTree(value: unknown, depth: number): Tree {
   // HCL's JSON form may have lists of blocks.
   const parts: readonly unknown[] = Array.isArray(value) ? value : [value];
   for (const part of parts) {
-    for (const [name, each] of Object.entries(part as object))
+    if (typeof part !== "object" || part === null) throw fault("an object is missing or too deep");
+    for (const [name, each] of Object.entries(part))
       tree.set(name, typeof each === "string" ? each : toTree(each, depth + 1));
   }
   return tree;
 }
-
-const TOKEN = /\s+|#[^\n]*|\/\/[^\n]*|\/\*[^]*?\*\/|([A-Za-z_][\w-]*)|("(?:[^"\\\n]|\\.)*")|([{}=,[\]])/y;
-
-interface Token {
-  readonly kind: "word" | "text" | "mark";
-  readonly value: string;
-}
-
-class HclReader {
-  readonly #tokens: readonly Token[];
-  #at = 0;
-
-  constructor(text: string) {
-    this.#tokens = scan(text);
-  }
-
-  read(): Tree {
-    const tree = this.#body(0);
-    if (this.#at < this.#tokens.length) throw fault(`"${this.#peek()?.value ?? ""}" is not expected`);
-    return tree;
-  }
-
-  #body(depth: number): Tree {
-    if (depth > DEPTH_MAX) throw fault("blocks lie too deep in each other");
-    const tree: Tree = new Map();
-    for (let token = this.#peek(); token !== undefined && token.value !== "}"; token = this.#peek()) {
-      if (token.kind === "mark") {
-        if (token.value !== ",") throw fault(`"${token.value}" is not expected`);
-        this.#at += 1;
-        continue;
-      }
-      this.#at += 1;
-      this.#entry(tree, token.value, depth);
-    }
-    return tree;
-  }
-
-  /** `name = "value"`, `name { … }` or `name "label" { … }`. */
-  #entry(tree: Tree, name: string, depth: number): void {
-    const next = this.#take();
-    if (next.kind === "mark" && next.value === "=") {
-      const value = this.#take();
-      if (value.kind === "mark" && value.value === "{") tree.set(name, this.#block(depth));
-      else if (value.kind === "mark") throw fault(`"${name}" has no value`);
-      else tree.set(name, value.value);
-      return;
-    }
-    if (next.kind === "mark" && next.value === "{") {
-      tree.set(name, this.#block(depth));
-      return;
-    }
-    if (next.kind === "mark") throw fault(`"${next.value}" is not expected after "${name}"`);
-    const known = tree.get(name);
-    const labels: Tree = known instanceof Map ? known : new Map();
-    tree.set(name, labels);
-    this.#entry(labels, next.value, depth + 1);
-  }
-
-  #block(depth: number): Tree {
-    const tree = this.#body(depth + 1);
-    if (this.#take().value !== "}") throw fault("a block does not end");
-    return tree;
-  }
-
-  #peek(): Token | undefined {
-    return this.#tokens[this.#at];
-  }
-
-  #take(): Token {
-    const token = this.#tokens[this.#at];
-    if (token === undefined) throw fault("they end too early");
-    this.#at += 1;
-    return token;
-  }
-}
-
-function scan(text: string): readonly Token[] {
-  const tokens: Token[] = [];
-  TOKEN.lastIndex = 0;
-  while (TOKEN.lastIndex < text.length) {
-    const at = TOKEN.lastIndex;
-    const found = TOKEN.exec(text);
-    if (found === null) throw fault(`line ${text.slice(0, at).split("\n").length} cannot be read`);
-    const [, word, quoted, mark] = found;
-    if (word !== undefined) tokens.push({ kind: "word", value: word });
-    if (quoted !== undefined) tokens.push({ kind: "text", value: unquote(quoted) });
-    if (mark !== undefined) tokens.push({ kind: "mark", value: mark });
-  }
-  return tokens;
-}
-
-function unquote(quoted: string): string {
-  return quoted.slice(1, -1).replaceAll(/\\(.)/g, (_all, escaped: string) => ESCAPES[escaped] ?? escaped);
-}
-
-const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r" };
 
 function fault(what: string): Error {
   return registryError(400, `Failed to parse ACL rules: ${what}`);
