@@ -67,12 +67,16 @@ function clientGrants(rights: PassedOn["rights"]): Grants {
       403,
       "Permission denied: this address may not use the API without a token; see the agent's --consul",
     );
-  const named = CLIENT_RESOURCES.map((resource): Rule => ({ resource, name: "", prefix: true, level: rights }));
-  return new Grants(
-    [...named, { resource: "operator", name: "", prefix: false, level: "read" }],
-    "deny",
-    "this host's clients",
-  );
+  return CLIENT_GRANTS[rights];
+}
+
+/** The same for all: who has the same rights gets the same answers. */
+const CLIENT_GRANTS = { read: grantsOfClients("read"), write: grantsOfClients("write") } as const;
+
+function grantsOfClients(level: "read" | "write"): Grants {
+  const named = CLIENT_RESOURCES.map((resource): Rule => ({ resource, name: "", prefix: true, level }));
+  const operator: Rule = { resource: "operator", name: "", prefix: false, level: "read" };
+  return new Grants([...named, operator], "deny", "this host's clients");
 }
 
 /** What a host's agent does for its clients: its own node and what runs on it, and to read the rest. */

@@ -3,11 +3,17 @@ import { parseDuration } from "../../discovery/registry/parse-duration.ts";
 import { registryError } from "../../discovery/registry/registry-error.ts";
 import type { HttpRequest, HttpResponse } from "../../platform/ports/http.ts";
 import type { Caller, ConsulBackend } from "./backend.ts";
+import type { SharedAnswers } from "./shared-answers.ts";
 
 export type Consistency = "default" | "consistent" | "stale";
 
-export interface Call {
+/** What all calls have in common. */
+export interface Api {
   readonly backend: ConsulBackend;
+  readonly shared: SharedAnswers;
+}
+
+export interface Call extends Api {
   readonly request: HttpRequest;
   /** Decoded rest of the path behind the route. */
   readonly rest: string;
@@ -24,13 +30,14 @@ const WAIT_MS = { default: 300_000, max: 600_000 } as const;
 const INDEX_MAX = 2n ** 64n - 1n;
 
 /** @throws AppError with Consul's text for anything that cannot be read. */
-export function readCall(backend: ConsulBackend, request: HttpRequest, rest: string): Call {
+export function readCall({ backend, shared }: Api, request: HttpRequest, rest: string): Call {
   const { query } = request;
   checkEnterprise(request);
   const dc = query.get("datacenter") ?? query.get("dc");
   if (dc !== null && dc !== "" && dc !== backend.datacenter()) throw registryError(500, "No path to datacenter");
   return {
     backend,
+    shared,
     request,
     rest,
     caller: backend.caller(request, readToken(request)),

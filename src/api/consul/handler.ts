@@ -2,17 +2,20 @@
 import { AppError } from "../../model/error.ts";
 import type { HttpHandler, HttpRequest, HttpResponse } from "../../platform/ports/http.ts";
 import type { ConsulBackend } from "./backend.ts";
-import { type Call, readCall, type Route } from "./call.ts";
-import { methodNotAllowed, renderError, text } from "./respond.ts";
+import { type Api, type Call, readCall, type Route } from "./call.ts";
+import { methodNotAllowed, POLICY_HEADER, renderError, text } from "./respond.ts";
+import { SharedAnswers } from "./shared-answers.ts";
 import { ROUTES } from "./routes.ts";
 
 const PREFIX = "/v1/";
 
 export function createConsulHandler(backend: ConsulBackend): HttpHandler {
-  const common = { "x-consul-default-acl-policy": backend.defaultPolicy };
+  const common = { [POLICY_HEADER]: backend.defaultPolicy };
+  const api = { backend, shared: new SharedAnswers() };
   return async (request) => {
-    const answer = await respond(backend, request);
-    return { ...answer, headers: { ...common, ...answer.headers } };
+    const answer = await respond(api, request);
+    // What many get is left as it is, see `readHeaders`.
+    return POLICY_HEADER in answer.headers ? answer : { ...answer, headers: { ...common, ...answer.headers } };
   };
 }
 
@@ -21,7 +24,7 @@ export function isBlocking(request: Pick<HttpRequest, "path" | "query">): boolea
   return request.path.startsWith(PREFIX) && (request.query.get("index") ?? request.query.get("hash")) !== null;
 }
 
-async function respond(backend: ConsulBackend, request: HttpRequest): Promise<HttpResponse> {
+async function respond(api: Api, request: HttpRequest): Promise<HttpResponse> {
   try {
     const found = findRoute(request.path);
     if (found === null) return text(404, `Invalid URL path: ${JSON.stringify(request.path)}`);
@@ -31,7 +34,7 @@ async function respond(backend: ConsulBackend, request: HttpRequest): Promise<Ht
       return { status: 200, headers: { allow: ["OPTIONS", ...allowed].join(",") }, body: "" };
     const route = methods[request.method];
     if (route === undefined) return methodNotAllowed(request.method, allowed);
-    return await answerNoting(route, readCall(backend, request, rest));
+    return await answerNoting(route, readCall(api, request, rest));
   } catch (error) {
     if (error instanceof AppError) return renderError(error);
     throw error;
@@ -42,10 +45,9 @@ async function respond(backend: ConsulBackend, request: HttpRequest): Promise<Ht
 async function answerNoting(route: Route, call: Call): Promise<HttpResponse> {
   const { caller } = call;
   if (caller.token === null) return route(call);
-  let isFiltered = false;
-  const grants = caller.grants.noting(() => (isFiltered = true));
+  const grants = caller.grants.noting();
   const answer = await route({ ...call, caller: { ...caller, grants } });
-  if (!isFiltered || answer.status !== 200) return answer;
+  if (!grants.hasDenied || answer.status !== 200) return answer;
   return { ...answer, headers: { ...answer.headers, "x-consul-results-filtered-by-acls": "true" } };
 }
 

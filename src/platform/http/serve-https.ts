@@ -191,25 +191,39 @@ async function settle(
   request: HttpRequest,
   end: (() => void) | null,
 ): Promise<HttpResponse | HttpUpgrade> {
-  let done = (): void => undefined;
   try {
     const answering = options.handle(request);
-    if (end === null) return await answering;
-    const late = new Promise<HttpResponse>((resolve) => {
-      done = overdue.watch(() => {
-        end();
-        resolve(errorAnswer(503, "unavailable", "The request took too long"));
-      });
-    });
-    return await Promise.race([answering, late]);
+    return await (end === null ? answering : untilLate(answering, overdue, end));
   } catch (error) {
     if (error instanceof AppError) return errorAnswer(statusOf(error), error.code, error.message);
     const id = crypto.randomUUID();
     options.onInternalError(id, error, { method: request.method, path: request.path });
     return errorAnswer(500, "internal", `Internal error; the server's log has it under ${id}`);
-  } finally {
-    done();
   }
+}
+
+/** What comes first; one promise instead of the six of a race, since this is done for every request. */
+function untilLate(
+  answering: Promise<HttpResponse | HttpUpgrade>,
+  overdue: Overdue,
+  end: () => void,
+): Promise<HttpResponse | HttpUpgrade> {
+  return new Promise((resolve, reject) => {
+    const done = overdue.watch(() => {
+      end();
+      resolve(errorAnswer(503, "unavailable", "The request took too long"));
+    });
+    answering.then(
+      (answer) => {
+        done();
+        resolve(answer);
+      },
+      (error: unknown) => {
+        done();
+        reject(error as Error);
+      },
+    );
+  });
 }
 
 function timeoutMs(options: Handling): number {
