@@ -42,7 +42,7 @@ export function readCall({ backend, shared }: Api, request: HttpRequest, rest: s
     rest,
     caller: backend.caller(request, readToken(request)),
     consistency: readConsistency(request),
-    minIndex: readUint(query.get("index") ?? "0", "Invalid index"),
+    minIndex: readIndex(query.get("index")),
     waitMs: readWait(query.get("wait")),
     pretty: isSet(request, "pretty"),
   };
@@ -67,6 +67,10 @@ export function readUint(text: string, message: string): bigint {
   return BigInt(text);
 }
 
+function readIndex(text: string | null): bigint {
+  return text === null ? 0n : readUint(text, "Invalid index");
+}
+
 function readWait(text: string | null): number {
   if (text === null || text === "") return WAIT_MS.default;
   const ms = parseDuration(text);
@@ -88,12 +92,12 @@ function readConsistency(request: HttpRequest): Consistency {
 
 /** Namespaces and partitions have one value here, as in Consul's community edition. */
 function checkEnterprise(request: HttpRequest): void {
-  const asked = [
-    ["ns", request.query.get("ns") ?? request.header("x-consul-namespace"), "Namespaces"],
-    ["partition", request.query.get("partition") ?? request.header("x-consul-partition"), "Partitions"],
-  ] as const;
-  for (const [name, value, what] of asked) {
-    if (value !== null && value !== "" && value.toLowerCase() !== "default")
-      throw registryError(400, `Invalid query parameter: "${name}" - ${what} are a Consul Enterprise feature`);
-  }
+  const { query } = request;
+  refuseOther("ns", query.get("ns") ?? request.header("x-consul-namespace"), "Namespaces");
+  refuseOther("partition", query.get("partition") ?? request.header("x-consul-partition"), "Partitions");
+}
+
+function refuseOther(name: string, value: string | null, what: string): void {
+  if (value !== null && value !== "" && value.toLowerCase() !== "default")
+    throw registryError(400, `Invalid query parameter: "${name}" - ${what} are a Consul Enterprise feature`);
 }

@@ -8,6 +8,8 @@ import { SharedAnswers } from "./shared-answers.ts";
 import { ROUTES } from "./routes.ts";
 
 const PREFIX = "/v1/";
+/** A map finds a name that is made anew for each request several times faster than an object does. */
+const routes = new Map(Object.entries(ROUTES));
 
 export function createConsulHandler(backend: ConsulBackend): HttpHandler {
   const common = { [POLICY_HEADER]: backend.defaultPolicy };
@@ -60,18 +62,19 @@ interface Found {
 function findRoute(path: string): Found | null {
   if (!path.startsWith(PREFIX)) return null;
   const name = path.slice(PREFIX.length);
-  const exact = ROUTES[name];
-  if (exact !== undefined && Object.hasOwn(ROUTES, name)) return { methods: exact, rest: "" };
+  const exact = routes.get(name);
+  if (exact !== undefined) return { methods: exact, rest: "" };
   for (let slash = name.lastIndexOf("/"); slash >= 0; slash = name.lastIndexOf("/", slash - 1)) {
     const prefix = name.slice(0, slash + 1);
-    const methods = ROUTES[prefix];
-    if (methods !== undefined && Object.hasOwn(ROUTES, prefix)) return { methods, rest: decode(name.slice(slash + 1)) };
+    const methods = routes.get(prefix);
+    if (methods !== undefined) return { methods, rest: decode(name.slice(slash + 1)) };
     if (slash === 0) break;
   }
   return null;
 }
 
 function decode(rest: string): string {
+  if (!rest.includes("%")) return rest;
   try {
     return decodeURIComponent(rest);
   } catch {

@@ -107,13 +107,14 @@ interface Place {
 function listen(options: Handling, sockets: Set<BunSocket>, place: Place): BunServer {
   const { hostname, port } = place;
   const overdue = new Overdue(options.clock, timeoutMs(options));
+  const listening = { options, overdue, secure: place.tls !== undefined, local: isLoopback(hostname) };
   try {
     return Bun.serve<SocketData>({
       ...place,
       idleTimeout: IDLE_TIMEOUT_S,
       // Bun would cut the connection without an answer; readBody() refuses at our limit and says so.
       maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      fetch: (request, server) => answer({ options, overdue, secure: place.tls !== undefined }, request, server),
+      fetch: (request, server) => answer(listening, request, server),
       websocket: {
         ...socketHandler(sockets),
         idleTimeout: SOCKET_IDLE_S,
@@ -143,17 +144,16 @@ interface Listening {
   readonly options: Handling;
   readonly overdue: Overdue;
   readonly secure: boolean;
+  /** Listens on a loopback address: whoever comes is on this machine. */
+  readonly local: boolean;
 }
 
 async function answer(listening: Listening, raw: Request, server: BunServer): Promise<Response | undefined> {
-  const { options, secure } = listening;
+  const { options } = listening;
   let over: AbortController | null = null;
   let isOver = false;
   const request = wrapRequest(raw, {
-    peer: () => {
-      const address = server.requestIP(raw)?.address ?? "";
-      return { address, loopback: isLoopback(address), secure };
-    },
+    peer: () => peerOf(listening, () => server.requestIP(raw)?.address ?? ""),
     bodyBytesMax: options.bodyBytesMax ?? BODY_BYTES_MAX,
     signal: () => {
       if (isLong) return raw.signal;
@@ -183,6 +183,21 @@ async function answer(listening: Listening, raw: Request, server: BunServer): Pr
   }
   if (isStream(outcome.body)) server.timeout(raw, 0);
   return toBunResponse(outcome, request);
+}
+
+/** Asking Bun for the address is dear, and where only this machine can come from, hardly anybody wants to know it. */
+function peerOf({ local, secure }: Listening, ask: () => string): HttpRequest["peer"] {
+  if (!local) {
+    const address = ask();
+    return { address, loopback: isLoopback(address), secure };
+  }
+  return {
+    get address() {
+      return ask();
+    },
+    loopback: true,
+    secure,
+  };
 }
 
 /** The handler's answer, or the one for what it threw, or 503 when its time is over; `end` is null for requests without a limit. */
