@@ -4,7 +4,7 @@ import type { TourWorld } from "../../src/lab/tour-world.ts";
 import { AppError } from "../../src/model/error.ts";
 import { runsOn } from "../../test/e2e/cluster.fixture.ts";
 import type { HostProbe } from "./host-probe.ts";
-import { monotonicMs, type Step } from "./probe-protocol.ts";
+import { sharedMs, type Step } from "./probe-protocol.ts";
 
 /** Of a service that clients register over `/v1`, and of one that containers provide. */
 export const REGISTERED = "prop-reg";
@@ -24,20 +24,25 @@ export interface Bed {
   readonly probes: readonly HostProbe[];
 }
 
-/** Waits on every host for the steps; `startsMs` are when each of them began. */
-export async function watchAll(
-  { probes }: Bed,
-  {
-    service,
-    causes,
-    steps,
-  }: { readonly service: string; readonly causes: readonly string[]; readonly steps: readonly Step[] },
-  change: () => Promise<readonly number[]>,
-): Promise<readonly Latency[]> {
+export interface Watched {
+  readonly service: string;
+  readonly causes: readonly string[];
+  /** One for each cause. */
+  readonly steps: readonly Step[];
+  /** Makes the first change and says when it began. */
+  readonly change: () => Promise<number>;
+  /** When the others began, asked once all has been seen. */
+  readonly later?: () => Promise<readonly number[]>;
+}
+
+/** Makes a change and waits on every host for what follows from it. */
+export async function watchAll({ probes }: Bed, watched: Watched): Promise<readonly Latency[]> {
+  const { service, causes, steps, change, later } = watched;
   const expectation = { name: `${service}.service.consul`, backend: `svc_${service}`, steps };
   const seeing = Promise.all(probes.map((probe) => probe.expect(causes.join(", "), expectation)));
-  const startsMs = await change();
+  const firstMs = await change();
   const seen = await seeing;
+  const startsMs = [firstMs, ...((await later?.()) ?? [])];
   return causes.map((cause, at) => {
     const startMs = startsMs[at] ?? Number.NaN;
     return {
@@ -54,16 +59,18 @@ export async function registerAndBack(bed: Bed, turn: number): Promise<readonly 
   const id = `coming-${turn}`;
   const body = { Name: REGISTERED, ID: id, Address: address, Port: BACKEND_PORT };
   return [
-    ...(await watchAll(
-      bed,
-      { service: REGISTERED, causes: ["register"], steps: [{ address, present: true }] },
-      async () => [await by.put("/v1/agent/service/register", body)],
-    )),
-    ...(await watchAll(
-      bed,
-      { service: REGISTERED, causes: ["deregister"], steps: [{ address, present: false }] },
-      async () => [await by.put(`/v1/agent/service/deregister/${id}`)],
-    )),
+    ...(await watchAll(bed, {
+      service: REGISTERED,
+      causes: ["register"],
+      steps: [{ address, present: true }],
+      change: () => by.put("/v1/agent/service/register", body),
+    })),
+    ...(await watchAll(bed, {
+      service: REGISTERED,
+      causes: ["deregister"],
+      steps: [{ address, present: false }],
+      change: () => by.put(`/v1/agent/service/deregister/${id}`),
+    })),
   ];
 }
 
@@ -72,23 +79,17 @@ export async function checkAndBack(bed: Bed, turns: number): Promise<readonly La
   const { by, address } = partners(bed, 0);
   const id = "checked";
   const check = { CheckID: id, TTL: "10m", Status: "critical" };
-  await by.put("/v1/agent/service/register", {
-    Name: REGISTERED,
-    ID: id,
-    Address: address,
-    Port: BACKEND_PORT,
-    Check: check,
-  });
+  const body = { Name: REGISTERED, ID: id, Address: address, Port: BACKEND_PORT, Check: check };
+  await by.put("/v1/agent/service/register", body);
   const all: Latency[] = [];
   for (let turn = 0; turn < turns; turn += 1) {
     for (const [cause, verb, present] of [
       ["check passes", "pass", true],
       ["check fails", "fail", false],
     ] as const) {
-      const change = async (): Promise<readonly number[]> => [await by.put(`/v1/agent/check/${verb}/${id}`)];
-      all.push(
-        ...(await watchAll(bed, { service: REGISTERED, causes: [cause], steps: [{ address, present }] }, change)),
-      );
+      const change = (): Promise<number> => by.put(`/v1/agent/check/${verb}/${id}`);
+      const steps = [{ address, present }];
+      all.push(...(await watchAll(bed, { service: REGISTERED, causes: [cause], steps, change })));
     }
   }
   await by.put(`/v1/agent/service/deregister/${id}`);
@@ -112,16 +113,21 @@ export async function killAndReplace(bed: Bed, turn: number, count: number): Pro
   const run = (await runsOn(world.lab, victim.host)).find(({ instance }) => instance === victim.id);
   if (run === undefined) throw new AppError("not-found", `Cannot kill ${victim.id}: its container is not there`);
   const pid = firstProcessOf(run.container);
-  const steps: readonly Step[] = [{ address: victim.address, present: false }, { count }];
-  return watchAll(bed, { service: CONTAINERS, causes: ["instance dies", "instance healthy"], steps }, async () => {
-    const killedMs = monotonicMs();
-    process.kill(pid, "SIGKILL");
-    const known = new Set(before.map(({ id }) => id));
-    const after = await world.settled(CONTAINERS, count);
-    const fresh = after.find(({ id }) => !known.has(id)) ?? after.find(({ id }) => id === victim.id);
-    if (fresh === undefined)
-      throw new AppError("not-found", "Cannot find the container that came in place of the killed one");
-    return [killedMs, await firstGoodAnswer(bed, fresh)];
+  const known = new Set(before.map(({ id }) => id));
+  return watchAll(bed, {
+    service: CONTAINERS,
+    causes: ["instance dies", "instance healthy"],
+    steps: [{ address: victim.address, present: false }, { count }],
+    change: () => {
+      const killedMs = sharedMs();
+      process.kill(pid, "SIGKILL");
+      return Promise.resolve(killedMs);
+    },
+    later: async () => {
+      const fresh = (await world.settled(CONTAINERS, count)).find(({ id }) => !known.has(id));
+      if (fresh === undefined) throw new AppError("not-found", `Cannot find what came in place of ${victim.id}`);
+      return [await firstGoodAnswer(bed, fresh)];
+    },
   });
 }
 
@@ -141,7 +147,7 @@ function firstProcessOf(container: string): number {
   return first;
 }
 
-/** From when on the instance was well, by its own log: its first good answer to its check. In milliseconds of the monotonic clock. */
+/** From when on the instance was well, by its own log: its first good answer to its check. By `sharedMs`. */
 async function firstGoodAnswer(
   { world }: Bed,
   { host, id }: { readonly host: string; readonly id: string },
@@ -154,7 +160,7 @@ async function firstGoodAnswer(
     .filter((each) => each.includes("response:200"))
     .toSorted()[0];
   const wallMs = Date.parse(line?.split(" ")[0] ?? "");
-  if (Number.isNaN(wallMs)) throw new AppError("not-found", `Cannot find the first answer in the log of ${id}`);
-  // Docker cuts nothing finer than we read: the date's own milliseconds are good enough.
-  return wallMs - Date.now() + monotonicMs();
+  if (Number.isNaN(wallMs))
+    throw new AppError("not-found", `Cannot find the first answer in the log of ${id}: ${stdout}${stderr}`);
+  return wallMs;
 }

@@ -64,7 +64,7 @@ export class HostProbe {
     return first as Seen;
   }
 
-  /** A PUT to Consul's API on that host; when it began, in milliseconds of the monotonic clock. */
+  /** A PUT to Consul's API on that host; when it began, by `sharedMs`. */
   async put(path: string, body: unknown = null): Promise<number> {
     return ((await this.#ask({ kind: "put", path, body })) as { readonly startMs: number }).startMs;
   }

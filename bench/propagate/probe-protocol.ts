@@ -12,7 +12,7 @@ export interface Expectation {
   readonly steps: readonly Step[];
 }
 
-/** When each step was seen, in milliseconds of the monotonic clock. */
+/** When each step was seen, by `sharedMs`. */
 export interface Seen {
   readonly dns: readonly number[];
   readonly proxy: readonly number[];
@@ -26,7 +26,10 @@ export type ProbeCommand = { readonly id: number } & (
   | { readonly kind: "serve"; readonly port: number; readonly text: string }
 );
 
-/** The kernel's clock, the same for all processes. */
-export function monotonicMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
+/**
+ * Milliseconds with their fractions on the one clock that all processes share. `process.hrtime` is no such clock: Bun counts it from
+ * the start of each process.
+ */
+export function sharedMs(): number {
+  return performance.timeOrigin + performance.now();
 }

@@ -1,14 +1,13 @@
 /**
  * Runs in the network of one host of a lab, started by `host-probe.ts`: asks the host's DNS and looks into its HAProxy every
- * few milliseconds until they are as expected, and says when that was. Commands and answers are lines of JSON. Times are those
- * of the kernel's monotonic clock, which all processes of the machine share.
+ * few milliseconds until they are as expected, and says when that was. Commands and answers are lines of JSON.
  */
 import { decode, encode } from "dns-packet";
 import { askAdminSocket } from "../../src/platform/haproxy/admin-socket.ts";
 import { parseStatistics } from "../../src/platform/haproxy/parse-haproxy.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { AppError } from "../../src/model/error.ts";
-import { type Expectation, monotonicMs, type ProbeCommand, type Seen, type Step } from "./probe-protocol.ts";
+import { type Expectation, sharedMs, type ProbeCommand, type Seen, type Step } from "./probe-protocol.ts";
 
 /** A look at DNS and one at HAProxy come this long after the one before: what is measured must not be the measuring. */
 const GAP_MS = 2;
@@ -80,7 +79,7 @@ async function follow(steps: readonly Step[], look: () => Promise<readonly strin
   const seen: number[] = [];
   for (const step of steps) {
     while (!fulfils(step, await look())) await systemClock.sleep(GAP_MS);
-    seen.push(monotonicMs());
+    seen.push(sharedMs());
   }
   return seen;
 }
@@ -100,11 +99,11 @@ async function expectAll({ name, backend, dnsPort, proxySocket, steps }: Expecta
 
 async function put(path: string, body: unknown): Promise<{ readonly startMs: number; readonly endMs: number }> {
   const text = body === null ? "" : JSON.stringify(body);
-  const startMs = monotonicMs();
+  const startMs = sharedMs();
   const answer = await fetch(`http://127.0.0.1:8500${path}`, { method: "PUT", body: text });
   const said = await answer.text();
   if (!answer.ok) throw new Error(`PUT ${path}: ${answer.status} ${said}`);
-  return { startMs, endMs: monotonicMs() };
+  return { startMs, endMs: sharedMs() };
 }
 
 async function run(command: ProbeCommand): Promise<unknown> {
@@ -120,6 +119,7 @@ async function run(command: ProbeCommand): Promise<unknown> {
 }
 
 for await (const line of console) {
+  if (line === "") continue;
   const command = JSON.parse(line) as ProbeCommand;
   run(command).then(
     (value) => console.log(JSON.stringify({ id: command.id, value })),
