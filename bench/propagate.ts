@@ -15,6 +15,7 @@ import {
   watchAll,
 } from "./propagate/changes.ts";
 import { HostProbe } from "./propagate/host-probe.ts";
+import { measureReloads, type PeerTimes } from "./propagate/reload-peer.ts";
 
 const HOSTS = 3;
 const INSTANCES = 6;
@@ -23,8 +24,8 @@ const DNS_BUDGET_MS = 100;
 const PROXY_BUDGET_MS = 150;
 /** From each host, for each of the two services. */
 const REQUESTS_PER_S = 10;
-const COUNTS = { registered: 26, checked: 16, killed: 10 } as const;
-const QUICK_COUNTS = { registered: 4, checked: 3, killed: 2 } as const;
+const COUNTS = { registered: 26, checked: 16, killed: 10, reloads: 50 } as const;
+const QUICK_COUNTS = { registered: 4, checked: 3, killed: 2, reloads: 10 } as const;
 
 /** How long it takes from a change until every host's DNS answers it, and until every host's HAProxy serves it. */
 export const benchPropagate: Bench = async ({ quick, progress }) => {
@@ -48,7 +49,9 @@ export const benchPropagate: Bench = async ({ quick, progress }) => {
     for (let turn = 0; turn < counts.registered; turn += 1) note(await registerAndBack(bed, turn));
     note(await checkAndBack(bed, counts.checked));
     for (let turn = 0; turn < counts.killed; turn += 1) note(await killAndReplace(bed, turn, INSTANCES));
-    return result(all, await stopLoads(loads, world));
+    // With the lab still up: the machine has the same to do for both.
+    const peer = await measureReloads(counts.reloads);
+    return result(all, await stopLoads(loads, world), peer);
   } finally {
     await Promise.all(probes.map((probe) => probe.stop()));
     await world.lab.down();
@@ -106,7 +109,7 @@ async function stopLoads(loads: readonly LoadClient[], { lab }: TourWorld): Prom
   };
 }
 
-function result(all: readonly Latency[], load: LoadSum): Awaited<ReturnType<Bench>> {
+function result(all: readonly Latency[], load: LoadSum, peer: PeerTimes | null): Awaited<ReturnType<Bench>> {
   const dns = all.map(({ dnsMs }) => dnsMs);
   const proxy = all.map(({ proxyMs }) => proxyMs);
   const byCause = [...Map.groupBy(all, ({ cause }) => cause)].flatMap(([cause, each]) => {
@@ -129,17 +132,33 @@ function result(all: readonly Latency[], load: LoadSum): Awaited<ReturnType<Benc
     failed_requests: load.failures.length,
     ...Object.fromEntries(byCause),
   };
+  const reloads = {
+    dns_p50_ms: quantile(peer?.dnsMs ?? [], 0.5),
+    dns_p99_ms: quantile(peer?.dnsMs ?? [], 0.99),
+    haproxy_p50_ms: quantile(peer?.proxyMs ?? [], 0.5),
+    haproxy_p99_ms: quantile(peer?.proxyMs ?? [], 0.99),
+  };
   return {
     rounds: 1,
-    figures,
+    figures: {
+      ...figures,
+      ...(peer === null ? {} : Object.fromEntries(Object.entries(reloads).map(([key, ms]) => [`reload_${key}`, ms]))),
+    },
     ratios: {
       dns_vs_budget: DNS_BUDGET_MS / figures.dns_p99_ms,
       haproxy_vs_budget: PROXY_BUDGET_MS / figures.haproxy_p99_ms,
+      ...(peer === null
+        ? {}
+        : {
+            dns_vs_reload: reloads.dns_p99_ms / figures.dns_p99_ms,
+            haproxy_vs_reload: reloads.haproxy_p99_ms / figures.haproxy_p99_ms,
+          }),
     },
     notes: [
       `${HOSTS} hosts; a change counts when the last of them answers it, asked every 2 ms`,
       "registered, passing, failing: from the request to Consul's API on a host; dies: from the kill of its first process; healthy: from its own first good answer to its check",
       `${REQUESTS_PER_S} requests a second to each of 2 services through the HAProxy of each host, a new connection each`,
+      "reload: one host that knows of the change already; a hosts file and SIGHUP to dnsmasq, a configuration, its check and a reload of HAProxy; ours is on three hosts, with the durable write",
       ...new Set(load.failures),
     ],
   };

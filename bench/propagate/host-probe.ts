@@ -77,7 +77,7 @@ export class HostProbe {
     const id = this.#next++;
     const { promise, resolve } = Promise.withResolvers<{ readonly value?: unknown; readonly error?: string }>();
     this.#waiting.set(id, resolve);
-    this.#child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
+    void this.#child.stdin.write(`${JSON.stringify({ id, ...command })}\n`);
     await this.#child.stdin.flush();
     const { value, error } = await promise;
     if (error !== undefined) throw new AppError("unavailable", `Cannot ask the probe on ${this.host}: ${error}`);
@@ -85,7 +85,7 @@ export class HostProbe {
   }
 
   async stop(): Promise<void> {
-    this.#child.stdin.end();
+    void this.#child.stdin.end();
     this.#child.kill();
     await this.#child.exited;
   }
