@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { systemClock } from "../src/platform/clock/system-clock.ts";
 import { type ConsulServer, startConsulServer } from "../test/api/consul-server.ts";
 import { type Bench, median } from "./bench.ts";
+import { GROWTH_SIZES, type GrowthPoint, measureGrowth } from "./catalog-growth.ts";
 
 /** Connections that ask at the same time. */
 const WIDTH = 64;
@@ -23,6 +24,7 @@ export const benchCatalog: Bench = async ({ rounds: wanted, quick, progress }) =
     fetch: async (request) => new Response(request.method === "PUT" ? String((await request.bytes()).length > 0) : ROW),
   });
   const bareBase = `http://127.0.0.1:${bare.port}/v1`;
+  const bareWaiting = new BareWaiting();
   const rates = new Map<string, number[]>();
   const note = (name: string, value: number): void => void rates.set(name, [...(rates.get(name) ?? []), value]);
   try {
@@ -39,8 +41,13 @@ export const benchCatalog: Bench = async ({ rounds: wanted, quick, progress }) =
       note("health", await rate(requests / 5, (n) => get(`${consul.base}/health/service/s${n % 50}?passing`)));
       const wake = await wakeAll(consul, round);
       for (const [name, value] of Object.entries(wake)) note(name, value);
+      note("wake bare p99", await bareWaiting.wakeAll());
     }
+    progress("catalog: growth");
+    const points = await measureGrowth(directory, quick ? 10_000 : 100_000);
+    for (const [name, value] of growthFigures(points)) note(name, value);
   } finally {
+    await bareWaiting.stop();
     await bare.stop(true);
     await consul.stop();
     rmSync(directory, { recursive: true, force: true });
@@ -54,12 +61,20 @@ export const benchCatalog: Bench = async ({ rounds: wanted, quick, progress }) =
       "catalog/register, /s": of("register"),
       "health/service, /s": of("health"),
       wake_p99_ms: of("wake p99"),
+      wake_bare_p99_ms: of("wake bare p99"),
       spurious_wakes: Math.max(...(rates.get("spurious") ?? [Number.NaN])),
+      ...Object.fromEntries([...rates.keys()].filter((key) => key.startsWith("at ")).map((key) => [key, of(key)])),
     },
-    ratios: { put_vs_bare: of("put ours") / of("put bare"), get_vs_bare: of("get ours") / of("get bare") },
+    ratios: {
+      put_vs_bare: of("put ours") / of("put bare"),
+      get_vs_bare: of("get ours") / of("get bare"),
+      wake_vs_bare: of("wake bare p99") / of("wake p99"),
+      growth_linear: of("growth linear"),
+    },
     notes: [
       `${WIDTH} connections, 256-byte values; client and servers share one process and its core`,
-      `${WATCHERS} watchers of one key, each woken once, while 300 writes go to other keys`,
+      `${WATCHERS} watchers of one key, each woken once, while 300 writes go to other keys; bare: as many that wait for one promise`,
+      `memory of a process that holds nothing but the registry and the catalog, ${GROWTH_SIZES.join(", ")} endpoints; growth_linear: bytes an endpoint at the first size over those at the last, 1 is a straight line`,
     ],
   };
 };
@@ -67,6 +82,26 @@ export const benchCatalog: Bench = async ({ rounds: wanted, quick, progress }) =
 const ROW = JSON.stringify([
   { LockIndex: 0, Key: "bench/1", Flags: 0, Value: btoa(VALUE), CreateIndex: 1, ModifyIndex: 1 },
 ]);
+
+/** One line a size: what a person sees as the curve. */
+function growthFigures(points: readonly GrowthPoint[]): readonly (readonly [string, number])[] {
+  const [empty, first] = points;
+  const last = points.at(-1);
+  if (empty === undefined || first === undefined || last === undefined) throw new Error("The growth has no points");
+  const bytesEach = (point: GrowthPoint): number => ((point.heapMiB - empty.heapMiB) * 2 ** 20) / point.endpoints;
+  return [
+    ["growth linear", bytesEach(first) / bytesEach(last)],
+    ...points.flatMap((point) => [
+      [`at ${point.endpoints}, resident MiB`, point.residentMiB] as const,
+      ...(point === empty
+        ? []
+        : [
+            [`at ${point.endpoints}, heap bytes an endpoint`, bytesEach(point)] as const,
+            [`at ${point.endpoints}, µs a registration`, point.registerUs] as const,
+          ]),
+    ]),
+  ];
+}
 
 /** Requests a second. */
 async function rate(requests: number, run: (n: number) => Promise<void>): Promise<number> {
@@ -111,8 +146,45 @@ async function wakeAll({ base, server }: ConsulServer, round: number): Promise<R
   for (let n = 0; n < 300; n += 1) await put(`${base}/kv/other/${n}`, `${round}`);
   changedAtMs = performance.now();
   await put(`${base}/kv/watched`, `after ${round}`);
-  const lateMs = (await Promise.all(woken)).toSorted((a, b) => a - b);
-  return { "wake p99": lateMs[Math.floor(lateMs.length * 0.99)] ?? Number.NaN, spurious };
+  return { "wake p99": p99(await Promise.all(woken)), spurious };
+}
+
+/** What waking costs at the least: a server without routes whose requests all wait for one promise. */
+class BareWaiting {
+  #gate = Promise.withResolvers<void>();
+  #waiting = 0;
+  readonly #server = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    idleTimeout: 60,
+    fetch: async () => {
+      this.#waiting += 1;
+      await this.#gate.promise;
+      return new Response(ROW, { headers: { "content-type": "application/json", "x-consul-index": "1" } });
+    },
+  });
+
+  async wakeAll(): Promise<number> {
+    this.#gate = Promise.withResolvers();
+    this.#waiting = 0;
+    let openedAtMs = 0;
+    const woken = Array.from({ length: WATCHERS }, async () => {
+      await watch(this.#server.port ?? 0, "/");
+      return performance.now() - openedAtMs;
+    });
+    while (this.#waiting < WATCHERS) await systemClock.sleep(20);
+    openedAtMs = performance.now();
+    this.#gate.resolve();
+    return p99(await Promise.all(woken));
+  }
+
+  stop(): Promise<void> {
+    return this.#server.stop(true);
+  }
+}
+
+function p99(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length * 0.99)] ?? Number.NaN;
 }
 
 /** Resolves with the first bytes of the answer. A socket of its own: fetch has 256 connections, and would keep none for the writer. */

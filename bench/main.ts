@@ -27,6 +27,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "Consul's API: KV, registrations, health and 1,000 watchers, against a bare HTTP server",
     load: async () => (await import("./catalog.ts")).benchCatalog,
   },
+  propagate: {
+    about: "a change of the catalog until the DNS and the HAProxy of every host of a lab have it",
+    load: async () => (await import("./propagate.ts")).benchPropagate,
+  },
   control: {
     about: "one of 1,000 hosts joins, gets a block, goes down, leaves: bytes and time for the server and each host",
     load: async () => (await import("./control.ts")).benchControl,

@@ -68,6 +68,14 @@ class FakeEngine {
     return held;
   }
 
+  async inspectContainer(id: string): Promise<Container | null> {
+    const { fault } = this;
+    const held = this.containers.get(id) ?? null;
+    for (let turn = 0; turn < 3; turn++) await Promise.resolve();
+    if (fault !== null) throw fault;
+    return held;
+  }
+
   listNetworks(): Promise<readonly EngineNetwork[]> {
     return Promise.resolve(this.networks);
   }
@@ -214,6 +222,24 @@ test("createRegistrationPart() folds a burst of events into few listings", async
   const after = engine.listings;
   await clock.advance(1000);
   expect(engine.listings).toBe(after);
+  await stop();
+});
+
+test("createRegistrationPart() registers what started without waiting for the next listing, and forgets no death for it", async () => {
+  const { state, engine, clock, stop } = await setUp((each) => each.containers.set("a", container("a")));
+  await clock.advance(1000);
+  engine.say("update", "a");
+  await settle();
+  // The listing that this asks for has been; the next one is not due yet.
+  const { listings } = engine;
+  engine.start("b");
+  await settle();
+  expect([engine.listings, idsOf(state)]).toEqual([listings, ["h1:a:8080", "h1:b:8080"]]);
+  engine.say("die", "b");
+  engine.say("start", "b");
+  engine.say("die", "b");
+  await settle();
+  expect([engine.listings, idsOf(state)]).toEqual([listings, ["h1:a:8080"]]);
   await stop();
 });
 

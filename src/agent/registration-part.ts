@@ -16,11 +16,12 @@ import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine, EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { AgentIdentity, AgentPart, AgentState } from "./agent-state.ts";
+import { Limiter } from "./limiter.ts";
 import type { Topic } from "./agent-events.ts";
 
 export interface RegistrationPartOptions {
   readonly state: AgentState;
-  readonly engine: Pick<Engine, "listContainers" | "listNetworks" | "watch">;
+  readonly engine: Pick<Engine, "listContainers" | "inspectContainer" | "listNetworks" | "watch">;
   readonly clock: Clock;
   readonly log: Log;
   /** That all services get beside their own; default none. */
@@ -43,6 +44,8 @@ const BRIDGE_OPTION = "com.docker.network.bridge.name";
 const LIST_GAP_MS = 50;
 /** A busy engine is asked less: listing takes a fifth of the time at most while thirty containers start. */
 const LIST_SHARE = 5;
+/** Looks at single containers that have just started. */
+const LOOKS_AT_ONCE = 4;
 const RESYNC_MS = 30_000;
 const RETRY_MS = 1000;
 /** Events after which a container serves nobody. `kill` comes before, and may be a signal that it survives. */
@@ -65,8 +68,12 @@ class Registrar {
   #networksKnown = false;
   /** Also a host without endpoints says so once: the server waits for it after a reconnect. */
   #announced = false;
-  /** Containers that an event declared dead, until a listing that began after the event: that one knows itself. */
-  readonly #dead = new Set<string>();
+  /** Containers that an event declared dead, until a look that began after the event; with a number of their own for each death. */
+  readonly #dead = new Map<string, number>();
+  #deaths = 0;
+  readonly #looks = new Limiter(LOOKS_AT_ONCE);
+  /** Containers looked at since the listing under way began, which may know less of them; null: none is under way. */
+  #looked: Map<string, Container> | null = null;
   /** When checks of containers became critical; whoever is so for too long is looked for with every listing. */
   readonly #criticalSince = new Map<string, number>();
   #holders: ReadonlyMap<string, Holder> | null = null;
@@ -115,13 +122,14 @@ class Registrar {
     }
   }
 
-  /** A death is applied from the event itself, within the same turn; all else asks for a listing. */
+  /** A death is applied from the event itself, within the same turn; all else asks for a listing, and what started for a look before. */
   #see(event: EngineEvent): void {
     if (event.kind === "container" && IDLE_ACTIONS.test(event.action)) return;
     if (event.kind === "container" && DEAD_ACTIONS.has(event.action)) {
-      this.#dead.add(event.id);
+      this.#dead.set(event.id, ++this.#deaths);
       this.#derive();
     }
+    if (event.kind === "container" && event.action === "start") void this.#lookAt(event.id);
     if (event.kind === "lost" || (event.kind === "network" && !/connect/.test(event.action)))
       this.#networksKnown = false;
     this.#poked = true;
@@ -131,8 +139,9 @@ class Registrar {
   async #list(): Promise<boolean> {
     const { engine, log } = this.#options;
     const deadBefore = [...this.#dead];
+    this.#looked = new Map();
     try {
-      this.#containers = await engine.listContainers();
+      this.#containers = withLooked(await engine.listContainers(), this.#looked);
       // Whether Docker's default network is on our bridge changes with a restart of the engine, not with containers.
       if (!this.#networksKnown) {
         const ours = (await engine.listNetworks()).filter(isOurs);
@@ -142,7 +151,7 @@ class Registrar {
         );
         this.#networksKnown = true;
       }
-      for (const id of deadBefore) this.#dead.delete(id);
+      for (const [id, death] of deadBefore) this.#forgetDeath(id, death);
       this.#listFault = null;
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
@@ -155,8 +164,26 @@ class Registrar {
         hint: error.hint ?? "See whether the container engine runs",
       };
     }
+    this.#looked = null;
     this.#derive();
     return this.#listFault === null;
+  }
+
+  /** While the engine is busy the next listing may be seconds away; what has just started is wanted in DNS at once. */
+  async #lookAt(id: string): Promise<void> {
+    const death = this.#dead.get(id);
+    // In trouble the listing that follows meets the same, and reports it.
+    const container = await this.#looks.run(() => this.#options.engine.inspectContainer(id)).catch(onlyAppError);
+    if (container === null || this.#containers === null) return;
+    this.#containers = withLooked(this.#containers, new Map([[id, container]]));
+    this.#looked?.set(id, container);
+    if (death !== undefined) this.#forgetDeath(id, death);
+    this.#derive();
+  }
+
+  /** It was looked at since; unless it has died again meanwhile. */
+  #forgetDeath(id: string, death: number): void {
+    if (this.#dead.get(id) === death) this.#dead.delete(id);
   }
 
   #derive(): void {
@@ -251,6 +278,15 @@ class Registrar {
 function isOurs(network: EngineNetwork): boolean {
   if (network.driver === PLUGIN_DRIVER) return true;
   return network.name === DEFAULT_NETWORK && network.options[BRIDGE_OPTION] === BRIDGE_NAME;
+}
+
+function withLooked(containers: readonly Container[], looked: ReadonlyMap<string, Container>): readonly Container[] {
+  return [...containers.filter(({ id }) => !looked.has(id)), ...looked.values()];
+}
+
+function onlyAppError(error: unknown): null {
+  if (error instanceof AppError) return null;
+  throw error;
 }
 
 function sameEndpoints(before: ReadonlyMap<string, Endpoint>, after: readonly Endpoint[]): boolean {

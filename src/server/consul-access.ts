@@ -69,12 +69,19 @@ function clientGrants(rights: PassedOn["rights"], removes: boolean): Grants {
       403,
       "Permission denied: this address may not use the API without a token; see the agent's --consul",
     );
-  const named = CLIENT_RESOURCES.map((resource): Rule => ({ resource, name: "", prefix: true, level: rights }));
-  return new Grants(
-    [...named, { resource: "operator", name: "", prefix: false, level: removes ? rights : "read" }],
-    "deny",
-    "this host's clients",
-  );
+  return CLIENT_GRANTS[rights][removes ? "removing" : "plain"];
+}
+
+/** The same for all: who has the same rights gets the same answers. */
+const CLIENT_GRANTS = {
+  read: { plain: grantsOfClients("read", "read"), removing: grantsOfClients("read", "read") },
+  write: { plain: grantsOfClients("write", "read"), removing: grantsOfClients("write", "write") },
+} as const;
+
+function grantsOfClients(level: "read" | "write", onServers: "read" | "write"): Grants {
+  const named = CLIENT_RESOURCES.map((resource): Rule => ({ resource, name: "", prefix: true, level }));
+  const operator: Rule = { resource: "operator", name: "", prefix: false, level: onServers };
+  return new Grants([...named, operator], "deny", "this host's clients");
 }
 
 /** What a host's agent does for its clients: its own node and what runs on it, and to read the rest. */

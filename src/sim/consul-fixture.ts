@@ -101,6 +101,7 @@ export function hostNamed(
 }
 
 function baseBackend(parts: RegistryParts, clock: VirtualClock): ConsulBackend {
+  const everybody: Caller = { grants: Grants.everything(), token: null };
   return {
     parts,
     version: "0.1.0",
@@ -111,7 +112,7 @@ function baseBackend(parts: RegistryParts, clock: VirtualClock): ConsulBackend {
     leader: () => "192.0.2.11:8300",
     peers: () => ["192.0.2.11:8300"],
     members: () => [{ ...hostNamed(NODE), server: true, status: "alive" }],
-    caller: (): Caller => ({ grants: Grants.everything(), token: null }),
+    caller: () => everybody,
     forceLeave: (node) => Promise.reject(registryError(500, `agent: No node found with name '${node}'`)),
     startedAtMs: clock.nowMs(),
     hostInfo: () => ({

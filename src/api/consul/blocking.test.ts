@@ -137,6 +137,8 @@ class Watcher {
   index = "0";
   blocked = false;
   woke = false;
+  /** What the wait was answered with. */
+  answered = "";
 
   constructor(consul: ConsulFixture, target: string) {
     this.#consul = consul;
@@ -154,8 +156,9 @@ class Watcher {
     this.blocked = true;
     this.woke = false;
     const mark = this.target.includes("?") ? "&" : "?";
-    void this.#consul.ask("GET", `${this.target}${mark}index=${this.index}&wait=10m`).then(() => {
+    void this.#consul.ask("GET", `${this.target}${mark}index=${this.index}&wait=10m`).then(({ text }) => {
       this.woke = true;
+      this.answered = text;
     });
   }
 }
@@ -166,7 +169,8 @@ async function freshText(consul: ConsulFixture, target: string): Promise<string>
 
 async function play(plan: readonly NamedStep[], polls: readonly boolean[]): Promise<void> {
   const consul = await openConsul();
-  const watchers = TARGETS.map((target) => new Watcher(consul, target));
+  // Two of each: they share what is rendered.
+  const watchers = TARGETS.flatMap((target) => [new Watcher(consul, target), new Watcher(consul, target)]);
   for (const watcher of watchers) {
     await watcher.look();
     watcher.block();
@@ -180,6 +184,8 @@ async function play(plan: readonly NamedStep[], polls: readonly boolean[]): Prom
       const told = `${watcher.target} after ${at}: ${name}`;
       if (watcher.blocked) expect(`${told}: ${watcher.woke}`).toBe(`${told}: ${changed}`);
       if (watcher.blocked && !watcher.woke) continue;
+      if (watcher.blocked)
+        expect(`${told}: ${watcher.answered}`).toBe(`${told}: ${(await consul.ask("GET", watcher.target)).text}`);
       if (watcher.blocked) await watcher.look();
       watcher.blocked = false;
       // Some clients are away for a while, and ask later with the index that they have.

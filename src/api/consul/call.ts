@@ -3,11 +3,17 @@ import { parseDuration } from "../../discovery/registry/parse-duration.ts";
 import { registryError } from "../../discovery/registry/registry-error.ts";
 import type { HttpRequest, HttpResponse } from "../../platform/ports/http.ts";
 import type { Caller, ConsulBackend } from "./backend.ts";
+import type { SharedAnswers } from "./shared-answers.ts";
 
 export type Consistency = "default" | "consistent" | "stale";
 
-export interface Call {
+/** What all calls have in common. */
+export interface Api {
   readonly backend: ConsulBackend;
+  readonly shared: SharedAnswers;
+}
+
+export interface Call extends Api {
   readonly request: HttpRequest;
   /** Decoded rest of the path behind the route. */
   readonly rest: string;
@@ -24,18 +30,19 @@ const WAIT_MS = { default: 300_000, max: 600_000 } as const;
 const INDEX_MAX = 2n ** 64n - 1n;
 
 /** @throws AppError with Consul's text for anything that cannot be read. */
-export function readCall(backend: ConsulBackend, request: HttpRequest, rest: string): Call {
+export function readCall({ backend, shared }: Api, request: HttpRequest, rest: string): Call {
   const { query } = request;
   checkEnterprise(request);
   const dc = query.get("datacenter") ?? query.get("dc");
   if (dc !== null && dc !== "" && dc !== backend.datacenter()) throw registryError(500, "No path to datacenter");
   return {
     backend,
+    shared,
     request,
     rest,
     caller: backend.caller(request, readToken(request)),
     consistency: readConsistency(request),
-    minIndex: readUint(query.get("index") ?? "0", "Invalid index"),
+    minIndex: readIndex(query.get("index")),
     waitMs: readWait(query.get("wait")),
     pretty: isSet(request, "pretty"),
   };
@@ -60,6 +67,10 @@ export function readUint(text: string, message: string): bigint {
   return BigInt(text);
 }
 
+function readIndex(text: string | null): bigint {
+  return text === null ? 0n : readUint(text, "Invalid index");
+}
+
 function readWait(text: string | null): number {
   if (text === null || text === "") return WAIT_MS.default;
   const ms = parseDuration(text);
@@ -81,12 +92,12 @@ function readConsistency(request: HttpRequest): Consistency {
 
 /** Namespaces and partitions have one value here, as in Consul's community edition. */
 function checkEnterprise(request: HttpRequest): void {
-  const asked = [
-    ["ns", request.query.get("ns") ?? request.header("x-consul-namespace"), "Namespaces"],
-    ["partition", request.query.get("partition") ?? request.header("x-consul-partition"), "Partitions"],
-  ] as const;
-  for (const [name, value, what] of asked) {
-    if (value !== null && value !== "" && value.toLowerCase() !== "default")
-      throw registryError(400, `Invalid query parameter: "${name}" - ${what} are a Consul Enterprise feature`);
-  }
+  const { query } = request;
+  refuseOther("ns", query.get("ns") ?? request.header("x-consul-namespace"), "Namespaces");
+  refuseOther("partition", query.get("partition") ?? request.header("x-consul-partition"), "Partitions");
+}
+
+function refuseOther(name: string, value: string | null, what: string): void {
+  if (value !== null && value !== "" && value.toLowerCase() !== "default")
+    throw registryError(400, `Invalid query parameter: "${name}" - ${what} are a Consul Enterprise feature`);
 }

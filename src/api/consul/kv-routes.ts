@@ -13,12 +13,18 @@ export function renderKey(row: KvEntry): object {
   return {
     LockIndex: row.lockIndex,
     Key: row.key,
-    Flags: BigInt(row.flags),
+    Flags: exactNumber(row.flags),
     Value: row.value,
     ...(row.session === null ? {} : { Session: row.session }),
     CreateIndex: row.createIndex,
     ModifyIndex: row.modifyIndex,
   };
+}
+
+/** A bigint only where a double would not do: most flags are small, and JSON is written much faster without. */
+function exactNumber(text: string): number | bigint {
+  const number = Number(text);
+  return Number.isSafeInteger(number) ? number : BigInt(text);
 }
 
 export function getKey(call: Call): Promise<HttpResponse> {

@@ -4,9 +4,13 @@ import { type AppError, HTTP_STATUS } from "../../model/error.ts";
 import { renderExactJson } from "../../model/exact-json.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
 import type { Call } from "./call.ts";
+import { questionOf } from "./shared-answers.ts";
 
 /** Each costs some kilobytes; more clients than this are a fault of theirs. */
 const WAITING_MAX = 50_000;
+
+/** On every answer. */
+export const POLICY_HEADER = "x-consul-default-acl-policy";
 
 type Headers = Readonly<Record<string, string>>;
 
@@ -39,6 +43,7 @@ export function readHeaders(call: Call, index: number | bigint): Headers {
   const isLed = backend.leader() !== "";
   const effective = !isLed ? "stale" : consistency === "default" ? "leader" : consistency;
   return {
+    [POLICY_HEADER]: backend.defaultPolicy,
     "x-consul-index": String(index > 0 ? index : 1),
     "x-consul-knownleader": String(isLed),
     "x-consul-lastcontact": String(backend.lastContactMs?.() ?? 0),
@@ -55,10 +60,13 @@ export async function answerQuery<Value>(
   render: (value: Value, headers: Headers) => HttpResponse,
 ): Promise<HttpResponse> {
   const { minIndex, waitMs, request } = call;
-  if (minIndex > 0n && call.backend.parts.registry.watches.waiting >= WAITING_MAX)
+  const { registry } = call.backend.parts;
+  if (minIndex === 0n) return render(query.read(), readHeaders(call, query.shown?.() ?? query.index()));
+  if (registry.watches.waiting >= WAITING_MAX)
     throw registryError(429, "Too many requests wait for changes: try again later");
-  const { value, index } = await call.backend.parts.registry.block(query, { minIndex, waitMs, signal: request.signal });
-  return render(value, readHeaders(call, index));
+  const question = questionOf(call);
+  const index = await registry.block(query, { minIndex, waitMs, signal: request.signal });
+  return call.shared.once(call, `${index} ${question}`, () => render(query.read(), readHeaders(call, index)));
 }
 
 /** The same for what is answered as JSON as it is. */

@@ -278,6 +278,9 @@ const INSTANCES: readonly (readonly [rule: string, context: Partial<Registration
 test("deriveEndpoints() registers instances by their app, goal and health", () => {
   for (const [rule, context, lines] of INSTANCES)
     expect([rule, derive([INSTANCE], context)]).toEqual([rule, [...lines]]);
+  // The engine started it again by itself: nobody has said yet how this run is, or whether it may stay.
+  const again = { ...INSTANCE, startedAtMs: 2 };
+  expect(derive([again], { assignments: assigned(), reports: reported("none") })).toEqual([]);
   const [made] = deriveEndpoints([INSTANCE], { ...CONTEXT, assignments: assigned() }).endpoints;
   expect([made?.instanceId, made?.appId]).toEqual([ID, parseAppId("/shop/web")]);
 });

@@ -101,7 +101,7 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
   // A container whose assignment is gone or going serves nobody any more.
   if (assignment?.instance.goal !== "running") return null;
   const status = context.reports.get(id);
-  if (status !== undefined && !isServing(status)) return null;
+  if (status !== undefined && (!isServing(status) || isOfEarlierRun(status, container))) return null;
   const { spec } = assignment;
   const address = spec.network === "host" ? context.hostAddress : addressOf(container, context);
   if (address === null) return null;
@@ -120,6 +120,14 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
 function isServing(status: InstanceStatus): boolean {
   // Staging: the report lags behind the engine, which says that the container runs.
   return status.phase === "running" || status.phase === "staging";
+}
+
+/**
+ * The engine starts a container that died again at once, and the health in the report is that of the run before. Under a server
+ * such a container is about to be ended for good: it must not be answered with in between.
+ */
+function isOfEarlierRun(status: InstanceStatus, { id, startedAtMs }: Container): boolean {
+  return status.phase === "running" && status.containerId === id && status.startedAtMs < (startedAtMs ?? 0);
 }
 
 function portsOfApp(spec: AppSpec): readonly Port[] {

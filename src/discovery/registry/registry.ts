@@ -40,11 +40,6 @@ export interface BlockOptions {
   readonly signal: AbortSignal;
 }
 
-export interface Answer<Value> {
-  readonly value: Value;
-  readonly index: number;
-}
-
 interface Below {
   readonly rows: readonly KvEntry[];
   /** Index of the latest change among them, deletions included. */
@@ -132,6 +127,11 @@ export class Registry {
     return this.#index;
   }
 
+  /** Index of the last change that was made known: while it stays, so do all answers. */
+  get published(): number {
+    return this.#published;
+  }
+
   /** Index of the last change of any key. */
   get kvIndex(): number {
     return this.#kvIndex;
@@ -196,8 +196,8 @@ export class Registry {
     return index;
   }
 
-  /** Answers at once when something changed after `minIndex`, else with the next change or at the end of the wait. */
-  async block<Value>(query: Query<Value>, { minIndex, waitMs, signal }: BlockOptions): Promise<Answer<Value>> {
+  /** Ends at once when something changed after `minIndex`, else with the next change or at the end of the wait. @returns the index to show. */
+  async block(query: Query<unknown>, { minIndex, waitMs, signal }: BlockOptions): Promise<number> {
     let unchanged = false;
     if (minIndex > 0n && BigInt(query.index()) <= minIndex) {
       // With the 1/64 that a deadline may be late this stays within Consul's wait/16, on which clients build their time-outs.
@@ -206,7 +206,7 @@ export class Registry {
     }
     const shown = query.shown?.() ?? query.index();
     const same = unchanged && query.shown !== undefined && minIndex <= BigInt(shown);
-    return { value: query.read(), index: same ? Number(minIndex) : shown };
+    return same ? Number(minIndex) : shown;
   }
 
   /** A query that depends on topics. */

@@ -3,11 +3,18 @@ import type { HttpRequest, HttpResponse } from "../ports/http.ts";
 /** Below this the gzip frame and the time cost more than they save. */
 const GZIP_BYTES_MIN = 1024;
 
+/** Packed bodies: an answer that a thousand clients waited for is packed once. */
+const packed = new WeakMap<HttpResponse, Uint8Array<ArrayBuffer>>();
+
 /** Makes Bun's response; packs text when the client asks for it (marathonctl never does, and cannot read it). */
 export function toBunResponse(response: HttpResponse, request: HttpRequest): Response {
   const { status, body } = response;
-  // The common case, short text under its own type, needs no copy of its headers or bytes.
-  if (typeof body === "string" && body.length < GZIP_BYTES_MIN && response.headers["content-type"] !== undefined)
+  // The common case, text under its own type that is short or wanted as it is, needs no copy of its headers or bytes.
+  if (
+    typeof body === "string" &&
+    response.headers["content-type"] !== undefined &&
+    (body.length < GZIP_BYTES_MIN || !acceptsGzip(request))
+  )
     return new Response(status === 204 || status === 304 ? null : body, { status, headers: response.headers });
   const headers = new Headers(response.headers);
   if (body === null || status === 204 || status === 304) return new Response(null, { status, headers });
@@ -17,7 +24,9 @@ export function toBunResponse(response: HttpResponse, request: HttpRequest): Res
   if (acceptsGzip(request) && bytes.byteLength >= GZIP_BYTES_MIN && !headers.has("content-encoding")) {
     headers.set("content-encoding", "gzip");
     headers.append("vary", "accept-encoding");
-    return new Response(Bun.gzipSync(bytes, { level: 1 }), { status, headers });
+    const known = packed.get(response) ?? Bun.gzipSync(bytes, { level: 1 });
+    packed.set(response, known);
+    return new Response(known, { status, headers });
   }
   return new Response(bytes, { status, headers });
 }

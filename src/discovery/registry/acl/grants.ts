@@ -21,7 +21,9 @@ export class Grants {
   /** For messages. */
   readonly #holder: string;
 
-  #onDenied: (() => void) | null = null;
+  /** The grants that these are a noting copy of. */
+  #source: Grants | null = null;
+  #hasDenied = false;
 
   /** `otherwise`: what holds where no rule does. */
   constructor(rules: readonly Rule[], otherwise: "allow" | "deny", holder: string) {
@@ -41,19 +43,33 @@ export class Grants {
     return new Grants([], "allow", "");
   }
 
-  /** The same grants, which tell of each thing that they do not allow: whoever asks may be told that something was left out. */
-  noting(onDenied: () => void): Grants {
+  /** The same grants, which remember whether they did not allow something: whoever asks may be told that it was left out. */
+  noting(): Grants {
     const noting = new Grants([], this.#otherwise, this.#holder);
     for (const [resource, entries] of this.#rules) noting.#rules.set(resource, entries);
-    noting.#onDenied = onDenied;
+    noting.#source = this.#source ?? this;
     return noting;
+  }
+
+  /** Something that was asked for was not allowed; of a noting copy alone. */
+  get hasDenied(): boolean {
+    return this.#hasDenied;
+  }
+
+  noteDenied(): void {
+    if (this.#source !== null) this.#hasDenied = true;
+  }
+
+  /** One is the other, or both are noting copies of the same. */
+  isSameAs(other: Grants): boolean {
+    return (this.#source ?? this) === (other.#source ?? other);
   }
 
   may(resource: Resource, name: string, access: Access): boolean {
     const level = this.#levelOf(resource, name);
     const is =
       level === null ? this.#otherwise === "allow" : level !== "deny" && (access === "read" || level === "write");
-    if (!is) this.#onDenied?.();
+    if (!is) this.noteDenied();
     return is;
   }
 
