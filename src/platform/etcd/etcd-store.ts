@@ -154,7 +154,7 @@ export class EtcdStore implements Store {
         if (error.code === "conflict") {
           throw new AppError("unavailable", `Cannot write to the store: ${error.message}`, {
             cause: error,
-            hint: "Free space on the disks of the servers; nothing of the change was written",
+            hint: "Free space on the disks of the servers, or take smaller steps; nothing of the change was written",
           });
         }
         if (this.#end.signal.aborted) throw lostOffice();
