@@ -108,8 +108,8 @@ export class EtcdGateway {
   }
 
   /** A lease that ends so many seconds after its last renewal; etcd may make it longer. Returns its id. */
-  async grantLease(ttlSeconds: number): Promise<string> {
-    return lease.parse(await this.#post("/v3/lease/grant", { TTL: String(ttlSeconds) })).ID;
+  async grantLease(ttlSeconds: number, signal?: AbortSignal): Promise<string> {
+    return lease.parse(await this.#post("/v3/lease/grant", { TTL: String(ttlSeconds) }, signal)).ID;
   }
 
   /** False when there is no such lease any more. */
@@ -119,8 +119,8 @@ export class EtcdGateway {
   }
 
   /** Its keys go with it. */
-  async revokeLease(id: string): Promise<void> {
-    await this.#post("/v3/lease/revoke", { ID: id });
+  async revokeLease(id: string, signal?: AbortSignal): Promise<void> {
+    await this.#post("/v3/lease/revoke", { ID: id }, signal);
   }
 
   async members(): Promise<readonly EtcdMember[]> {

@@ -40,7 +40,14 @@ const WORDS_KEPT = 20;
 /** Beyond etcd's own limits, so that it takes every commit that the other store takes: see `STORE_WRITES_MAX`. */
 const LIMITS = ["--max-txn-ops", "20100", "--max-request-bytes", String(64 * 1024 * 1024)];
 /** With pre-vote a member that was away does not disturb the others; joins are checked by the server that leads. */
-const CONSENSUS = ["--heartbeat-interval", "100", "--election-timeout", "1000", "--pre-vote", "--strict-reconfig-check=false"];
+const CONSENSUS = [
+  "--heartbeat-interval",
+  "100",
+  "--election-timeout",
+  "1000",
+  "--pre-vote",
+  "--strict-reconfig-check=false",
+];
 /** History is of no use to us. */
 const SPACE = [
   "--auto-compaction-mode",
@@ -125,7 +132,14 @@ export class EtcdProcess {
     const { name, directory, peerUrl, cluster, tls } = this.#options;
     const scheme = `unix://${SOCKET}`;
     const own = ["--name", name, "--data-dir", join(directory, "data"), "--listen-client-urls", scheme];
-    const where = ["--advertise-client-urls", scheme, "--listen-peer-urls", peerUrl, "--initial-advertise-peer-urls", peerUrl];
+    const where = [
+      "--advertise-client-urls",
+      scheme,
+      "--listen-peer-urls",
+      peerUrl,
+      "--initial-advertise-peer-urls",
+      peerUrl,
+    ];
     const members = cluster.members.map((each) => `${each.name}=${each.peerUrl}`).join(",");
     const start = ["--initial-cluster", members, "--initial-cluster-state", cluster.state];
     const words = ["--logger", "zap", "--log-level", "warn"];
@@ -159,9 +173,13 @@ export class EtcdProcess {
 export function requireEtcd(): void {
   for (const program of ["etcd", "setpriv"]) {
     if (Bun.which(program) !== null) continue;
-    throw new AppError("conflict", `Cannot be one of several servers: there is no program "${program}" on this machine`, {
-      hint: program === "etcd" ? "apt-get install etcd-server" : "apt-get install util-linux",
-    });
+    throw new AppError(
+      "conflict",
+      `Cannot be one of several servers: there is no program "${program}" on this machine`,
+      {
+        hint: program === "etcd" ? "apt-get install etcd-server" : "apt-get install util-linux",
+      },
+    );
   }
 }
 
@@ -171,4 +189,3 @@ function tlsFlags(tls: EtcdProcessOptions["tls"]): readonly string[] {
   // The CA signs for servers alone, so its word is enough; addresses of machines with several networks are no proof.
   return [...files, "--peer-client-cert-auth", "--experimental-peer-skip-client-san-verification"];
 }
-

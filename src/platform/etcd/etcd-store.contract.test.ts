@@ -131,7 +131,9 @@ test("a commit whose answer is lost is sent again and happens once", async () =>
   const second = await store.commit([{ kind: "put", key: "n", value: 2 }], [{ key: "n", revision: first ?? 0 }]);
   expect(second).toBeGreaterThan(first ?? 0);
   expect(await store.get("n")).toEqual({ key: "n", value: 2, revision: second ?? 0 });
-  expect(await store.commit([{ kind: "put", key: "n", value: 3 }], [{ key: "n", revision: second ?? 0 }])).not.toBeNull();
+  expect(
+    await store.commit([{ kind: "put", key: "n", value: 3 }], [{ key: "n", revision: second ?? 0 }]),
+  ).not.toBeNull();
   await held.resign();
 });
 

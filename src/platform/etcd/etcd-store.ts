@@ -208,6 +208,16 @@ export class EtcdStore implements Store {
   }
 }
 
+/** What is stored under keys that start with `keys`, for those that hold no office. @throws AppError `unavailable` without a quorum. */
+export async function readStored(
+  { gateway, prefix }: Pick<EtcdStoreOptions, "gateway" | "prefix">,
+  keys: string,
+): Promise<readonly unknown[]> {
+  const from = `${prefix}data/${keys}`;
+  const page = await gateway.range({ from, to: from + AFTER, limit: PAGE_ENTRIES, revision: 0 });
+  return page.entries.map(({ value }) => JSON.parse(value) as unknown);
+}
+
 /** etcd takes one write a key in a transaction. */
 function lastOfEachKey(writes: readonly EtcdWrite[]): readonly EtcdWrite[] {
   return [...new Map(writes.map((write) => [write.key, write])).values()];

@@ -26,6 +26,8 @@ export const LEASE_TTL_S = 2;
 const RENEW_EVERY_MS = 400;
 /** Clocks of two machines run at slightly different speeds. */
 const MARGIN_MS = 200;
+/** Without a quorum the lease ends by itself. */
+const RESIGN_MS = 1000;
 /** How often a free office is looked for. */
 const POLL_MS = 150;
 
@@ -65,7 +67,7 @@ export class Office {
   /** Gives up and frees the office at once. */
   async resign(): Promise<void> {
     this.abandon();
-    await this.#options.gateway.revokeLease(this.#lease).catch(onlyAppError);
+    await this.#options.gateway.revokeLease(this.#lease, AbortSignal.timeout(RESIGN_MS)).catch(onlyAppError);
   }
 
   async #keep(): Promise<void> {
@@ -93,7 +95,7 @@ export class Office {
 /** Waits until the office is free and takes it; null after an abort. */
 export async function takeOffice(options: OfficeOptions, signal: AbortSignal): Promise<Office | null> {
   while (!signal.aborted) {
-    const office = await tryOffice(options).catch(onlyAppError);
+    const office = await tryOffice(options, signal).catch(onlyAppError);
     if (office !== null && signal.aborted) await office.resign();
     else if (office !== null) return office;
     await options.clock.sleep(POLL_MS, signal);
@@ -110,30 +112,28 @@ export async function readHolder({
   return entry === null ? null : (JSON.parse(entry.value) as OfficeHolder);
 }
 
-async function tryOffice(options: OfficeOptions): Promise<Office | null> {
+async function tryOffice(options: OfficeOptions, signal: AbortSignal): Promise<Office | null> {
   const { gateway, clock, prefix, self } = options;
   const key = keyOf(prefix);
   const value = JSON.stringify(self);
-  const present = await gateway.get(key);
+  const present = await gateway.get(key, signal);
   if (present !== null) {
     // A former run of this very server: it has ended, since two cannot have one data directory.
     if (present.value === value) {
       const compare = [{ key, of: "CREATE", revision: present.createRevision }] as const;
-      await gateway.transact({ compare, writes: [{ kind: "delete", key }] });
+      await gateway.transact({ compare, writes: [{ kind: "delete", key }] }, signal);
     }
     return null;
   }
   const askedMs = clock.monotonicMs();
-  const lease = await gateway.grantLease(LEASE_TTL_S);
-  const taken = await gateway.transact({
-    compare: [{ key, of: "CREATE", revision: 0 }],
-    writes: [{ kind: "put", key, value, lease }],
-  });
+  const lease = await gateway.grantLease(LEASE_TTL_S, signal);
+  const vacant = [{ key, of: "CREATE", revision: 0 }] as const;
+  const taken = await gateway.transact({ compare: vacant, writes: [{ kind: "put", key, value, lease }] }, signal);
   if (taken.succeeded) {
     const untilMs = askedMs + LEASE_TTL_S * 1000 - MARGIN_MS;
     return new Office(options, { revision: taken.revision, lease, untilMs });
   }
-  await gateway.revokeLease(lease);
+  await gateway.revokeLease(lease, signal);
   return null;
 }
 
