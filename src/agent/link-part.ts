@@ -47,7 +47,7 @@ const CONNECT_TIMEOUT_MS = 5000;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5000;
 /** Of several servers one leads, and another one soon after that has died: nobody should be slow to find it. */
-const BACKOFF_OF_SEVERAL_MAX_MS = 1000;
+const BACKOFF_OF_SEVERAL_MAX_MS = 500;
 /** Changes of one burst (a container starts: report, health, endpoints) go in one frame each. */
 const COALESCE_MS = 2;
 /** A server that took the connection but not the hello within this time will not. */

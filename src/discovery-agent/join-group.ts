@@ -30,7 +30,7 @@ const RETRY_MS = 250;
  * or with `once`. @throws AppError for a refusal that waiting does not mend.
  */
 export async function joinGroup(config: DiscoveryConfig, join: GroupJoin, signal: AbortSignal): Promise<boolean> {
-  requireEtcd();
+  requireEtcd(`machine of server "${config.node}"`);
   const others = join.urls.filter((url) => url !== urlOf(config));
   let told = "";
   for (let attempt = 0; !signal.aborted && others.length > 0; attempt += 1) {

@@ -13,7 +13,7 @@ import { urlOf } from "./join-group.ts";
 import { leaveTokens } from "./local-token.ts";
 import { type DiscoveryRun, findMembership, forgetMembership, leaveCluster, runNode } from "./run-node.ts";
 import { serverPaths } from "./server-files.ts";
-import { openServerToken } from "./server-token.ts";
+import { openServerToken, type ServerToken } from "./server-token.ts";
 import { serversHandler, SERVERS_PATH } from "./servers-api.ts";
 import { notLeading } from "./standby.ts";
 
@@ -46,7 +46,7 @@ export async function runAlone(config: DiscoveryConfig, run: DiscoveryRun, end: 
     const { store } = server.cluster.state;
     const [random, digest, joinToken] = [systemRandom, nodeDigest, server.joinToken];
     const token = await openServerToken({ store, random, digest, dataDir: config.dataDir, joinToken });
-    servers = growHandler(token, () => grow.abort());
+    servers = growHandler(config.node, token, () => grow.abort());
     hideTokens = leaveTokens(config, { join: joinToken, server: token.text });
     const joining = { urls: [urlOf(config)], token: joinToken, log: run.log };
     while (!signal.aborted) {
@@ -71,11 +71,11 @@ export function wasAlone({ dataDir }: DiscoveryConfig): boolean {
   return existsSync(serverPaths(dataDir).store);
 }
 
-function growHandler(token: Parameters<typeof serversHandler>[0]["token"], grow: () => void): HttpHandler {
+function growHandler(self: string, token: ServerToken, grow: () => void): HttpHandler {
   return serversHandler({
     token,
     join: async () => {
-      requireEtcd();
+      requireEtcd(`machine of server "${self}"`);
       // The answer goes out before the server that gives it ends.
       void systemClock.sleep(0).then(grow);
       throw new AppError("unavailable", "Cannot take a second server yet: the first one moves its data to etcd", {

@@ -175,7 +175,9 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
     ],
     caller: (request, token) => callerOf(accessDeps, request, token),
     forceLeave: async (node) => {
-      await members.remove(node, false);
+      const isServer = group?.list().some(({ name }) => name === node) === true;
+      // Of one that was taken out half-way only this is left.
+      if (!isServer || cluster.state.hostByName(node) !== null) await members.remove(node, false);
       await group?.remove(node);
     },
     ...(deps.leave === undefined ? {} : { leave: deps.leave }),

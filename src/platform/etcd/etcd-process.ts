@@ -2,7 +2,7 @@
  * A server's own etcd (Debian's `etcd-server`, 3.4) as a child process. Clients reach it by a socket file in its directory alone,
  * which only the owner may enter; its members speak to each other over TLS with certificates of the cluster's CA on both sides.
  */
-import { mkdirSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../../model/error.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -44,7 +44,7 @@ const CONSENSUS = [
   "--heartbeat-interval",
   "100",
   "--election-timeout",
-  "1000",
+  "500",
   "--pre-vote",
   "--strict-reconfig-check=false",
 ];
@@ -70,7 +70,7 @@ export class EtcdProcess {
 
   /** @throws AppError `unavailable` when there is no etcd on this machine, `invalid` for a directory with too long a path. */
   static start(options: EtcdProcessOptions): EtcdProcess {
-    requireEtcd();
+    requireEtcd(`machine of server "${options.name}"`);
     const socket = join(options.directory, SOCKET);
     if (Buffer.byteLength(socket) > SOCKET_PATH_MAX) {
       throw new AppError("invalid", `Cannot run etcd in "${options.directory}": the path is too long`, {
@@ -131,6 +131,8 @@ export class EtcdProcess {
   #spawn(): Bun.Subprocess<"ignore", "ignore", "pipe"> {
     const { name, directory, peerUrl, cluster, tls } = this.#options;
     const scheme = `unix://${SOCKET}`;
+    // One that was killed leaves its socket file, and etcd 3.4 does not start over it.
+    rmSync(join(directory, SOCKET), { force: true });
     const own = ["--name", name, "--data-dir", join(directory, "data"), "--listen-client-urls", scheme];
     const where = [
       "--advertise-client-urls",
@@ -150,6 +152,8 @@ export class EtcdProcess {
       stdin: "ignore",
       stdout: "ignore",
       stderr: "pipe",
+      // Ctrl-C in a terminal is for the server, which ends its etcd last.
+      detached: true,
     });
   }
 
@@ -169,17 +173,13 @@ export class EtcdProcess {
   }
 }
 
-/** @throws AppError `conflict` when there is no etcd on this machine. */
-export function requireEtcd(): void {
+/** @param place for the message: whose machine this is @throws AppError `conflict` when there is no etcd on it */
+export function requireEtcd(place: string): void {
   for (const program of ["etcd", "setpriv"]) {
     if (Bun.which(program) !== null) continue;
-    throw new AppError(
-      "conflict",
-      `Cannot be one of several servers: there is no program "${program}" on this machine`,
-      {
-        hint: program === "etcd" ? "apt-get install etcd-server" : "apt-get install util-linux",
-      },
-    );
+    throw new AppError("conflict", `Cannot run several servers: there is no program "${program}" on the ${place}`, {
+      hint: `There: apt-get install ${program === "etcd" ? "etcd-server" : "util-linux"}`,
+    });
   }
 }
 

@@ -31,7 +31,7 @@ const AFTER = "\x7f";
 export const STORE_WRITES_MAX = 10_000;
 /** Entries that are read at once, so that no answer is larger than some hundred MiB in the worst case. */
 const PAGE_ENTRIES = 500;
-/** etcd elects a new leader of its own within two seconds; what takes longer has no quorum. */
+/** etcd elects a new leader of its own within a second or two; what takes longer has no quorum. */
 const COMMIT_MS_MAX = 15_000;
 const RETRY_MS = 100;
 

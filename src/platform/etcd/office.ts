@@ -21,7 +21,7 @@ export interface OfficeHolder {
   readonly url: string;
 }
 
-/** The shortest that etcd gives with an election timeout of a second. */
+/** Longer than etcd takes to elect a leader of its own, in which no renewal is answered. */
 export const LEASE_TTL_S = 2;
 const RENEW_EVERY_MS = 400;
 /** Clocks of two machines run at slightly different speeds. */

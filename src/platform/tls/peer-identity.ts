@@ -1,3 +1,4 @@
+import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { AppError } from "../../model/error.ts";
 import { type KeyPairPem, makeServerCertificate, readCertificate, serverNames } from "./certificates.ts";
@@ -36,5 +37,6 @@ export function readAuthority(directory: string): KeyPairPem {
 /** Keeps the CA of a cluster that this server joins. @throws AppError `invalid` for what is no certificate. */
 export function keepAuthority(directory: string, pair: KeyPairPem): void {
   readCertificate(pair.certificate);
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
   writePair(directory, "ca", pair);
 }
