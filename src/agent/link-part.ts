@@ -75,32 +75,31 @@ async function runLink(options: LinkOptions, signal: AbortSignal): Promise<void>
   const { state, clock, random, log } = options;
   let failures = 0;
   let denials = 0;
-  let told = "";
+  /** By server: of several each has its own. */
+  const told = new Map<string, string>();
   for (let attempt = 0; !signal.aborted; attempt += 1) {
     const urls = serversOf(options);
     const url = urls[attempt % urls.length];
     if (url === undefined) throw new Error("Cannot run the link: no server was given");
     const end = await new Session(options, url).run(signal);
     if (signal.aborted) return;
-    if (end.welcomed) failures = 0;
+    if (end.welcomed) {
+      failures = 0;
+      told.clear();
+    }
     // Of several servers only the one that leads can tell: what the others say takes nothing back.
-    if (end.welcomed || (!isGroup(state) && end.denied !== true)) denials = 0;
+    if (end.welcomed || (urls.length === 1 && end.denied !== true)) denials = 0;
     else if (end.denied === true) denials += 1;
     if (denials >= DENIALS_MAX) state.refuse(notAMember(end));
-    if (end.reason !== told) log.warn(`Connection to server ${url} ended: ${end.reason}`, { hint: end.hint });
-    told = end.reason;
-    const maxMs = isGroup(state) ? BACKOFF_OF_SEVERAL_MAX_MS : BACKOFF_MAX_MS;
-    // The next one of a group is tried soon; who has tried all of them waits longer each time.
-    const round = isGroup(state) ? Math.floor(failures / urls.length) : failures;
+    if (end.reason !== told.get(url)) log.warn(`Connection to server ${url} ended: ${end.reason}`, { hint: end.hint });
+    told.set(url, end.reason);
+    const maxMs = urls.length === 1 ? BACKOFF_MAX_MS : BACKOFF_OF_SEVERAL_MAX_MS;
+    // The next one is tried soon; who has tried all of them waits longer each time.
+    const round = Math.floor(failures / urls.length);
     const waitMs = Math.min(maxMs, BACKOFF_FIRST_MS * 2 ** round) * (0.5 + random.next() / 2);
     failures += 1;
     await clock.sleep(waitMs, signal);
   }
-}
-
-/** Several servers of which one leads. */
-function isGroup({ consul }: AgentState): boolean {
-  return (consul?.servers ?? []).length > 1;
 }
 
 /** Those that a server told of last, then those that this host was started with. */

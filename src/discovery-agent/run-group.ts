@@ -47,20 +47,19 @@ export async function runGroup(
   const paths = serverPaths(config.dataDir);
   const etcd = running ?? (await startEtcd(config, group, run.log));
   const inside = new AbortController();
-  const signal = AbortSignal.any([end.signal, inside.signal]);
+  const signal = AbortSignal.any([end.signal, inside.signal, etcd.removed]);
   const [join, server] = [readTokenFile(paths.joinToken), readTokenFile(paths.serverToken)];
   const hideTokens = leaveTokens(config, { join, server });
   const terms = runTerms(config, run, etcd, signal);
   try {
     const urls = [...new Set([urlOf(config), ...group.urls])];
     const membership = await findMembership(config, { urls, token: join, log: run.log }, signal);
-    if (membership === null) return { kind: "ended" };
-    const told = await runNode(config, { run, membership, leave: end.leave }, signal);
+    const told = membership === null ? [] : await runNode(config, { run, membership, leave: end.leave }, signal);
     // Another one has to lead before this one can go.
     inside.abort();
     await terms;
     if (end.signal.aborted) {
-      const left = end.leaves() && (await leaveGroup(config, run, etcd, membership));
+      const left = end.leaves() && membership !== null && (await leaveGroup(config, run, etcd, membership));
       await etcd.close();
       if (left) await forgetAll(config);
       return { kind: "ended" };

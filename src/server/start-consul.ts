@@ -150,7 +150,8 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
   const hostName = (principal: Principal): string | null =>
     principal.kind === "host" ? (cluster.state.hosts.get(principal.hostId)?.name ?? null) : null;
   const resolver = new AclResolver(parts.registry, defaultPolicy);
-  const accessDeps: ConsulAccessDeps = { access, resolver, aclEnabled, hostName };
+  const isServer = (name: string): boolean => own.group?.list().some((server) => server.name === name) === true;
+  const accessDeps: ConsulAccessDeps = { access, resolver, aclEnabled, hostName, isServer };
   const { group } = own;
   const alone = (): string => `${parts.registry.view.node(self)?.address ?? "127.0.0.1"}:${RAFT_PORT}`;
   const address = (): string => group?.list().find(({ name }) => name === self)?.peer ?? alone();
@@ -175,9 +176,8 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
     ],
     caller: (request, token) => callerOf(accessDeps, request, token),
     forceLeave: async (node) => {
-      const isServer = group?.list().some(({ name }) => name === node) === true;
-      // Of one that was taken out half-way only this is left.
-      if (!isServer || cluster.state.hostByName(node) !== null) await members.remove(node, false);
+      // Of a server that was taken out half-way only its place in the group is left.
+      if (!isServer(node) || cluster.state.hostByName(node) !== null) await members.remove(node, false);
       await group?.remove(node);
     },
     ...(deps.leave === undefined ? {} : { leave: deps.leave }),

@@ -64,6 +64,7 @@ export class EtcdProcess {
   readonly gateway: EtcdGateway;
   readonly #options: EtcdProcessOptions;
   readonly #end = new AbortController();
+  readonly #removed = new AbortController();
   readonly #done: Promise<void>;
   readonly #words: string[] = [];
   #child: Bun.Subprocess<"ignore", "ignore", "pipe"> | null = null;
@@ -101,9 +102,9 @@ export class EtcdProcess {
     return false;
   }
 
-  /** What it said last, for errors. */
-  lastWords(): string {
-    return this.#words.join("\n");
+  /** Aborts when the other members have taken this one out: it does not run any more. */
+  get removed(): AbortSignal {
+    return this.#removed.signal;
   }
 
   async close(): Promise<void> {
@@ -123,6 +124,8 @@ export class EtcdProcess {
       await this.#listen(this.#child);
       const code = await this.#child.exited;
       if (signal.aborted) return;
+      // Who stops it gets another code (128 + the signal); of itself it ends without fault only when it was removed.
+      if (code === 0) return this.#removed.abort();
       log.warn("This server's etcd ended and is started again", { code, said: this.#words.at(-1) ?? "" });
       await clock.sleep(RESTART_MS, signal);
     }
