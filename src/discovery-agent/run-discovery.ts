@@ -49,7 +49,7 @@ async function runServer(config: DiscoveryConfig, run: DiscoveryRun, end: Proces
   while (!end.signal.aborted) {
     const group = await readGroupFile(config.dataDir);
     if (group !== null) {
-      const ended = await runGroup(config, run, { group, etcd }, end);
+      const ended = await runGroup({ config, run, group, etcd }, end);
       etcd = null;
       if (ended.kind === "ended") return;
       const { urls, token } = ended;

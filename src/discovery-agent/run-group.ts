@@ -5,7 +5,7 @@ import { parseJoinToken } from "../cluster/tokens.ts";
 import { AppError, describeError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import type { EtcdProcess } from "../platform/etcd/etcd-process.ts";
-import { readHolder, takeOffice } from "../platform/etcd/office.ts";
+import { type Office, type OfficeOptions, readHolder, takeOffice } from "../platform/etcd/office.ts";
 import { serveHttps } from "../platform/http/serve-https.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
@@ -16,13 +16,15 @@ import { urlOf } from "./join-group.ts";
 import { leaveTokens } from "./local-token.ts";
 import type { ProcessEnd } from "./run-alone.ts";
 import { type DiscoveryRun, findMembership, forgetMembership, leaveCluster, runNode } from "./run-node.ts";
-import { runTerm } from "./run-term.ts";
+import { type GroupWorld, runTerm } from "./run-term.ts";
 import { forgetServer, type GroupFile, readTokenFile, serverPaths } from "./server-files.ts";
 import { ETCD_PREFIX, readServers } from "./server-records.ts";
 import { LEAVE_PATH } from "./servers-api.ts";
 import { standbyHandler } from "./standby.ts";
 
 export interface GroupRun {
+  readonly config: DiscoveryConfig;
+  readonly run: DiscoveryRun;
   readonly group: GroupFile;
   /** One that runs already; else it is started. */
   readonly etcd: EtcdProcess | null;
@@ -38,19 +40,15 @@ const RETRY_MS = 500;
 /** Who leaves waits so long for another one to lead. */
 const LEAVE_MS_MAX = 15_000;
 
-export async function runGroup(
-  config: DiscoveryConfig,
-  run: DiscoveryRun,
-  { group, etcd: running }: GroupRun,
-  end: ProcessEnd,
-): Promise<GroupEnd> {
+export async function runGroup({ config, run, group, etcd: running }: GroupRun, end: ProcessEnd): Promise<GroupEnd> {
   const paths = serverPaths(config.dataDir);
   const etcd = running ?? (await startEtcd(config, group, run.log));
   const inside = new AbortController();
   const signal = AbortSignal.any([end.signal, inside.signal, etcd.removed]);
   const [join, server] = [readTokenFile(paths.joinToken), readTokenFile(paths.serverToken)];
   const hideTokens = leaveTokens(config, { join, server });
-  const terms = runTerms(config, run, etcd, signal);
+  const world = { config, run, gateway: etcd.gateway };
+  const terms = runTerms(world, signal);
   try {
     const urls = [...new Set([urlOf(config), ...group.urls])];
     const membership = await findMembership(config, { urls, token: join, log: run.log }, signal);
@@ -59,7 +57,7 @@ export async function runGroup(
     inside.abort();
     await terms;
     if (end.signal.aborted) {
-      const left = end.leaves() && membership !== null && (await leaveGroup(config, run, etcd, membership));
+      const left = end.leaves() && membership !== null && (await leaveGroup(world, membership));
       await etcd.close();
       if (left) await forgetAll(config);
       return { kind: "ended" };
@@ -82,20 +80,19 @@ async function forgetAll(config: DiscoveryConfig): Promise<void> {
 }
 
 /** Stands by until it can lead, leads until it must not, and so on. */
-async function runTerms(
-  config: DiscoveryConfig,
-  run: DiscoveryRun,
-  { gateway }: EtcdProcess,
-  signal: AbortSignal,
-): Promise<void> {
+async function runTerms(world: GroupWorld, signal: AbortSignal): Promise<void> {
+  const { config, run, gateway } = world;
   const self = { name: config.node, url: urlOf(config) };
   const options = { gateway, clock: systemClock, prefix: ETCD_PREFIX, self };
   while (!signal.aborted) {
     try {
-      const standby = await standBy(config, run, async () => (await readHolder(options))?.url ?? null);
-      const office = await takeOffice(options, signal).finally(() => standby.close(CLOSE_GRACE_MS));
+      const office = await standBy(world, options, signal);
       if (office === null) return;
-      await runTerm(config, run, { gateway, office }, signal).finally(() => office.resign());
+      try {
+        await runTerm(world, office, signal);
+      } finally {
+        await office.resign();
+      }
       if (!signal.aborted) run.log.warn("This server does not lead any more", { node: config.node });
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
@@ -105,14 +102,16 @@ async function runTerms(
   }
 }
 
+/** Answers what a server that does not lead can, until this one does; null after an abort. */
 async function standBy(
-  config: DiscoveryConfig,
-  { log }: DiscoveryRun,
-  leader: () => Promise<string | null>,
-): Promise<{ close(graceMs: number): Promise<void> }> {
+  { config, run: { log } }: GroupWorld,
+  options: OfficeOptions,
+  signal: AbortSignal,
+): Promise<Office | null> {
+  const leader = async (): Promise<string | null> => (await readHolder(options))?.url ?? null;
   const identity = await openIdentity(serverPaths(config.dataDir).tls, [config.bind], systemClock.nowMs());
   const api = httpsServerApi({ caPem: identity.ca, serverName: SERVER_TLS_NAME });
-  return serveHttps({
+  const listener = serveHttps({
     hostname: config.bind,
     port: config.clusterPort,
     identity,
@@ -121,15 +120,15 @@ async function standBy(
     clock: systemClock,
     onInternalError: (id, error, request) => log.error("request failed", { id, error, ...request }),
   });
+  try {
+    return await takeOffice(options, signal);
+  } finally {
+    await listener.close(CLOSE_GRACE_MS);
+  }
 }
 
 /** Ends the membership of the server and its node. False when it stays: as the only server there is, or since nobody leads. */
-async function leaveGroup(
-  config: DiscoveryConfig,
-  { log }: DiscoveryRun,
-  { gateway }: EtcdProcess,
-  membership: Membership,
-): Promise<boolean> {
+async function leaveGroup({ config, run: { log }, gateway }: GroupWorld, membership: Membership): Promise<boolean> {
   const servers = await readServers(gateway).catch(onlyAppError);
   const urls = (servers ?? []).filter(({ name }) => name !== config.node).map(({ url }) => url);
   const token = readTokenFile(serverPaths(config.dataDir).serverToken);

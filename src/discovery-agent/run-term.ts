@@ -16,21 +16,22 @@ import { openServerToken } from "./server-token.ts";
 import { SERVERS_PATH, serversHandler } from "./servers-api.ts";
 import { notLeading } from "./standby.ts";
 
-export interface Term {
+/** What a server that is one of several works with. */
+export interface GroupWorld {
+  readonly config: DiscoveryConfig;
+  readonly run: DiscoveryRun;
   readonly gateway: EtcdGateway;
-  readonly office: Office;
 }
 
-/** Ticks of half a second: nodes look for a new leader at least once a second, so who is silent for so long has gone. */
-const JOIN_GRACE_TICKS = 8;
+/** Ticks of half a second: nodes ask all servers within two seconds, so who is silent for so long has gone. */
+const JOIN_GRACE_TICKS = 6;
 /** Requests under way when a server leaves office: their answers would not count. */
 const CLOSE_GRACE_MS = 300;
 
 /** Leads until the office is lost or `signal` aborts. */
 export async function runTerm(
-  config: DiscoveryConfig,
-  run: DiscoveryRun,
-  { gateway, office }: Term,
+  { config, run, gateway }: GroupWorld,
+  office: Office,
   signal: AbortSignal,
 ): Promise<void> {
   const [clock, random, digest, log] = [systemClock, systemRandom, nodeDigest, run.log];
