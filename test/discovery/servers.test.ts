@@ -66,6 +66,8 @@ test(
         expect((await s3.ask("GET", "kv/before?raw")).text).toBe("alone");
         const members = await s3.get<readonly { Tags: { role: string } }[]>("agent/members");
         expect(members.map(({ Tags }) => Tags.role)).toEqual(["consul", "consul", "consul"]);
+        const raft = await s2.get<{ Servers: readonly { Leader: boolean }[] }>("operator/raft/configuration");
+        expect(raft.Servers.filter(({ Leader }) => Leader).length).toBe(1);
 
         const joins = { name: "c1", address: "127.0.0.4", ports: one.ports, directory };
         const writer = begin({ ...joins, flags: ["--join", `127.0.0.1:${one.ports.cluster}`] });
