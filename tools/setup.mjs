@@ -35,6 +35,7 @@ const PACKAGES = [
   ["wireguard-tools", "wg", "to encrypt what hosts say to each other"],
   ["wireguard-go", "wireguard-go", "the same where the kernel has no WireGuard"],
   ["tcpdump", "tcpdump", "the tests look at the wire: nothing leaks where encryption is required"],
+  ["etcd-server", "etcd", "the store of several servers of `apollo discovery agent`"],
   ["procps", "sysctl", "kernel settings of the lab's router"],
   ["clang", "clang", "compiles the packet programs of the fast path; needed to build, not to run"],
   ["ca-certificates", "update-ca-certificates", "to download packages by HTTPS"],

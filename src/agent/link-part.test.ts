@@ -216,9 +216,10 @@ test("tries the servers in turn with growing waits, and logs a repeated reason o
   const times = transport.attempts.slice(2).map(({ atMs }) => atMs);
   const waits = times.slice(1).map((atMs, index) => atMs - (times[index] ?? 0));
   expect(waits[0]).toBeLessThan(200);
-  expect(Math.max(...waits)).toBeLessThanOrEqual(5000);
-  expect(waits.at(-1)).toBeGreaterThan(3000);
-  expect(logged.length).toBeLessThan(60);
+  // Another server may lead at any moment: both are tried every second.
+  expect(Math.max(...waits)).toBeLessThanOrEqual(500);
+  expect(waits.at(-1)).toBeGreaterThan(200);
+  expect(logged.length).toBeLessThan(10);
   transport.reachable.add(A);
   await clock.advanceUntil("connection", () => state.connected, 12_000);
   await stop();

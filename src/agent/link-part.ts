@@ -28,7 +28,7 @@ export interface LinkPartOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** Tried in turn. */
+  /** Tried in turn, with those that a server told of. */
   readonly serverUrls: readonly string[];
   readonly agentVersion: string;
   readonly address: HostAddress;
@@ -46,6 +46,8 @@ const CONNECT_TIMEOUT_MS = 5000;
 /** A server that restarts is back in a second; a thousand hosts must not all knock at the same moment. */
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5000;
+/** Of several servers one leads, and another one soon after that has died: nobody should be slow to find it. */
+const BACKOFF_OF_SEVERAL_MAX_MS = 500;
 /** Changes of one burst (a container starts: report, health, endpoints) go in one frame each. */
 const COALESCE_MS = 2;
 /** A server that took the connection but not the hello within this time will not. */
@@ -70,24 +72,39 @@ export function createLinkPart(options: LinkPartOptions): AgentPart {
 }
 
 async function runLink(options: LinkOptions, signal: AbortSignal): Promise<void> {
-  const { serverUrls, clock, random, log } = options;
+  const { state, clock, random, log } = options;
   let failures = 0;
   let denials = 0;
-  let told = "";
+  /** By server: of several each has its own. */
+  const told = new Map<string, string>();
   for (let attempt = 0; !signal.aborted; attempt += 1) {
-    const url = serverUrls[attempt % serverUrls.length];
+    const urls = serversOf(options);
+    const url = urls[attempt % urls.length];
     if (url === undefined) throw new Error("Cannot run the link: no server was given");
     const end = await new Session(options, url).run(signal);
     if (signal.aborted) return;
-    if (end.welcomed) failures = 0;
-    denials = end.denied === true ? denials + 1 : 0;
-    if (denials >= DENIALS_MAX) options.state.refuse(notAMember(end));
-    if (end.reason !== told) log.warn(`Connection to server ${url} ended: ${end.reason}`, { hint: end.hint });
-    told = end.reason;
-    const waitMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** failures) * (0.5 + random.next() / 2);
+    if (end.welcomed) {
+      failures = 0;
+      told.clear();
+    }
+    // Of several servers only the one that leads can tell: what the others say takes nothing back.
+    if (end.welcomed || (urls.length === 1 && end.denied !== true)) denials = 0;
+    else if (end.denied === true) denials += 1;
+    if (denials >= DENIALS_MAX) state.refuse(notAMember(end));
+    if (end.reason !== told.get(url)) log.warn(`Connection to server ${url} ended: ${end.reason}`, { hint: end.hint });
+    told.set(url, end.reason);
+    const maxMs = urls.length === 1 ? BACKOFF_MAX_MS : BACKOFF_OF_SEVERAL_MAX_MS;
+    // The next one is tried soon; who has tried all of them waits longer each time.
+    const round = Math.floor(failures / urls.length);
+    const waitMs = Math.min(maxMs, BACKOFF_FIRST_MS * 2 ** round) * (0.5 + random.next() / 2);
     failures += 1;
     await clock.sleep(waitMs, signal);
   }
+}
+
+/** Those that a server told of last, then those that this host was started with. */
+function serversOf({ state, serverUrls }: LinkOptions): readonly string[] {
+  return [...new Set([...(state.consul?.servers ?? []), ...serverUrls])];
 }
 
 /** The server, known by its certificate, does not know this host's credential: it was removed while it was away. */

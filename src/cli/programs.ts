@@ -64,9 +64,11 @@ export interface DiscoveryFlags {
   readonly client?: string;
   readonly server?: boolean;
   readonly bootstrap?: boolean;
+  readonly bootstrapExpect?: string;
   readonly join?: readonly string[];
   readonly dataDir?: string;
   readonly clusterPort?: string;
+  readonly serverPort?: string;
   readonly httpPort?: string;
   readonly dnsPort?: string;
   readonly configFile?: readonly string[];

@@ -17,9 +17,11 @@ export interface DiscoveryFlags {
   readonly client?: string;
   readonly server?: boolean;
   readonly bootstrap?: boolean;
+  readonly bootstrapExpect?: string;
   readonly join?: readonly string[];
   readonly dataDir?: string;
   readonly clusterPort?: string;
+  readonly serverPort?: string;
   readonly httpPort?: string;
   readonly dnsPort?: string;
   readonly configFile?: readonly string[];
@@ -44,11 +46,17 @@ export interface DiscoveryConfig {
   /** Address that HTTP and DNS listen on. */
   readonly client: Ipv4;
   readonly server: boolean;
+  /** Begins a cluster, whoever else is there. */
+  readonly bootstrap: boolean;
+  /** How many servers there are to be; 0: not said. */
+  readonly bootstrapExpect: number;
   /** Addresses of servers, each `https://HOST:PORT`; tried in turn. */
   readonly join: readonly string[];
   readonly dataDir: string;
   /** Of the cluster's own protocol. */
   readonly clusterPort: number;
+  /** What several servers agree over. */
+  readonly serverPort: number;
   readonly httpPort: number;
   readonly dnsPort: number;
   readonly token: string | null;
@@ -75,6 +83,9 @@ export interface DiscoveryMachine {
 
 /** Consul's own port for members is taken, so that its users' firewalls fit. */
 export const CLUSTER_PORT = 8301;
+/** Consul's, too. */
+const SERVER_PORT = 8300;
+const BOOTSTRAP_EXPECT_MAX = 9;
 const HTTP_PORT = 8500;
 const DNS_PORT = 8600;
 /** As in Consul, and not less than this: whoever is away for a night is to be the same member in the morning. */
@@ -94,10 +105,11 @@ const fileSchema = z
     client_addr: text,
     server: z.boolean(),
     bootstrap: z.boolean(),
+    bootstrap_expect: z.number().int().min(0).max(BOOTSTRAP_EXPECT_MAX),
     start_join: z.array(text).max(64),
     retry_join: z.array(text).max(64),
     data_dir: text,
-    ports: z.strictObject({ http: port, dns: port, serf_lan: port }).partial(),
+    ports: z.strictObject({ http: port, dns: port, serf_lan: port, server: port }).partial(),
     enable_script_checks: z.boolean(),
     enable_local_script_checks: z.boolean(),
     leave_on_terminate: z.boolean(),
@@ -162,8 +174,9 @@ export function makeDiscoveryConfig(
   const node = parseHostName(flags.node ?? file.node_name ?? (machine.hostName.split(".")[0] || "node"));
   const join = flags.join ?? [...(file.start_join ?? []), ...(file.retry_join ?? [])];
   const server = flags.server ?? file.server ?? false;
-  refuseSecondServer(server, join);
-  if ((flags.bootstrap ?? file.bootstrap) === true && !server)
+  const bootstrap = flags.bootstrap ?? file.bootstrap ?? false;
+  const bootstrapExpect = parseExpect(flags.bootstrapExpect) ?? file.bootstrap_expect ?? 0;
+  if ((bootstrap || bootstrapExpect > 0) && !server)
     throw new AppError("invalid", "Cannot bootstrap: only a server begins a cluster", { hint: "Add --server" });
   const limits: NonNullable<DiscoveryFile["limits"]> = file.limits ?? {};
   const acl: NonNullable<DiscoveryFile["acl"]> = file.acl ?? {};
@@ -176,9 +189,12 @@ export function makeDiscoveryConfig(
     bind,
     client,
     server,
+    bootstrap,
+    bootstrapExpect,
     join: join.map(parseJoin),
     dataDir: flags.dataDir ?? file.data_dir ?? `${machine.homeDir}/.apollo/discovery/${node}`,
     clusterPort: parsePort("--cluster-port", flags.clusterPort) ?? ports.serf_lan ?? CLUSTER_PORT,
+    serverPort: parsePort("--server-port", flags.serverPort) ?? ports.server ?? SERVER_PORT,
     httpPort: parsePort("--http-port", flags.httpPort) ?? ports.http ?? HTTP_PORT,
     dnsPort: parsePort("--dns-port", flags.dnsPort) ?? ports.dns ?? DNS_PORT,
     token: flags.token ?? null,
@@ -198,16 +214,11 @@ export function makeDiscoveryConfig(
   };
 }
 
-/** One file holds the cluster's state: a second process beside it would be a second truth. */
-function refuseSecondServer(server: boolean, join: readonly string[]): void {
-  if (!server || join.length === 0) return;
-  throw new AppError(
-    "invalid",
-    `Cannot join ${join.join(", ")} as a server: a cluster has one server here, which keeps its state in one SQLite file`,
-    {
-      hint: "Leave out --server: a client serves the same HTTP and DNS, and goes on serving DNS while the server is away",
-    },
-  );
+function parseExpect(value: string | undefined): number | undefined {
+  if (value === undefined) return undefined;
+  const number = Number(value);
+  if (/^\d$/.test(value) && number >= 1) return number;
+  throw new AppError("invalid", `Cannot expect "${value}" servers: it must be 1 to ${BOOTSTRAP_EXPECT_MAX}`);
 }
 
 function parseAddress(name: string, value: string): Ipv4 {

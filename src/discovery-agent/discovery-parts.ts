@@ -38,7 +38,7 @@ export interface DiscoveryNodeDeps {
   readonly membership: Membership;
   readonly agentVersion: string;
   readonly log: Log;
-  /** `PUT agent/leave`; null in the process of the server, which serves HTTP itself. */
+  /** `PUT agent/leave`; null in the process of a server that serves HTTP itself. */
   readonly leave: (() => Promise<void>) | null;
 }
 

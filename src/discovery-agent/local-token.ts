@@ -11,7 +11,7 @@ const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
 /** `place`: `ADDRESS:PORT` of the server. Returns what takes the file away again. */
-export function leaveToken(place: string, token: string): () => void {
+function leaveToken(place: string, token: string): () => void {
   const path = pathOf(place);
   try {
     const directory = openDirectory();
@@ -24,6 +24,37 @@ export function leaveToken(place: string, token: string): () => void {
   return () => {
     if (readToken(place) === token) rmSync(path, { force: true });
   };
+}
+
+export interface LocalTokens {
+  /** Null: not known yet. */
+  readonly join: string | null;
+  readonly server: string | null;
+}
+
+/** What a server leaves on a loopback address for clients and for servers. Returns what takes it away again. */
+export function leaveTokens(
+  { bind, clusterPort }: { readonly bind: string; readonly clusterPort: number },
+  { join: forClients, server }: LocalTokens,
+): () => void {
+  if (!isLoopback(bind)) return () => undefined;
+  const place = `${bind}:${clusterPort}`;
+  const hides = [
+    ...(forClients === null ? [] : [leaveToken(place, forClients)]),
+    ...(server === null ? [] : [leaveToken(serverPlace(place), server)]),
+  ];
+  return () => {
+    for (const hide of hides) hide();
+  };
+}
+
+/** Where the token for servers is. */
+export function serverPlace(place: string): string {
+  return `${place}-server`;
+}
+
+export function isLoopback(address: string): boolean {
+  return address === "localhost" || address.startsWith("127.");
 }
 
 /** Null when no server of this user listens there. */

@@ -26,4 +26,6 @@ export interface NamedQuery {
 export interface ConsulFacts {
   readonly acl: ConsulAcl;
   readonly queries: readonly NamedQuery[];
+  /** `https://ADDRESS:PORT` of each server, when there are several: one of them leads. */
+  readonly servers?: readonly string[];
 }

@@ -27,6 +27,8 @@ export interface ClusterServerDeps {
   readonly log: Log;
   /** Of a new cluster; an existing one keeps its own. */
   readonly initial: ClusterSettings;
+  /** See `JOIN_GRACE_TICKS`; hosts that know several servers are back sooner. */
+  readonly joinGraceTicks?: number;
 }
 
 /** The scheduler looks again after this even if nothing called it. */
@@ -36,7 +38,7 @@ const RESYNC_MS = 10_000;
 export class ClusterServer {
   readonly state: ClusterState;
   readonly catalog: Catalog;
-  readonly liveness = new Liveness();
+  readonly liveness: Liveness;
   readonly channels = new ChannelTable();
   readonly hub: AgentHub;
   readonly leases: LeaseKeeper;
@@ -54,8 +56,9 @@ export class ClusterServer {
   }
 
   private constructor(deps: ClusterServerDeps, state: ClusterState, probeKey: string) {
-    const { clock, random, log } = deps;
+    const { clock, random, log, joinGraceTicks } = deps;
     this.#deps = deps;
+    this.liveness = new Liveness(joinGraceTicks === undefined ? {} : { joinGraceTicks });
     this.clock = clock;
     this.state = state;
     this.startedAtMs = clock.nowMs();

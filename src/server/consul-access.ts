@@ -17,6 +17,8 @@ export interface ConsulAccessDeps {
   readonly hostName: (principal: Principal) => string | null;
   /** Whether programs on a host may remove dead members without a token, as on a machine of Consul's. */
   readonly clientsRemoveMembers: boolean;
+  /** Whether the host of that name is one of several servers: programs on it may do what they may on the only one. */
+  readonly isServer: (host: string) => boolean;
 }
 
 const EVERYTHING = Grants.everything();
@@ -33,9 +35,11 @@ export function callerOf(deps: ConsulAccessDeps, request: HttpRequest, token: st
     if (aclEnabled) throw registryError(403, "ACL not found");
   }
   const passedOn = readPassedOn(request);
-  if (passedOn !== null && hostOf(deps, passedOn) !== null) {
+  const host = passedOn === null ? null : hostOf(deps, passedOn);
+  if (passedOn !== null && host !== null) {
     if (aclEnabled) return { grants: resolver.anonymousGrants(), token: null };
-    return { grants: clientGrants(passedOn.rights, deps.clientsRemoveMembers), token: null };
+    const isOperator = passedOn.rights === "write" && deps.isServer(host);
+    return { grants: isOperator ? EVERYTHING : clientGrants(passedOn.rights, deps.clientsRemoveMembers), token: null };
   }
   const asked = accessRequestOf(request);
   if (token === "" && asked.token?.kind === "session") {

@@ -13,7 +13,6 @@ import { openRegistry, type RegistryParts } from "../discovery/registry/registry
 import { registryError } from "../discovery/registry/registry-error.ts";
 import { topic } from "../discovery/registry/touched.ts";
 import { unjudged } from "../model/endpoint.ts";
-import type { ConsulAcl } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
 import { serveHttp } from "../platform/http/serve-https.ts";
 import { readHostInfo } from "../platform/linux/read-host-info.ts";
@@ -29,6 +28,7 @@ import type { HostMembers } from "./host-members.ts";
 import { LeftMembers } from "./left-members.ts";
 import { reapMembers } from "./reap-members.ts";
 import type { ServerConfig } from "./server-config.ts";
+import type { ServerGroup } from "./server-group.ts";
 
 export interface ConsulDeps {
   readonly cluster: ClusterServer;
@@ -40,6 +40,7 @@ export interface ConsulDeps {
   readonly log: Log;
   /** See `ServerAdapters`. */
   readonly leave?: (() => Promise<void>) | undefined;
+  readonly group?: ServerGroup | undefined;
 }
 
 export interface StartedConsul {
@@ -59,7 +60,7 @@ export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promi
   const { cluster, clock, random, digest } = deps;
   const parts = await openRegistry({ store: cluster.state.store, clock, random, digest });
   const self = config.consul.node ?? serverName();
-  const own = { config, self, left: new LeftMembers(clock) };
+  const own = { config, self, left: new LeftMembers(clock), group: deps.group ?? null };
   followCluster(deps, parts, own);
   relayHostChecks({ parts, hub: cluster.hub, hosts: cluster.state, log: deps.log });
   const handle = createConsulHandler(backendOf(deps, parts, own));
@@ -99,6 +100,8 @@ interface Self {
   /** Name of the node that this server is. */
   readonly self: string;
   readonly left: LeftMembers;
+  /** Null: this is the only server. */
+  readonly group: ServerGroup | null;
 }
 
 /** The first label of the machine's name, as an agent on it takes it for its host. */
@@ -118,12 +121,13 @@ function followCluster({ cluster, digest }: ConsulDeps, parts: RegistryParts, ow
     parts.platform.setHosts(hosts);
   };
   setHosts();
+  own.group?.onChange(setHosts);
   parts.platform.resetEndpoints(catalog.list().map(unjudged));
   catalog.subscribe((delta) => {
     if (delta.hosts !== null) setHosts();
     parts.platform.applyEndpoints(delta.upsert.map(unjudged), delta.remove);
   });
-  tellAgents(cluster, parts, own.config.consul.acl);
+  tellAgents(cluster, parts, own);
   new RegisteredEndpoints(parts.registry, {
     change: (change) => catalog.applyRegistered(change),
     judge: (what, name, said) => catalog.judge(what, name, said),
@@ -131,23 +135,26 @@ function followCluster({ cluster, digest }: ConsulDeps, parts: RegistryParts, ow
 }
 
 /** Prepared queries are few, and agents answer them in DNS: all of them go out with every change. Their tokens stay here. */
-function tellAgents({ hub }: ClusterServer, { registry }: RegistryParts, acl: ConsulAcl): void {
+function tellAgents({ hub }: ClusterServer, { registry }: RegistryParts, { config, group }: Self): void {
+  const { acl } = config.consul;
   const tell = (): void => {
     const queries = registry.tables
       .list("query", "")
       .slice(0, QUERIES_MAX)
       .map(({ id, name, template, service, dnsTtl }) => ({ id, name, template, service, dnsTtl }));
-    hub.tellConsul({ acl, queries });
+    hub.tellConsul({ acl, queries, ...(group === null ? {} : { servers: group.list().map(({ url }) => url) }) });
   };
   tell();
+  group?.onChange(tell);
   registry.onTouched(({ topics }) => (topics.has(topic.queries) ? tell() : undefined));
 }
 
-function hostsOf(cluster: ClusterServer, digest: Digest, { config, self }: Self): readonly PlatformHost[] {
+function hostsOf(cluster: ClusterServer, digest: Digest, { config, self, group }: Self): readonly PlatformHost[] {
   const meta = { "consul-version": CONSUL_VERSION };
+  const servers = new Set(group === null ? [self] : group.list().map(({ name }) => name));
   const hosts = cluster.catalog.hosts().map(({ name, address, up }): PlatformHost => {
     const id = cluster.state.hostByName(name)?.id ?? "";
-    return { id, name, address, up, server: name === self, meta };
+    return { id, name, address, up, server: servers.has(name), meta };
   });
   if (hosts.some(({ name }) => name === self)) return hosts;
   const address = config.advertise[0] ?? "127.0.0.1";
@@ -168,15 +175,19 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
   const hostName = (principal: Principal): string | null =>
     principal.kind === "host" ? (cluster.state.hosts.get(principal.hostId)?.name ?? null) : null;
   const resolver = new AclResolver(parts.registry, defaultPolicy);
+  const { group } = own;
+  const isServer = (name: string): boolean => group?.list().some((server) => server.name === name) === true;
   const accessDeps: ConsulAccessDeps = {
     access,
     resolver,
     aclEnabled,
     hostName,
+    isServer,
     // Where nodes run containers, removing one moves them: that is an operator's decision.
     clientsRemoveMembers: deps.leave !== undefined,
   };
-  const address = (): string => `${parts.registry.view.node(self)?.address ?? "127.0.0.1"}:${RAFT_PORT}`;
+  const alone = (): string => `${parts.registry.view.node(self)?.address ?? "127.0.0.1"}:${RAFT_PORT}`;
+  const address = (): string => group?.list().find(({ name }) => name === self)?.peer ?? alone();
   return {
     parts,
     version: config.version,
@@ -191,13 +202,17 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
       return (principal === null ? null : hostName(principal)) ?? self;
     },
     leader: address,
-    peers: () => [address()],
+    peers: () => group?.list().map(({ peer }) => peer) ?? [address()],
     members: () => [
       ...hostsOf(cluster, digest, own).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" })),
       ...own.left.list().map((host): Member => ({ ...host, status: "left" })),
     ],
     caller: (request, token) => callerOf(accessDeps, request, token),
-    forceLeave: (node, prune) => forceLeave(deps, own, { node, prune }),
+    forceLeave: async (node, prune) => {
+      // Of a server that was taken out half-way only its place in the group is left.
+      if (!isServer(node) || cluster.state.hostByName(node) !== null) await forceLeave(deps, own, { node, prune });
+      await group?.remove(node);
+    },
     ...(deps.leave === undefined ? {} : { leave: leaveAs(self, deps.leave) }),
     startedAtMs: cluster.startedAtMs,
     memory: () => {

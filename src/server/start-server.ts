@@ -23,6 +23,7 @@ import { HostMembers } from "./host-members.ts";
 import { feedState, nativeServices } from "./native-services.ts";
 import { openSecrets } from "./secrets.ts";
 import type { ServerConfig } from "./server-config.ts";
+import type { ServerGroup } from "./server-group.ts";
 import { startConsul, type StartedConsul } from "./start-consul.ts";
 import { ServerViews } from "./server-views.ts";
 
@@ -34,6 +35,11 @@ export interface ServerAdapters {
   readonly log: Log;
   /** Ends this node when a client of Consul's API asks it to leave; missing: it cannot be asked so. */
   readonly leave?: () => Promise<void>;
+  /** When this is one of several servers. */
+  readonly group?: ServerGroup;
+  readonly joinGraceTicks?: number;
+  /** Puts something around all that is answered over HTTP. */
+  readonly around?: (handle: HttpHandler) => HttpHandler;
 }
 
 export interface StartedServer {
@@ -53,13 +59,14 @@ export async function startServer(
   adapters: ServerAdapters,
   signal: AbortSignal,
 ): Promise<StartedServer> {
-  const { store, clock, random, digest, log, leave } = adapters;
+  const { store, clock, random, digest, log, leave, group, joinGraceTicks, around } = adapters;
   const identity = await openIdentity(join(config.dataDir, "tls"), config.advertise, clock.nowMs());
   const url = `https://${formatEndpoint(config.advertise[0] ?? "127.0.0.1", config.port)}`;
   const { dataDir, resetAdminToken } = config;
   const { ca, caFingerprint } = identity;
   const secrets = await openSecrets({ store, random, digest, dataDir, url, ca, caFingerprint, resetAdminToken });
-  const cluster = await ClusterServer.open({ store, clock, random, log, initial: config.initial });
+  const grace = joinGraceTicks === undefined ? {} : { joinGraceTicks };
+  const cluster = await ClusterServer.open({ store, clock, random, log, initial: config.initial, ...grace });
   if (config.range6IsGiven) await cluster.state.addRange6(config.initial.range6 ?? null);
   const views = new ServerViews(cluster, config.version, () => clock.nowMs());
   const members = new HostMembers({ server: cluster, clock, random, digest, chooseBlock, checkRangeClash });
@@ -85,7 +92,7 @@ export async function startServer(
   });
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });
   const marathon = marathonOf(config, { cluster, authorize, clock, url });
-  const consul = await startConsul({ cluster, members, access, digest, random, clock, log, leave }, config);
+  const consul = await startConsul({ cluster, members, access, digest, random, clock, log, leave, group }, config);
   const handle = prefixRouter(
     [
       { prefix: "/api", handle: native },
@@ -101,7 +108,7 @@ export async function startServer(
     port: config.port,
     identity,
     plainPort: config.anonymousPort,
-    handle,
+    handle: around?.(handle) ?? handle,
     isLong: isBlocking,
     isLarge: isLargeBody,
     clock,

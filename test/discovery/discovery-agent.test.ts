@@ -280,7 +280,7 @@ test(
         const ports = await freePorts();
         const place = { name: "x", address: "127.0.0.1", ports, directory };
         const table: readonly (readonly [readonly string[], string])[] = [
-          [["--server", "--join", "127.0.0.2"], "a cluster has one server here"],
+          [["--server", "--join", "192.0.2.1"], "no server token is known for it"],
           [[], "it is no member of a cluster yet"],
           [["--bootstrap"], "only a server begins a cluster"],
           [["--join", "192.0.2.1"], "no token is known for it"],

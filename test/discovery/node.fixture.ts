@@ -10,6 +10,8 @@ const CLI = join(import.meta.dir, "../../src/cli/main.ts");
 
 export interface Ports {
   readonly cluster: number;
+  /** Of what several servers agree over. */
+  readonly server: number;
   readonly http: number;
   readonly dns: number;
 }
@@ -38,8 +40,8 @@ export async function withDirectory(run: (directory: string) => Promise<void>): 
 }
 
 export async function freePorts(): Promise<Ports> {
-  const [cluster, http, dns] = await Promise.all([freePort(), freePort(), freePort()]);
-  return { cluster, http, dns };
+  const [cluster, server, http, dns] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
+  return { cluster, server, http, dns };
 }
 
 function freePort(): Promise<number> {
@@ -63,8 +65,9 @@ export class DiscoveryProcess {
     this.start = start;
     const { name, address, ports, directory, flags = [] } = start;
     const own = ["--node", name, "--bind", address, "--client", address, "--data-dir", join(directory, name)];
-    const numbers = ["--cluster-port", ports.cluster, "--http-port", ports.http, "--dns-port", ports.dns].map(String);
-    const argv = [process.execPath, CLI, "discovery", "agent", ...own, ...numbers, ...flags];
+    const numbers = ["--cluster-port", ports.cluster, "--server-port", ports.server, "--http-port", ports.http];
+    const more = [...numbers, "--dns-port", ports.dns].map(String);
+    const argv = [process.execPath, CLI, "discovery", "agent", ...own, ...more, ...flags];
     // A killed server leaves its join token in the directory for temporary files: it must go with the test.
     const env = { ...process.env, TMPDIR: directory };
     this.#child = Bun.spawn(argv, { stdin: "ignore", stdout: "pipe", stderr: "pipe", env });

@@ -25,9 +25,10 @@ function requireOperator(call: Call): void {
 function servers({ backend }: Call): readonly (Member & { readonly raft: string; readonly leader: boolean })[] {
   return backend
     .members()
-    .filter(({ server }) => server)
+    .filter(({ server, status }) => server && status !== "left")
     .map((member) => {
-      const raft = `${member.address}:${RAFT_PORT}`;
+      const at = `${member.address}:`;
+      const raft = backend.peers().find((peer) => peer.startsWith(at)) ?? `${at}${RAFT_PORT}`;
       return { ...member, raft, leader: raft === backend.leader() };
     });
 }

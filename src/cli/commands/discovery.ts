@@ -37,22 +37,24 @@ function addAgent(discovery: Command, { programs, signal }: CliContext): void {
   const many = (value: string, all: string[] | undefined): string[] => [...(all ?? []), value];
   const command = discovery
     .command("agent")
-    .summary("run a node: one server of a cluster, or a client")
+    .summary("run a node: a server of a cluster, or a client")
     .description(
-      "Runs one node. Each serves Consul's HTTP API and DNS; the server keeps the state. Several can run on one machine on 127.0.0.1, 127.0.0.2 and so on: " +
-        "processes of one user on loopback join without a token, others with the join-token in the server's data directory.",
+      "Runs one node. Each serves Consul's HTTP API and DNS; servers keep the state, and of several one leads. Several can run on one machine on 127.0.0.1, 127.0.0.2 and so on: " +
+        "processes of one user on loopback join without a token, others with the file join-token (for a server server-token) of a server's data directory.",
     )
     .option("--node <name>", "name of the node; default: the machine's")
     .option("--datacenter <name>", "name in DNS; of the server, at its first start")
     .option("--domain <name>", "domain of names; of the server, at its first start")
     .option("--bind <address>", "address that other nodes reach this one by; default: 127.0.0.1")
     .option("--client <address>", "address that HTTP and DNS listen on; default: 127.0.0.1")
-    .option("--server", "be the server of the cluster")
-    .option("--bootstrap", "begin a cluster: what a server does whose data directory is empty")
+    .option("--server", "be a server of the cluster; several need Debian's etcd-server")
+    .option("--bootstrap", "begin a cluster: what a server does whose data directory is empty and that joins nobody")
+    .option("--bootstrap-expect <n>", "how many servers there are to be: of those that know each other one begins")
     .option("--join <address>", "server to join, ADDRESS or ADDRESS:PORT; may be given several times", many)
     .option("--retry-join <address>", "the same: a server that is not there yet is always waited for", many)
     .option("--data-dir <dir>", "where the node keeps what it knows")
     .option("--cluster-port <port>", "port of the cluster's own protocol on --bind; default: 8301")
+    .option("--server-port <port>", "port that several servers agree over, on --bind; default: 8300")
     .option("--http-port <port>", "default: 8500")
     .option("--dns-port <port>", "default: 8600")
     .option("--config-file <file>", "configuration of Consul's agent in HCL (.hcl) or JSON", many)
@@ -70,6 +72,10 @@ function addAgent(discovery: Command, { programs, signal }: CliContext): void {
     });
   examples(command, [
     ["A server", "apollo discovery agent --server --bootstrap --node s1 --data-dir /tmp/s1"],
+    [
+      "A further server",
+      "apollo discovery agent --server --node s3 --bind 127.0.0.3 --client 127.0.0.3 --join 127.0.0.1 --data-dir /tmp/s3",
+    ],
     [
       "A client beside it",
       "apollo discovery agent --node c1 --bind 127.0.0.2 --client 127.0.0.2 --join 127.0.0.1 --data-dir /tmp/c1",

@@ -59,7 +59,13 @@ export async function makeCertificateAuthority(nowMs: number): Promise<KeyPairPe
   return { certificate: `${certificate.toString("pem")}\n`, key: await exportKey(keys.privateKey) };
 }
 
-export async function makeServerCertificate(ca: KeyPairPem, names: ServerNames, nowMs: number): Promise<KeyPairPem> {
+/** @param uses `peer`: one end shows it as a server, the other one as a client */
+export async function makeServerCertificate(
+  ca: KeyPairPem,
+  names: ServerNames,
+  nowMs: number,
+  uses: "server" | "peer" = "server",
+): Promise<KeyPairPem> {
   const x509 = await loadX509();
   const issuer = new x509.X509Certificate(ca.certificate);
   const keys = await generateKeys();
@@ -75,7 +81,10 @@ export async function makeServerCertificate(ca: KeyPairPem, names: ServerNames, 
     extensions: [
       new x509.BasicConstraintsExtension(false, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.ExtendedKeyUsageExtension([
+        x509.ExtendedKeyUsage.serverAuth,
+        ...(uses === "peer" ? [x509.ExtendedKeyUsage.clientAuth] : []),
+      ]),
       new x509.SubjectAlternativeNameExtension([
         ...names.dns.map((value) => ({ type: "dns", value }) as const),
         ...names.ips.map((value) => ({ type: "ip", value }) as const),

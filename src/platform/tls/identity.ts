@@ -80,7 +80,7 @@ function stillServes(pair: KeyPairPem, ca: KeyPairPem, given: readonly string[],
   );
 }
 
-function readPair(directory: string, name: string): KeyPairPem | null {
+export function readPair(directory: string, name: string): KeyPairPem | null {
   const certificate = readText(join(directory, `${name}.crt`));
   const key = readText(join(directory, `${name}.key`));
   if (certificate !== null && key !== null) return { certificate, key };
@@ -102,7 +102,7 @@ function readText(path: string): string | null {
   }
 }
 
-function writePair(directory: string, name: string, pair: KeyPairPem): void {
+export function writePair(directory: string, name: string, pair: KeyPairPem): void {
   writeWhole(join(directory, `${name}.key`), pair.key, 0o600);
   writeWhole(join(directory, `${name}.crt`), pair.certificate, 0o644);
 }

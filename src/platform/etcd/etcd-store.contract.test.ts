@@ -1,0 +1,151 @@
+/** The store's contract over a real etcd, one for all tests; each has keys of its own. */
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { AppError } from "../../model/error.ts";
+import { storeContract } from "../../sim/store.contract.ts";
+import { systemClock } from "../clock/system-clock.ts";
+import { systemRandom } from "../clock/system-random.ts";
+import { EtcdProcess } from "./etcd-process.ts";
+import { EtcdStore } from "./etcd-store.ts";
+import { type Office, type OfficeOptions, readHolder, takeOffice } from "./office.ts";
+
+const log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+const directory = mkdtempSync(join(tmpdir(), "apollo-etcd-"));
+const [clock, random] = [systemClock, systemRandom];
+const never = new AbortController().signal;
+let etcd: EtcdProcess;
+let used = 0;
+
+beforeAll(async () => {
+  const peerUrl = `http://127.0.0.1:${await freePort()}`;
+  const cluster = { state: "new", members: [{ name: "one", peerUrl }] } as const;
+  etcd = EtcdProcess.start({ name: "one", directory, peerUrl, cluster, tls: null, clock, log });
+  await etcd.ready(never);
+}, 30_000);
+
+afterAll(async () => {
+  await etcd.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function freePort(): Promise<number> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}
+
+function optionsOf(prefix: string, name = "a"): OfficeOptions {
+  return { gateway: etcd.gateway, clock, prefix, self: { name, url: `https://${name}` } };
+}
+
+async function office(options: OfficeOptions): Promise<Office> {
+  const taken = await takeOffice(options, never);
+  if (taken === null) throw new Error("nobody aborted it");
+  return taken;
+}
+
+async function open(prefix: string): Promise<{ readonly store: EtcdStore; readonly held: Office }> {
+  const held = await office(optionsOf(prefix));
+  return { store: await EtcdStore.open({ gateway: etcd.gateway, office: held, clock, random, prefix }), held };
+}
+
+function newPrefix(): string {
+  used += 1;
+  return `test-${used}/`;
+}
+
+storeContract("EtcdStore", async () => {
+  const prefix = newPrefix();
+  let { store, held } = await open(prefix);
+  return {
+    store,
+    reopen: async () => {
+      await store.close();
+      await held.resign();
+      ({ store, held } = await open(prefix));
+      return store;
+    },
+    cleanUp: async () => {
+      await store.close();
+      await held.resign();
+    },
+  };
+});
+
+test("one of several candidates holds the office; when it resigns another one has it", async () => {
+  const prefix = newPrefix();
+  const first = await office(optionsOf(prefix, "a"));
+  expect(await readHolder(optionsOf(prefix))).toEqual({ name: "a", url: "https://a" });
+  const waiting = office(optionsOf(prefix, "b"));
+  expect(first.holds()).toBe(true);
+  await first.resign();
+  expect(first.holds()).toBe(false);
+  const second = await waiting;
+  expect((await readHolder(optionsOf(prefix)))?.name).toBe("b");
+  expect(second.revision).toBeGreaterThan(first.revision);
+  await second.resign();
+  expect(await readHolder(optionsOf(prefix))).toBeNull();
+});
+
+test("a former holder writes nothing, even while it believes in its office", async () => {
+  const prefix = newPrefix();
+  const { store: before, held: first } = await open(prefix);
+  await before.commit([{ kind: "put", key: "a", value: 1 }]);
+  // As if its lease had run out unnoticed: the key goes, and another run takes over.
+  const { store: after, held: second } = await open(prefix);
+  expect(first.lost.aborted).toBe(false);
+  const refused = await before.commit([{ kind: "put", key: "a", value: 2 }]).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: "unavailable" });
+  expect(first.lost.aborted).toBe(true);
+  expect((await after.get("a"))?.value).toBe(1);
+  expect(await after.commit([{ kind: "put", key: "a", value: 3 }])).not.toBeNull();
+  expect((await after.get("a"))?.value).toBe(3);
+  await second.resign();
+});
+
+test("a commit whose answer is lost is sent again and happens once", async () => {
+  const prefix = newPrefix();
+  const held = await office(optionsOf(prefix));
+  let lose = 0;
+  const gateway = new Proxy(etcd.gateway, {
+    get: (target, name) => {
+      if (name !== "transact") return Reflect.get(target, name, target).bind(target);
+      return async (...args: Parameters<typeof target.transact>) => {
+        const answer = await target.transact(...args);
+        if (lose === 0) return answer;
+        lose -= 1;
+        throw new AppError("unavailable", "Cannot reach this server's etcd: the connection broke");
+      };
+    },
+  });
+  const store = await EtcdStore.open({ gateway, office: held, clock, random, prefix });
+  const first = await store.commit([{ kind: "put", key: "n", value: 1 }]);
+  lose = 2;
+  const second = await store.commit([{ kind: "put", key: "n", value: 2 }], [{ key: "n", revision: first ?? 0 }]);
+  expect(second).toBeGreaterThan(first ?? 0);
+  expect(await store.get("n")).toEqual({ key: "n", value: 2, revision: second ?? 0 });
+  expect(
+    await store.commit([{ kind: "put", key: "n", value: 3 }], [{ key: "n", revision: second ?? 0 }]),
+  ).not.toBeNull();
+  await held.resign();
+});
+
+test("many and large writes in one commit, and lists longer than a page", async () => {
+  const { store, held } = await open(newPrefix());
+  const writes = Array.from({ length: 10_000 }, (_, at) => ({ kind: "put", key: `k/${at}`, value: at }) as const);
+  expect(await store.commit(writes)).not.toBeNull();
+  expect((await store.list("k/")).length).toBe(10_000);
+  const large = Array.from({ length: 3 }, (_, at) => {
+    return { kind: "put", key: `l/${at}`, value: "x".repeat(1024 * 1024 - 2) } as const;
+  });
+  expect(await store.commit(large)).not.toBeNull();
+  expect((await store.list("l/")).length).toBe(3);
+  await held.resign();
+}, 30_000);
