@@ -1,6 +1,7 @@
 import { LoadClient } from "../src/lab/load-client.ts";
 import type { TourWorld } from "../src/lab/tour-world.ts";
 import { AppError } from "../src/model/error.ts";
+import { systemClock } from "../src/platform/clock/system-clock.ts";
 import { clusterUp, deploy, testLabName, webApp } from "../test/e2e/cluster.fixture.ts";
 import type { Bench } from "./bench.ts";
 import {
@@ -24,6 +25,7 @@ const DNS_BUDGET_MS = 100;
 const PROXY_BUDGET_MS = 150;
 /** From each host, for each of the two services. */
 const REQUESTS_PER_S = 10;
+const LAG_SLEEP_MS = 2;
 const COUNTS = { registered: 26, checked: 16, killed: 10, reloads: 50 } as const;
 const QUICK_COUNTS = { registered: 4, checked: 3, killed: 2, reloads: 10 } as const;
 
@@ -38,6 +40,7 @@ export const benchPropagate: Bench = async ({ quick, progress }) => {
     const bed: Bed = { world, probes };
     await prepare(bed);
     const loads = await startLoads(world);
+    const meter = measureLag();
     const all: Latency[] = [];
     const note = (latencies: readonly Latency[]): void => {
       for (const { cause, dnsMs, proxyMs } of latencies)
@@ -51,7 +54,7 @@ export const benchPropagate: Bench = async ({ quick, progress }) => {
     for (let turn = 0; turn < counts.killed; turn += 1) note(await killAndReplace(bed, turn, INSTANCES));
     // With the lab still up: the machine has the same to do for both.
     const peer = await measureReloads(counts.reloads);
-    return result(all, await stopLoads(loads, world), peer);
+    return result(all, { ...(await stopLoads(loads, world)), lagMs: await meter.stop() }, peer);
   } finally {
     await Promise.all(probes.map((probe) => probe.stop()));
     await world.lab.down();
@@ -89,10 +92,32 @@ async function startLoads(world: TourWorld): Promise<readonly LoadClient[]> {
   return loads;
 }
 
+/** How late this machine runs a timer meanwhile: no change can be faster than that. */
+function measureLag(): { readonly stop: () => Promise<readonly number[]> } {
+  const lagMs: number[] = [];
+  const end = new AbortController();
+  const done = (async () => {
+    while (!end.signal.aborted) {
+      const startMs = performance.now();
+      await systemClock.sleep(LAG_SLEEP_MS);
+      lagMs.push(performance.now() - startMs - LAG_SLEEP_MS);
+    }
+    return lagMs;
+  })();
+  return {
+    stop: () => {
+      end.abort();
+      return done;
+    },
+  };
+}
+
 interface LoadSum {
   readonly requests: number;
   readonly failures: readonly string[];
 }
+
+type Around = LoadSum & { readonly lagMs: readonly number[] };
 
 async function stopLoads(loads: readonly LoadClient[], { lab }: TourWorld): Promise<LoadSum> {
   const results = await Promise.all(loads.map((load) => load.stop()));
@@ -109,7 +134,7 @@ async function stopLoads(loads: readonly LoadClient[], { lab }: TourWorld): Prom
   };
 }
 
-function result(all: readonly Latency[], load: LoadSum, peer: PeerTimes | null): Awaited<ReturnType<Bench>> {
+function result(all: readonly Latency[], around: Around, peer: PeerTimes | null): Awaited<ReturnType<Bench>> {
   const dns = all.map(({ dnsMs }) => dnsMs);
   const proxy = all.map(({ proxyMs }) => proxyMs);
   const byCause = [...Map.groupBy(all, ({ cause }) => cause)].flatMap(([cause, each]) => {
@@ -128,8 +153,9 @@ function result(all: readonly Latency[], load: LoadSum, peer: PeerTimes | null):
     dns_p99_ms: quantile(dns, 0.99),
     haproxy_p50_ms: quantile(proxy, 0.5),
     haproxy_p99_ms: quantile(proxy, 0.99),
-    requests: load.requests,
-    failed_requests: load.failures.length,
+    requests: around.requests,
+    failed_requests: around.failures.length,
+    timer_lag_p99_ms: quantile(around.lagMs, 0.99),
     ...Object.fromEntries(byCause),
   };
   const reloads = {
@@ -159,7 +185,7 @@ function result(all: readonly Latency[], load: LoadSum, peer: PeerTimes | null):
       "registered, passing, failing: from the request to Consul's API on a host; dies: from the kill of its first process; healthy: from its own first good answer to its check",
       `${REQUESTS_PER_S} requests a second to each of 2 services through the HAProxy of each host, a new connection each`,
       "reload: one host that knows of the change already; a hosts file and SIGHUP to dnsmasq, a configuration, its check and a reload of HAProxy; ours is on three hosts, with the durable write",
-      ...new Set(load.failures),
+      ...new Set(around.failures),
     ],
   };
 }
