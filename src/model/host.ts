@@ -31,7 +31,7 @@ export interface Host {
   readonly publicKey?: string;
   readonly nextPublicKey?: string;
   /** Where it is probed, of one of its blocks; missing: at the first address of the first one. */
-  readonly probeAddress?: Ipv4;
+  readonly probeAddress?: Ipv4 | undefined;
 }
 
 /**
@@ -57,5 +57,5 @@ export interface Peer {
   readonly publicKey?: string;
   readonly nextPublicKey?: string;
   /** See `probeAddressOf`. */
-  readonly probeAddress?: Ipv4;
+  readonly probeAddress?: Ipv4 | undefined;
 }

@@ -5,29 +5,24 @@ import type { Host, Peer } from "../model/host.ts";
 import type { HostCheck, HostCheckResult } from "../model/host-check.ts";
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { InstanceStatus } from "../model/instance.ts";
-import { isIpv4 } from "../model/ip.ts";
-import { isIpv6 } from "../model/ip6.ts";
 import { applyLinkChanges, type LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
   type Condition,
-  chooseWireVersion,
   parseAgentMessage,
   type ServerMessage,
   WIRE_OF_CHANGES,
-  WIRE_VERSION,
-  WIRE_VERSION_MIN,
 } from "../model/wire.ts";
-import { isInBlocks } from "../network/choose-address.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
 import type { HolderChange } from "./holder-table.ts";
 import { HolderTable } from "./holder-table.ts";
-import { keysOf, peerOf, peersOf } from "./peer-of.ts";
+import { agreeOnWire, keepHello, keepKeys, keepProbeAddress } from "./host-word.ts";
+import { peerOf, peersOf } from "./peer-of.ts";
 import { doubled, removed } from "./refusals.ts";
-import { type ClusterState, keyOf } from "./cluster-state.ts";
+import type { ClusterState } from "./cluster-state.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 
 /** What a host last said about itself; in memory only. */
@@ -199,7 +194,7 @@ export class AgentHub {
     switch (message.type) {
       case "heartbeat":
         this.#heartbeat(session, message);
-        return this.#probeAddress(host, message);
+        return keepProbeAddress(this.#deps.state, host, message);
       case "instances":
         return this.#instances(session, message);
       case "endpoints":
@@ -208,7 +203,7 @@ export class AgentHub {
         this.flush();
         return;
       case "keys":
-        return this.#keys(host, message);
+        return keepKeys(this.#deps.state, host, message);
       case "links": {
         const observed = this.observed.get(host.id);
         if (observed !== undefined) observed.links = message.links;
@@ -236,15 +231,7 @@ export class AgentHub {
     await leases.settled();
     const host = state.hosts.get(session.hostId);
     if (host === undefined || session.closed) return;
-    const wire = chooseWireVersion(hello.wireMin, hello.wireMax);
-    if (wire !== null) session.wire = wire;
-    if (wire === null) {
-      throw new AppError(
-        "invalid",
-        `Cannot talk to host "${host.name}": its agent speaks wire ${hello.wireMin}-${hello.wireMax}, this server ${WIRE_VERSION_MIN}-${WIRE_VERSION}`,
-        { hint: "Upgrade the older of the two" },
-      );
-    }
+    session.wire = agreeOnWire(host, hello);
     this.observed.set(host.id, {
       agentVersion: hello.agentVersion,
       lastSeenMs: clock.nowMs(),
@@ -252,15 +239,12 @@ export class AgentHub {
       conditions: [],
       links: [],
     });
-    const address = isIpv4(hello.address) || isIpv6(hello.address) ? hello.address : host.address;
-    const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
-    if (JSON.stringify({ ...host, ...said }) !== JSON.stringify(host))
-      await state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...said }));
+    await keepHello(state, host, hello);
     const blocks = this.#blocksOf(state.hosts.get(host.id) ?? host);
     session.blocks = JSON.stringify(blocks);
     session.connection.send({
       type: "welcome",
-      wire,
+      wire: session.wire,
       hostId: host.id,
       hostName: host.name,
       settings: state.settings,
@@ -284,22 +268,6 @@ export class AgentHub {
     this.#deps.heard(host.id);
     this.flush();
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
-  }
-
-  async #keys(host: Host, message: AgentMessage & { type: "keys" }): Promise<void> {
-    const keys = keysOf(message);
-    if (host.publicKey === keys.publicKey && host.nextPublicKey === keys.nextPublicKey) return;
-    await this.#deps.state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...keys }));
-  }
-
-  /** One that lies in no block of the host is somebody else's to be reached at. */
-  async #probeAddress(host: Host, { probeAddress }: AgentMessage & { type: "heartbeat" }): Promise<void> {
-    if (host.probeAddress === probeAddress) return;
-    if (probeAddress !== undefined && !isInBlocks(probeAddress, host.blocks)) return;
-    await this.#deps.state.update<Host>(keyOf.host(host.id), ({ probeAddress: _, ...known }) => ({
-      ...known,
-      ...(probeAddress === undefined ? {} : { probeAddress }),
-    }));
   }
 
   #heartbeat(session: AgentSession, message: AgentMessage & { type: "heartbeat" }): void {
