@@ -136,8 +136,8 @@ function serverConfigOf(config: DiscoveryConfig, version: string): ServerConfig 
     ],
     { version, ownAddress: config.bind },
   );
-  const { node, reapAfterMs, clientMax, rates } = config;
-  const limit = { ...(clientMax === null ? {} : { clientMax }), ...(rates === null ? {} : { rates }) };
+  const { node, reapAfterMs, clientMax } = config;
+  const limit = clientMax === null ? {} : { clientMax };
   return { ...made, consul: { ...made.consul, listenIsGiven: true, node, reapAfterMs, ...limit } };
 }
 
