@@ -11,7 +11,10 @@ ports {
   http = 18500
 }
 ports { dns = 18600 }
-limits { http_max_conns_per_client = 20 }
+limits {
+  http_max_conns_per_client = 20
+  request_limits { mode = "enforcing", read_rate = 500, write_rate = -1 }
+}
 acl = {
   enabled        = true
   default_policy = "deny"
@@ -34,7 +37,10 @@ const JSON_TEXT = JSON.stringify({
   datacenter: "dc7",
   server: true,
   ports: { http: 18500, dns: 18600 },
-  limits: { http_max_conns_per_client: 20 },
+  limits: {
+    http_max_conns_per_client: 20,
+    request_limits: { mode: "enforcing", read_rate: 500, write_rate: -1 },
+  },
   acl: { enabled: true, default_policy: "deny", tokens: { default: "secret" } },
   reconnect_timeout: "24h",
   services: [
@@ -62,6 +68,7 @@ test("HCL and JSON say the same", () => {
     acl: "deny",
     definitionsToken: "secret",
     clientMax: 20,
+    rates: { readsPerSecond: 500, writesPerSecond: Infinity },
     reapAfterMs: 24 * 3_600_000,
   });
   expect(made.services).toHaveLength(2);
@@ -69,7 +76,7 @@ test("HCL and JSON say the same", () => {
 
 test("without a file members are reaped after 72 hours, ACLs are off and the usual limit holds", () => {
   const made = makeDiscoveryConfig([], { server: true }, MACHINE);
-  expect(made).toMatchObject({ node: "m1", acl: "off", definitionsToken: null, clientMax: null });
+  expect(made).toMatchObject({ node: "m1", acl: "off", definitionsToken: null, clientMax: null, rates: null });
   expect(made.reapAfterMs).toBe(72 * 3_600_000);
 });
 

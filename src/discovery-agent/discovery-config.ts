@@ -1,5 +1,6 @@
 /** What `apollo discovery agent` was told: Consul's configuration files, in HCL or JSON, then flags over them. */
 import { z } from "zod";
+import type { RateLimits } from "../api/consul/limit-rate.ts";
 import { parseDuration } from "../discovery/registry/parse-duration.ts";
 import type { ConsulAcl } from "../model/consul.ts";
 import { AppError } from "../model/error.ts";
@@ -71,6 +72,8 @@ export interface DiscoveryConfig {
   readonly definitionsToken: string | null;
   /** Requests of one address under way at once; 0 for any number, null for the usual limit. */
   readonly clientMax: number | null;
+  /** Requests a second that the server takes from all clients together; null for any number. */
+  readonly rates: RateLimits | null;
   /** Members that are down for so long are removed. */
   readonly reapAfterMs: number;
 }
@@ -95,6 +98,8 @@ const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
 const text = z.string().min(1).max(1024);
 const port = z.number().int().min(1).max(65_535);
+/** Requests a second; -1, as in Consul, is no limit. */
+const rate = z.union([z.literal(-1), z.number().positive().max(1_000_000)]);
 const definition = z.record(z.string(), z.unknown());
 const fileSchema = z
   .strictObject({
@@ -120,7 +125,14 @@ const fileSchema = z
     checks: z.array(definition).max(10_000),
     watches: z.array(definition).max(1000),
     reconnect_timeout: text,
-    limits: z.strictObject({ http_max_conns_per_client: z.number().int().min(0).max(1_000_000) }).partial(),
+    limits: z
+      .strictObject({
+        http_max_conns_per_client: z.number().int().min(0).max(1_000_000),
+        request_limits: z
+          .strictObject({ mode: z.enum(["disabled", "enforcing"]), read_rate: rate, write_rate: rate })
+          .partial(),
+      })
+      .partial(),
     acl: z
       .strictObject({
         enabled: z.boolean(),
@@ -209,6 +221,7 @@ export function makeDiscoveryConfig(
     acl: acl.enabled === true ? (acl.default_policy ?? "allow") : "off",
     definitionsToken: acl.tokens?.config_file_service_registration ?? acl.tokens?.default ?? null,
     clientMax: limits.http_max_conns_per_client ?? null,
+    rates: ratesOf(limits.request_limits),
     reapAfterMs: parseReconnect(file.reconnect_timeout ?? RECONNECT_TIMEOUT),
     checks: files.flatMap((each) => [...(each.check === undefined ? [] : [each.check]), ...(each.checks ?? [])]),
   };
@@ -239,6 +252,12 @@ function parseJoin(value: string): string {
   const number = Number(digits);
   if (host !== "" && number >= 1 && number <= 65_535) return `https://${host}:${number}`;
   throw new AppError("invalid", `Cannot join "${value}": it must be ADDRESS or ADDRESS:PORT`);
+}
+
+function ratesOf(limits: NonNullable<DiscoveryFile["limits"]>["request_limits"]): RateLimits | null {
+  if (limits?.mode !== "enforcing") return null;
+  const of = (given = -1): number => (given === -1 ? Infinity : given);
+  return { readsPerSecond: of(limits.read_rate), writesPerSecond: of(limits.write_rate) };
 }
 
 function parseReconnect(value: string): number {

@@ -46,6 +46,8 @@ export interface ConsulConfig {
   readonly reapAfterMs?: number;
   /** Requests of one address under way at once on the plain listener; missing: Consul's 200, 0: any number. */
   readonly clientMax?: number;
+  /** Requests a second of all clients together; missing: any number. */
+  readonly rates?: { readonly readsPerSecond: number; readonly writesPerSecond: number };
 }
 
 export const DEFAULT_DATA_DIR = "/var/lib/apollo";

@@ -3,6 +3,7 @@ import type { ConsulBackend, Member } from "../api/consul/backend.ts";
 import { CONSUL_VERSION } from "../api/consul/agent-routes.ts";
 import { createConsulHandler, isBlocking, isLargeBody } from "../api/consul/handler.ts";
 import { CLIENT_REQUESTS_MAX, limitClients } from "../api/consul/limit-clients.ts";
+import { limitRate } from "../api/consul/limit-rate.ts";
 import { readToken } from "../api/consul/call.ts";
 import type { AccessControl, Principal } from "../cluster/access.ts";
 import { readPassedOn } from "../cluster/passed-on.ts";
@@ -63,7 +64,9 @@ export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promi
   const own = { config, self, left: new LeftMembers(clock), group: deps.group ?? null };
   followCluster(deps, parts, own);
   relayHostChecks({ parts, hub: cluster.hub, hosts: cluster.state, log: deps.log });
-  const handle = createConsulHandler(backendOf(deps, parts, own));
+  const { rates } = config.consul;
+  const unlimited = createConsulHandler(backendOf(deps, parts, own));
+  const handle = rates === undefined ? unlimited : limitRate(unlimited, rates, clock);
   const plain = listenPlain(deps, config, handle);
   const end = new AbortController();
   const reaping = reap(deps, config, end.signal);

@@ -145,16 +145,29 @@ test("apollo service watch tells what comes, changes and goes", async () => {
   ]);
 });
 
+/** The platform's own lists are on the HTTPS port alone. */
+async function asAdmin(): Promise<CliRunOptions> {
+  const admin = JSON.parse(await Bun.file(running.server.adminFile).text()) as { token: string; ca: string };
+  return {
+    env: { APOLLO_SERVER: `https://127.0.0.1:${running.server.http.port}`, APOLLO_TOKEN: admin.token },
+    files: { "ca.pem": admin.ca },
+  };
+}
+
+test("apollo dns explain follows a prepared query", async () => {
+  await apollo("service register cache --node ext --node-address 198.51.100.7 --port 6379 --tag v1");
+  const query = { Name: "near-cache", Service: { Service: "cache", Tags: ["v1"] }, DNS: { TTL: "7s" } };
+  expect((await fetch(`${running.base}/query`, { method: "POST", body: JSON.stringify(query) })).status).toBe(200);
+  const { out } = await apollo("dns explain near-cache.query.consul --ca ca.pem", await asAdmin());
+  expect(out).toContain("NOERROR");
+  expect(out).toMatch(/near-cache\.query\.consul +7 +A +198\.51\.100\.7/);
+  await apollo("service deregister cache");
+});
+
 test("apollo service watch without names tells of every service", async () => {
   const stop = new AbortController();
   const { watches } = running.server.consul.parts.registry;
-  // All services are the platform's own list, which only the HTTPS port has.
-  const admin = JSON.parse(await Bun.file(running.server.adminFile).text()) as { token: string; ca: string };
-  const watching = apollo("service watch --json --ca ca.pem", {
-    signal: stop.signal,
-    env: { APOLLO_SERVER: `https://127.0.0.1:${running.server.http.port}`, APOLLO_TOKEN: admin.token },
-    files: { "ca.pem": admin.ca },
-  });
+  const watching = apollo("service watch --json --ca ca.pem", { signal: stop.signal, ...(await asAdmin()) });
   const steps = [
     "service register one --node ext --node-address 198.51.100.7 --port 1",
     "service register two --node ext --port 2",

@@ -158,6 +158,16 @@ test("with ACLs on, the first token is made once and others do what their polici
   expect((await call("GET", "kv/kept", service.SecretID)).status).toBe(403);
 });
 
+test("a server with a rate refuses what is beyond it", async () => {
+  const own = mkdtempSync(join(tmpdir(), "apollo-consul-rate-"));
+  const slow = await startConsulServer(own, "off", { rates: { readsPerSecond: 0.001, writesPerSecond: Infinity } });
+  const read = async (): Promise<number> => (await fetch(`${slow.base}/status/leader`)).status;
+  expect([await read(), await read()]).toEqual([200, 429]);
+  expect((await fetch(`${slow.base}/kv/a`, { method: "PUT", body: "1" })).status).toBe(200);
+  await slow.stop();
+  rmSync(own, { recursive: true, force: true });
+});
+
 test("the root leads to the console", async () => {
   const answer = await fetch(running.base.replace("/v1", "/"), { redirect: "manual" });
   expect(answer.status).toBe(301);

@@ -48,8 +48,7 @@ export function measureCall(
   { route, method, rest, tookMs }: MeasuredCall,
   answer: HttpResponse,
 ): void {
-  // Consul writes the pattern of a route with underscores for slashes, the last one included.
-  metrics.sample("consul.api.http", tookMs, { method, path: `v1_${route.replaceAll("/", "_")}` });
+  metrics.sample("consul.api.http", tookMs, { method, path: pathLabel(route) });
   metrics.count("consul.rpc.request");
   if (method === "GET") metrics.count("consul.rpc.query");
   if (answer.status >= 500) metrics.count("consul.rpc.request_error");
@@ -59,4 +58,9 @@ export function measureCall(
   if (asked === undefined || method !== "GET") return;
   metrics.count(`${asked}.query`, { service: rest });
   if (answer.body === "[]") metrics.count(`${asked}.not-found`, { service: rest });
+}
+
+/** Consul writes the pattern of a route with underscores for slashes, the last one included. */
+function pathLabel(route: string): string {
+  return `v1_${route.replaceAll("/", "_")}`;
 }

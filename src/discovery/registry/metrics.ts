@@ -113,7 +113,8 @@ export class Metrics {
   }
 
   #seriesOf(kind: Kind, name: string, labels: Labels): Series | null {
-    const key = `${name}\0${Object.values(labels).join("\0")}`;
+    let key = name;
+    for (const label of Object.keys(labels)) key += `\0${labels[label] ?? ""}`;
     const known = this.#series.get(key);
     if (known !== undefined) return known;
     if (this.#series.size >= SERIES_MAX) return null;

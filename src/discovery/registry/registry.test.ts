@@ -138,7 +138,11 @@ async function diskWith(value: string, count: number): Promise<{ disk: FakeStore
   const { registry, lockDelays } = parts;
   await registry.write((tx) => {
     for (let n = 0; n < count; n += 1)
-      putKey(tx, `${value}/${n}`, { input: { value, flags: "0" }, condition: { kind: "always" }, lockDelays });
+      putKey(tx, `${value.slice(0, 3)}/${n}`, {
+        input: { value, flags: "0" },
+        condition: { kind: "always" },
+        lockDelays,
+      });
   });
   parts.close();
   return { disk, snapshot: renderSnapshot(registry) };
@@ -166,6 +170,24 @@ test("a restore that is broken off at any commit is all there after the next sta
   }
   expect(new Set(outcomes)).toEqual(new Set(["old: 700", "new: 1100"]));
   expect(outcomes.length).toBeGreaterThan(4);
+});
+
+test("a restore makes no commit that a store could find too large", async () => {
+  const { disk, snapshot } = await diskWith("x".repeat(600_000), 30);
+  const sizes: number[] = [];
+  const counted: Store = {
+    ...dyingAfter(Infinity, disk),
+    commit: (writes, conditions) => {
+      sizes.push(JSON.stringify(writes).length);
+      return disk.commit(writes, conditions);
+    },
+  };
+  const parts = await openOn(counted);
+  await restoreSnapshot(parts.registry, snapshot);
+  expect(parts.registry.tables.size("kv")).toBe(30);
+  expect(sizes.length).toBeGreaterThan(4);
+  expect(Math.max(...sizes)).toBeLessThan(9 * 1024 * 1024);
+  parts.close();
 });
 
 test("a tree larger than a commit is deleted whole; a transaction that would be too large changes nothing", async () => {

@@ -1,6 +1,6 @@
 /** Where rows lie in the store. */
 import type { Digest } from "../../platform/ports/digest.ts";
-import type { Store } from "../../platform/ports/store.ts";
+import type { Store, StoreWrite } from "../../platform/ports/store.ts";
 import { type Rows, TABLES, type TableName } from "./records.ts";
 import type { Change } from "./tables.ts";
 
@@ -33,6 +33,8 @@ interface Stored {
 
 /** Rows of one commit where all or nothing is the matter of another one. */
 const CHUNK_ROWS = 500;
+/** No store takes more than some tens of megabytes at once, and one value may be most of one. */
+const CHUNK_CHARS = 8 * 1024 * 1024;
 
 /** The store takes keys of 512 characters; ids may be longer and are kept in the value anyway. */
 const ENCODED_MAX = 400;
@@ -79,11 +81,17 @@ export async function dropOtherGenerations(store: Store, generation: number): Pr
 
 /** Stores a whole set of rows beside the one that counts: nobody reads it before its generation is named. */
 export async function storeGeneration(store: Store, rows: readonly PlacedRow[], place: RowPlace): Promise<void> {
-  for (let at = 0; at < rows.length; at += CHUNK_ROWS)
-    await store.commit(
-      rows.slice(at, at + CHUNK_ROWS).map(({ table, id, row }) => {
-        const value: Stored = { id, row };
-        return { kind: "put", key: rowKey(table, id, place), value };
-      }),
-    );
+  let chunk: StoreWrite[] = [];
+  let chars = 0;
+  for (const { table, id, row } of rows) {
+    const value: Stored = { id, row };
+    const size = JSON.stringify(value).length;
+    if (chunk.length === CHUNK_ROWS || (chunk.length > 0 && chars + size > CHUNK_CHARS)) {
+      await store.commit(chunk);
+      [chunk, chars] = [[], 0];
+    }
+    chunk.push({ kind: "put", key: rowKey(table, id, place), value });
+    chars += size;
+  }
+  if (chunk.length > 0) await store.commit(chunk);
 }

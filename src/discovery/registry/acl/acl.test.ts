@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { AppError } from "../../../model/error.ts";
-import { Grants, type Access } from "./grants.ts";
+import { Grants, type Access, type Resource } from "./grants.ts";
 import { NAMED_RESOURCES, parseRules } from "./parse-rules.ts";
+import { POLICY_TEMPLATES, renderTemplate, rulesOfTemplated } from "./templated-policies.ts";
 
 const HCL = `
 # comment
@@ -103,4 +104,34 @@ test("property: the longest prefix decides", () => {
       expect(grants.may("key", asked, "read")).toBe(best !== undefined && best.level !== "deny");
     }),
   );
+});
+
+test("each templated policy grants what its holder needs, and nothing to a name that it was not made for", () => {
+  const grants = (templateName: string, name: string): Grants =>
+    new Grants(rulesOfTemplated({ templateName, name, datacenters: [] }), "deny", "t");
+  const table: readonly (readonly [template: string, name: string, may: readonly string[], not: readonly string[]])[] =
+    [
+      ["builtin/api-gateway", "gw", ["service gw write", "mesh  read"], ["service web write", "mesh  write"]],
+      ["builtin/dns", "", ["node n read", "service s read", "query q read"], ["node n write", "key k read"]],
+      ["builtin/node", "n1", ["node n1 write", "service s read"], ["node n2 write", "service s write"]],
+      ["builtin/nomad-client", "", ["service s write", "key k read", "agent a read"], ["key k write", "acl  read"]],
+      ["builtin/nomad-server", "", ["service s write", "acl  write", "mesh  write"], ["key k read", "node n write"]],
+      ["builtin/service", "web", ["service web write", "service web-sidecar-proxy write"], ["service web2 write"]],
+    ];
+  expect(table.map(([template]) => template)).toEqual(POLICY_TEMPLATES.map(({ name }) => name));
+  for (const [template, name, may, not] of table) {
+    const granted = grants(template, name);
+    const holds = (text: string): boolean => {
+      const [resource = "", what = "", access = ""] = text.split(" ");
+      return granted.may(resource as Resource, what, access as Access);
+    };
+    expect([template, ...may.filter((each) => !holds(each))]).toEqual([template]);
+    expect([template, ...not.filter(holds)]).toEqual([template]);
+  }
+});
+
+test("a templated policy needs a name that cannot leave its rules", () => {
+  for (const name of ["", 'a" { policy = "write" }', "a b", "a\n"])
+    expect(() => renderTemplate({ templateName: "builtin/service", name })).toThrow(AppError);
+  expect(() => renderTemplate({ templateName: "builtin/none", name: "a" })).toThrow("no such ACL templated policy");
 });
