@@ -105,7 +105,7 @@ export function serverConfigOf(config: DiscoveryConfig, version: string): Server
     ],
     { version, ownAddress: config.bind },
   );
-  const { node, reapAfterMs, clientMax } = config;
-  const limit = clientMax === null ? {} : { clientMax };
+  const { node, reapAfterMs, clientMax, rates } = config;
+  const limit = { ...(clientMax === null ? {} : { clientMax }), ...(rates === null ? {} : { rates }) };
   return { ...made, consul: { ...made.consul, listenIsGiven: true, node, reapAfterMs, ...limit } };
 }
