@@ -36,6 +36,11 @@ export class DnsEye {
     return new DnsEye(socket, waiting);
   }
 
+  /** An open socket keeps its process from ending. */
+  close(): void {
+    this.#socket.close();
+  }
+
   async look(name: string): Promise<readonly string[]> {
     const question = encode({ id: QUESTION_ID, type: "query", flags: 256, questions: [{ type: "A", name }] });
     for (;;) {

@@ -38,6 +38,7 @@ class ReloadPeer {
   readonly #dnsPort = freePort();
   readonly #httpPort = freePort();
   #dnsmasq: Bun.Subprocess | null = null;
+  #eye: DnsEye | null = null;
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -46,6 +47,7 @@ class ReloadPeer {
   async measure(changes: number): Promise<PeerTimes> {
     await this.#start();
     const eye = await DnsEye.open(this.#dnsPort);
+    this.#eye = eye;
     const [dnsMs, proxyMs]: [number[], number[]] = [[], []];
     // The first two are the starts.
     for (let turn = -2; turn < changes; turn += 1) {
@@ -114,6 +116,7 @@ class ReloadPeer {
   }
 
   async stop(): Promise<void> {
+    this.#eye?.close();
     this.#dnsmasq?.kill();
     await this.#dnsmasq?.exited;
     for (const pid of await this.#proxyPids()) process.kill(Number(pid), "SIGTERM");

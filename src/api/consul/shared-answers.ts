@@ -12,6 +12,13 @@ const QUESTIONS_MAX = 64;
 /** What is not part of the question: how long to wait for which answer, and who asks. */
 const NOT_ASKED: ReadonlySet<string> = new Set(["index", "wait", "token"]);
 
+/** What of a call its answer depends on. */
+interface Asked {
+  readonly backend: ConsulBackend;
+  readonly caller: Caller;
+  readonly request: HttpRequest;
+}
+
 interface Rendered {
   readonly grants: Grants;
   readonly answer: HttpResponse;
