@@ -19,8 +19,8 @@ import { ETCD_PREFIX, ServerRecords } from "./server-records.ts";
 /** One commit of the copy; far below what etcd takes. */
 const BATCH_ENTRIES = 1000;
 const BATCH_BYTES = 4 * 1024 * 1024;
-/** What is left of the store that the server had while it was alone: for people, nothing reads it. */
-const KEPT = ".before-etcd";
+/** An etcd that has not begun by then will not: the server goes on alone. */
+const BEGIN_MS_MAX = 30_000;
 
 /** Starts this server's etcd. @throws AppError `conflict` when there is none on this machine. */
 export async function startEtcd(config: DiscoveryConfig, group: GroupFile, log: Log): Promise<EtcdProcess> {
@@ -38,7 +38,7 @@ export async function startEtcd(config: DiscoveryConfig, group: GroupFile, log: 
 
 /**
  * Copies everything, then marks the server as one of several. Until the mark is there the old store is the one that counts, and
- * a copy that was begun is thrown away. Null after an abort.
+ * a copy that was begun is thrown away. Null after an abort, or when etcd does not begin.
  */
 export async function beginGroup(config: DiscoveryConfig, log: Log, signal: AbortSignal): Promise<EtcdProcess | null> {
   const paths = serverPaths(config.dataDir);
@@ -46,10 +46,11 @@ export async function beginGroup(config: DiscoveryConfig, log: Log, signal: Abor
   const self = { name: config.node, peerUrl: peerUrlOf(config) };
   const group = { state: "new", members: [self], urls: [urlOf(config)] } as const;
   const etcd = await startEtcd(config, group, log);
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(BEGIN_MS_MAX)]);
   try {
-    if ((await etcd.ready(signal)) && (await copy(config, etcd, signal))) {
+    if ((await etcd.ready(limit)) && (await copy(config, etcd, signal))) {
       await writeGroupFile(config.dataDir, group);
-      if (existsSync(paths.store)) renameSync(paths.store, paths.store + KEPT);
+      if (existsSync(paths.store)) renameSync(paths.store, paths.formerStore);
       return etcd;
     }
   } catch (error) {

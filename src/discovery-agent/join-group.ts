@@ -1,9 +1,10 @@
 /** How a server becomes one of several: it asks one of those that are there. */
+import { rm } from "node:fs/promises";
 import { SERVER_TLS_NAME } from "../agent/agent-config.ts";
 import { parseJoinToken } from "../cluster/tokens.ts";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
-import { requireEtcd } from "../platform/etcd/etcd-process.ts";
+import { type EtcdPlace, requireEtcd } from "../platform/etcd/etcd-process.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
@@ -30,7 +31,7 @@ const RETRY_MS = 250;
  * or with `once`. @throws AppError for a refusal that waiting does not mend.
  */
 export async function joinGroup(config: DiscoveryConfig, join: GroupJoin, signal: AbortSignal): Promise<boolean> {
-  requireEtcd(`machine of server "${config.node}"`);
+  await requireEtcd(placeOf(config));
   const others = join.urls.filter((url) => url !== urlOf(config));
   let told = "";
   for (let attempt = 0; !signal.aborted && others.length > 0; attempt += 1) {
@@ -55,6 +56,11 @@ export function urlOf({ bind, clusterPort }: Pick<DiscoveryConfig, "bind" | "clu
 
 export function peerUrlOf({ bind, serverPort }: Pick<DiscoveryConfig, "bind" | "serverPort">): string {
   return `https://${bind}:${serverPort}`;
+}
+
+/** Where etcd is to run. */
+export function placeOf({ node: name, bind: address, serverPort: port }: DiscoveryConfig): EtcdPlace {
+  return { name, address, port };
 }
 
 async function askFor(config: DiscoveryConfig, join: GroupJoin, url: string): Promise<ServerGrant> {
@@ -87,6 +93,8 @@ async function askFor(config: DiscoveryConfig, join: GroupJoin, url: string): Pr
 /** The mark last, so that a join that fails half-way begins anew. */
 async function keepGrant({ dataDir }: DiscoveryConfig, grant: ServerGrant): Promise<void> {
   const paths = serverPaths(dataDir);
+  // Of a former life as one of several, if there was one.
+  await rm(paths.etcd, { recursive: true, force: true });
   keepAuthority(paths.tls, grant.ca);
   await diskFile(paths.joinToken).write(`${grant.joinToken}\n`);
   await diskFile(paths.serverToken).write(`${grant.serverToken}\n`);

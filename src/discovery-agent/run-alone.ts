@@ -9,7 +9,7 @@ import type { HttpHandler } from "../platform/ports/http.ts";
 import { openServer } from "../server/main.ts";
 import { makeServerConfig, type ServerConfig } from "../server/server-config.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
-import { urlOf } from "./join-group.ts";
+import { placeOf, urlOf } from "./join-group.ts";
 import { leaveTokens } from "./local-token.ts";
 import { type DiscoveryRun, findMembership, forgetMembership, leaveCluster, runNode } from "./run-node.ts";
 import { serverPaths } from "./server-files.ts";
@@ -46,7 +46,7 @@ export async function runAlone(config: DiscoveryConfig, run: DiscoveryRun, end: 
     const { store } = server.cluster.state;
     const [random, digest, joinToken] = [systemRandom, nodeDigest, server.joinToken];
     const token = await openServerToken({ store, random, digest, dataDir: config.dataDir, joinToken });
-    servers = growHandler(config.node, token, () => grow.abort());
+    servers = growHandler(config, token, () => grow.abort());
     hideTokens = leaveTokens(config, { join: joinToken, server: token.text });
     const joining = { urls: [urlOf(config)], token: joinToken, log: run.log };
     while (!signal.aborted) {
@@ -71,11 +71,11 @@ export function wasAlone({ dataDir }: DiscoveryConfig): boolean {
   return existsSync(serverPaths(dataDir).store);
 }
 
-function growHandler(self: string, token: ServerToken, grow: () => void): HttpHandler {
+function growHandler(config: DiscoveryConfig, token: ServerToken, grow: () => void): HttpHandler {
   return serversHandler({
     token,
     join: async () => {
-      requireEtcd(`machine of server "${self}"`);
+      await requireEtcd(placeOf(config));
       // The answer goes out before the server that gives it ends.
       void systemClock.sleep(0).then(grow);
       throw new AppError("unavailable", "Cannot take a second server yet: the first one moves its data to etcd", {

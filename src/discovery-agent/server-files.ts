@@ -26,6 +26,8 @@ export interface ServerPaths {
   readonly etcd: string;
   readonly group: string;
   readonly store: string;
+  /** What is left of the store that the server had while it was alone: for people, nothing reads it. */
+  readonly formerStore: string;
   /** Lets clients join. */
   readonly joinToken: string;
   /** Lets servers join. */
@@ -39,6 +41,7 @@ export function serverPaths(dataDir: string): ServerPaths {
     etcd: of("etcd"),
     group: of("servers.json"),
     store: of("state.db"),
+    formerStore: of("state.db.before-etcd"),
     joinToken: of("join-token"),
     serverToken: of("server-token"),
   };
@@ -74,8 +77,8 @@ export function readTokenFile(path: string): string | null {
 
 /** A server that is none any more keeps no key of the cluster's. */
 export async function forgetServer(dataDir: string): Promise<void> {
-  const { group, etcd, tls, joinToken, serverToken } = serverPaths(dataDir);
+  const { group, etcd, tls, formerStore, joinToken, serverToken } = serverPaths(dataDir);
   // The mark first: without it the rest is never looked at.
-  for (const path of [group, etcd, tls, joinToken, serverToken, join(dataDir, "admin.json")])
+  for (const path of [group, etcd, tls, formerStore, joinToken, serverToken, join(dataDir, "admin.json")])
     await rm(path, { recursive: true, force: true });
 }

@@ -161,7 +161,8 @@ test(
         const servers = members.filter(({ Tags }) => Tags.role === "consul");
         expect(servers.map(({ Name }) => Name)).toEqual(["s1", "s2", "s3"]);
         const raft = await s1.get<{ Servers: readonly { Leader: boolean }[] }>("operator/raft/configuration");
-        expect(raft.Servers.map(({ Leader }) => Leader).toSorted()).toEqual([false, false, true]);
+        expect(raft.Servers.length).toBe(3);
+        expect(raft.Servers.filter(({ Leader }) => Leader).length).toBe(1);
 
         const killed = await present(s1, three.all);
         const again = await outlive(killed, three, begin);

@@ -3,6 +3,7 @@
  * which only the owner may enter; its members speak to each other over TLS with certificates of the cluster's CA on both sides.
  */
 import { mkdirSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { AppError } from "../../model/error.ts";
 import type { Clock } from "../ports/clock.ts";
@@ -69,9 +70,9 @@ export class EtcdProcess {
   readonly #words: string[] = [];
   #child: Bun.Subprocess<"ignore", "ignore", "pipe"> | null = null;
 
-  /** @throws AppError `unavailable` when there is no etcd on this machine, `invalid` for a directory with too long a path. */
+  /** @throws AppError `conflict` when there is no etcd on this machine, `invalid` for a directory with too long a path. */
   static start(options: EtcdProcessOptions): EtcdProcess {
-    requireEtcd(`machine of server "${options.name}"`);
+    requirePrograms(options.name);
     const socket = join(options.directory, SOCKET);
     if (Buffer.byteLength(socket) > SOCKET_PATH_MAX) {
       throw new AppError("invalid", `Cannot run etcd in "${options.directory}": the path is too long`, {
@@ -176,12 +177,33 @@ export class EtcdProcess {
   }
 }
 
-/** @param place for the message: whose machine this is @throws AppError `conflict` when there is no etcd on it */
-export function requireEtcd(place: string): void {
+/** Where an etcd is to run. */
+export interface EtcdPlace {
+  /** Of the server, for messages. */
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+}
+
+/** Looks before anything depends on it. @throws AppError `conflict` when there is no etcd on this machine, or its port is taken. */
+export async function requireEtcd({ name, address, port }: EtcdPlace): Promise<void> {
+  requirePrograms(name);
+  const server = createServer();
+  const free = await new Promise<boolean>((resolve) => {
+    server.once("error", () => resolve(false));
+    server.listen(port, address, () => server.close(() => resolve(true)));
+  });
+  if (free) return;
+  throw new AppError("conflict", `Cannot run several servers: server "${name}" cannot listen on ${address}:${port}`, {
+    hint: `See who has it with "ss -ltnp sport = :${port}", or start that server with another --server-port`,
+  });
+}
+
+function requirePrograms(name: string): void {
   for (const program of ["etcd", "setpriv"]) {
     if (Bun.which(program) !== null) continue;
-    throw new AppError("conflict", `Cannot run several servers: there is no program "${program}" on the ${place}`, {
-      hint: `There: apt-get install ${program === "etcd" ? "etcd-server" : "util-linux"}`,
+    throw new AppError("conflict", `Cannot run several servers: server "${name}" finds no program "${program}"`, {
+      hint: `On its machine: apt-get install ${program === "etcd" ? "etcd-server" : "util-linux"}`,
     });
   }
 }

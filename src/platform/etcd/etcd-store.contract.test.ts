@@ -8,7 +8,7 @@ import { AppError } from "../../model/error.ts";
 import { storeContract } from "../../sim/store.contract.ts";
 import { systemClock } from "../clock/system-clock.ts";
 import { systemRandom } from "../clock/system-random.ts";
-import { EtcdProcess } from "./etcd-process.ts";
+import { EtcdProcess, requireEtcd } from "./etcd-process.ts";
 import { EtcdStore } from "./etcd-store.ts";
 import { type Office, type OfficeOptions, readHolder, takeOffice } from "./office.ts";
 
@@ -17,10 +17,11 @@ const directory = mkdtempSync(join(tmpdir(), "apollo-etcd-"));
 const [clock, random] = [systemClock, systemRandom];
 const never = new AbortController().signal;
 let etcd: EtcdProcess;
+let peerUrl = "";
 let used = 0;
 
 beforeAll(async () => {
-  const peerUrl = `http://127.0.0.1:${await freePort()}`;
+  peerUrl = `http://127.0.0.1:${await freePort()}`;
   const cluster = { state: "new", members: [{ name: "one", peerUrl }] } as const;
   etcd = EtcdProcess.start({ name: "one", directory, peerUrl, cluster, tls: null, clock, log });
   await etcd.ready(never);
@@ -135,6 +136,13 @@ test("a commit whose answer is lost is sent again and happens once", async () =>
     await store.commit([{ kind: "put", key: "n", value: 3 }], [{ key: "n", revision: second ?? 0 }]),
   ).not.toBeNull();
   await held.resign();
+});
+
+test("a port that somebody has is told before anything depends on it", async () => {
+  const place = { name: "two", address: "127.0.0.1", port: Number(new URL(peerUrl).port) };
+  const refused = await requireEtcd(place).catch((error: unknown) => error);
+  expect(refused).toMatchObject({ code: "conflict" });
+  expect(await requireEtcd({ ...place, port: await freePort() })).toBeUndefined();
 });
 
 test("many and large writes in one commit, and lists longer than a page", async () => {
