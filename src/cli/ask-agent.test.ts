@@ -88,15 +88,16 @@ test("what the agent refuses, and that there is none, are errors with the next s
 test("apollo net attachments shows a table", async () => {
   const attachments = (): object => ({
     attachments: [{ what: "db", address: "10.2.1.130", name: null, network: "apollo", device: null }],
-    exposures: [{ address: "10.2.1.131", name: "legacy" }],
+    // An older agent says nothing of the second family.
+    exposures: [{ address: "10.2.1.131", address6: "fd00::131", name: "legacy" }],
   });
   await withAgent({ attachments }, async (path) => {
     const { out } = await runTestCli(["net", "attachments"], { env: { APOLLO_AGENT_SOCKET: path } });
     expect(out).toBe(
       [
-        "WHAT         ADDRESS     NAME    NETWORK  DEVICE",
-        "db           10.2.1.130  -       apollo   waits for its container",
-        "(this host)  10.2.1.131  legacy  -        lo",
+        "WHAT         ADDRESS     IPV6       NAME    NETWORK  DEVICE",
+        "db           10.2.1.130  -          -       apollo   waits for its container",
+        "(this host)  10.2.1.131  fd00::131  legacy  -        lo",
         "",
       ].join("\n"),
     );

@@ -121,7 +121,7 @@ test("blocks of declared networks have routes in their parts, and WireGuard lets
   await pass(network, desired);
   const parts = ["fd12:3456:789a:0:a02:400::/96", "fd12:3456:789a::3eb:a32:400/120"];
   const routes = lines(network).filter((line) => line.includes("apollo-wg0 src"));
-  expect(routes.map((line) => line.split(" ")[1]).toSorted()).toEqual(parts.toSorted());
+  expect(routes.map((line) => line.split(" ")[1] ?? "").toSorted()).toEqual(parts.toSorted());
   const want = { sysctls: [], range: RANGE, tunnelDevice: TUNNEL, wireguardDevice: WIREGUARD };
   const put = planNetwork(desired, await fake().observe(want)).find(({ kind }) => kind === "put-wireguard-peers");
   expect(put).toMatchObject({ peers: [{ allowedIps: [...blocks, ...parts].toSorted() }] });
