@@ -1,8 +1,9 @@
 import { isIpv4 } from "../model/ip.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import type { Ipv6 } from "../model/ip6.ts";
+import { formatCidr6, type Ipv6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import { AppError } from "../model/error.ts";
+import { virtual6Of } from "../network/address6.ts";
 import { gatewayOf } from "../network/blocks.ts";
 import { carriedNetworks } from "../network/declared-network.ts";
 import type { EnginePlan } from "../network/plan-declared-engine.ts";
@@ -67,11 +68,12 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
     if (identity === null) return;
     const networks = carriedNetworks(state.networkConfig.networks);
     const routed = networks.filter(({ layer2 }) => !layer2).map(({ name }) => name);
-    const { range, range6 = null } = identity.settings;
+    const { range, range6 = null, virtualRange } = identity.settings;
     const part = renderDeclaredNetworks({
       networks,
       range,
       range6,
+      virtual6: range6 === null ? null : formatCidr6(virtual6Of(range6, virtualRange)),
       hosts: hostGateways(state),
       openings: planOpenings({ rules: state.networkConfig.policies, holders: state.holders() }, new Set(routed)),
     });

@@ -20,6 +20,8 @@ export interface DeclaredRules {
   readonly range: string;
   /** Of IPv6 addresses; null or missing for none. */
   readonly range6?: string | null;
+  /** Of the services' own addresses, inside it: where nothing serves, `renderFronts` answers for them. Null or missing for none. */
+  readonly virtual6?: string | null;
   /** Gateway addresses of all hosts. */
   readonly hosts: readonly Ipv4[];
   readonly openings?: readonly Opening[];
@@ -117,10 +119,11 @@ function routedBorder({ vni, range, internal }: DeclaredNetwork): readonly strin
 
 /** The same borders. All networks share one range, so the default one is what of it is no declared network's. */
 function renderBorders6(
-  { range6 = null, hosts }: DeclaredRules,
+  { range6 = null, virtual6 = null, hosts }: DeclaredRules,
   routed: readonly DeclaredNetwork[],
 ): { readonly sets: readonly string[]; readonly forward: readonly string[] } {
   if (range6 === null || routed.length === 0) return { sets: [], forward: [] };
+  const inside = virtual6 === null ? `ip6 daddr ${range6}` : `ip6 daddr ${range6} ip6 daddr != ${virtual6}`;
   const parts = routed.map(({ vni, internal }) => ({
     bridge: bridgeOf(vni),
     part: formatCidr6(network6Of(range6, vni)),
@@ -139,7 +142,7 @@ function renderBorders6(
       `iifname "${BRIDGE}" ip6 daddr @networks_parts6 ${AT_BORDER}`,
       `oifname "${BRIDGE}" ip6 saddr @networks_parts6 ct state new ${AT_BORDER}`,
       ...parts.flatMap(({ bridge, part, internal }) => [
-        `iifname "${bridge}" ip6 daddr ${range6} ip6 daddr != ${part} ip6 daddr != @networks_hosts6 ${AT_BORDER}`,
+        `iifname "${bridge}" ${inside} ip6 daddr != ${part} ip6 daddr != @networks_hosts6 ${AT_BORDER}`,
         `oifname "${bridge}" iifname != "${bridge}" ip6 saddr != ${part} ip6 saddr != @networks_hosts6 ct state new ct status & dnat == 0 ${AT_BORDER}`,
         ...(internal
           ? [

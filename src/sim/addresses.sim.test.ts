@@ -48,7 +48,7 @@ describe("addresses", () => {
     expect(life.heldMax).toBeGreaterThanOrEqual(300);
     expect([...life.broken]).toEqual([]);
     await life.end();
-  }, 60_000);
+  }, 180_000);
 
   test("a range that is used up is told, and an instance that ends makes room", async () => {
     const life = new AddressLife({ seed: 2, hosts: 2, range: "10.2.0.0/27", blockPrefix: 28 });
@@ -61,7 +61,7 @@ describe("addresses", () => {
     expect(conditions[0]?.hint).toContain("apollo host remove");
     expect([...life.broken]).toEqual([]);
     await life.end();
-  }, 60_000);
+  }, 180_000);
 });
 
 function fail(): never {
