@@ -18,14 +18,13 @@ import {
   WIRE_VERSION,
   WIRE_VERSION_MIN,
 } from "../model/wire.ts";
-import { isInBlocks } from "../network/choose-address.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
 import type { HolderChange } from "./holder-table.ts";
 import { HolderTable } from "./holder-table.ts";
-import { keysOf, peerOf, peersOf } from "./peer-of.ts";
+import { keysOf, peerOf, peersOf, withKeys, withProbeAddress } from "./peer-of.ts";
 import { doubled, removed } from "./refusals.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
@@ -198,7 +197,7 @@ export class AgentHub {
     switch (message.type) {
       case "heartbeat":
         this.#heartbeat(session, message);
-        return this.#probeAddress(host, message);
+        return this.#note(host, (known) => withProbeAddress(known, message.probeAddress));
       case "instances":
         return this.#instances(session, message);
       case "endpoints":
@@ -207,7 +206,7 @@ export class AgentHub {
         this.flush();
         return;
       case "keys":
-        return this.#keys(host, message);
+        return this.#note(host, (known) => withKeys(known, message));
       case "links": {
         const observed = this.observed.get(host.id);
         if (observed !== undefined) observed.links = message.links;
@@ -285,20 +284,8 @@ export class AgentHub {
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
   }
 
-  async #keys(host: Host, message: AgentMessage & { type: "keys" }): Promise<void> {
-    const keys = keysOf(message);
-    if (host.publicKey === keys.publicKey && host.nextPublicKey === keys.nextPublicKey) return;
-    await this.#deps.state.update<Host>(keyOf.host(host.id), (known) => ({ ...known, ...keys }));
-  }
-
-  /** One that lies in no block of the host is somebody else's to be reached at. */
-  async #probeAddress(host: Host, { probeAddress }: AgentMessage & { type: "heartbeat" }): Promise<void> {
-    if (host.probeAddress === probeAddress) return;
-    if (probeAddress !== undefined && !isInBlocks(probeAddress, host.blocks)) return;
-    await this.#deps.state.update<Host>(keyOf.host(host.id), ({ probeAddress: _, ...known }) => ({
-      ...known,
-      ...(probeAddress === undefined ? {} : { probeAddress }),
-    }));
+  async #note(host: Host, noted: (known: Host) => Host): Promise<void> {
+    if (noted(host) !== host) await this.#deps.state.update<Host>(keyOf.host(host.id), noted);
   }
 
   #heartbeat(session: AgentSession, message: AgentMessage & { type: "heartbeat" }): void {
