@@ -1,5 +1,9 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { z } from "zod";
 import { cidrContains, parseCidr, parseIpv4 } from "../../src/model/ip.ts";
+import { cidr6Contains, formatCidr6, parseIpv6 } from "../../src/model/ip6.ts";
+import { host6Of } from "../../src/network/address6.ts";
+import { gatewayOf } from "../../src/network/blocks.ts";
 import { addressesOf } from "../../src/lab/dig.ts";
 import { downLab } from "../../src/lab/down-lab.ts";
 import { startEngine } from "../../src/lab/engine.ts";
@@ -130,7 +134,10 @@ test("an engine whose default bridge is ours serves plain docker run and apps al
   await lab.mustExec("h2", ["docker", "rm", "--force", PROBE]);
   await lab.mustExec("h2", ["docker", "network", "rm", NETWORK]);
   await endDaemonOf(name, "h2", "dockerd", "SIGTERM");
-  await startEngine(name, "h2", { config: { bridge: "apollo0", "fixed-cidr": block } });
+  const status = await world.client.get(z.object({ settings: z.object({ range6: z.string() }) }), "/api/status");
+  const part = host6Of(status.settings.range6, gatewayOf([block]));
+  const six = { ipv6: true, "fixed-cidr-v6": formatCidr6(part) };
+  await startEngine(name, "h2", { config: { bridge: "apollo0", "fixed-cidr": block, ...six } });
   await startDaemonOf(name, "h2");
   await eventually("h2 to be up", async () => (await hostPhase(world, "h2")) === "up");
   await startProbe("h2", []);
@@ -140,8 +147,15 @@ test("an engine whose default bridge is ours serves plain docker run and apps al
   const address = (await runsOn(lab, "h2")).find((each) => each.name === "/seed")?.address ?? "none";
   expect(inBlock(address, block)).toBe(true);
   await world.dnsFollows("seed.service.consul", [address]);
+  const format = "{{.NetworkSettings.Networks.bridge.GlobalIPv6Address}}";
+  const address6 = parseIpv6((await lab.mustExec("h2", ["docker", "inspect", "--format", format, "seed"])).trim());
+  expect(cidr6Contains(part, address6)).toBe(true);
+  const named = async (): Promise<string> =>
+    (await world.dig("h1", "seed.service.consul", "AAAA")).answers.map(({ data }) => data).join();
+  await eventually("its AAAA record", async () => (await named()) === address6);
   for (const host of lab.hosts) {
     await eventually(`a container on ${host} to reach it`, () => reaches(host, address));
+    expect(await reaches(host, `[${address6}]`)).toBe(true);
     expect(await lab.mustExec(host, ["curl", "-s", "-m", "5", "http://seed.service.consul/"])).toBe("ok\n");
   }
   const own = await probeAddress("h2");
@@ -167,12 +181,6 @@ test("an engine whose default bridge is ours serves plain docker run and apps al
     const shown = await lab.mustExec("h2", ["ip", "-o", "-4", "address", "show", "dev", "apollo0"]);
     const [, probed = ""] = /inet ([0-9.]+)\/32/.exec(shown) ?? [];
     const known = readInNode(name, "h1", "/var/lib/apollo/last-known.json");
-    console.error(
-      shown,
-      known?.slice(0, 1500),
-      readInNode(name, "h2", "/var/lib/apollo/addresses.json"),
-      await lab.mustExec("h2", ["tail", "-5", "/var/log/agent.log"]).catch(String),
-    );
     return probed !== "" && !inBlock(probed, block) && known?.includes(`"probeAddress":"${probed}"`) === true;
   });
 });
