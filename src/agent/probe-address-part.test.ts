@@ -44,6 +44,7 @@ test("an engine that gives out all of the block: the host takes an address of an
   const next = joinedState();
   next.identity = { ...IDENTITY, blocks: ["10.2.1.0/24", "10.2.9.0/24"] };
   const known = await clock.settle(AddressBook.load({ state: next, file, clock, log }));
+  // Known before anything was looked at.
   createProbeAddressPart({ state: next, book: known, engineNetwork: () => null, clock, log });
   expect(String(next.probeAddress)).toBe("10.2.9.2");
 });
@@ -59,9 +60,31 @@ test("an engine that was told the lower half: the address is of the upper one, w
   expect(String(state.probeAddress)).toBe("10.2.1.130");
   // The engine is started without our bridge again: the first address of the block is the host's.
   set(OURS);
+  state.setEngineRange(OURS.ipRange);
   state.setConditions("network", []);
   await clock.advance(100);
   expect([state.probeAddress, book.addressOf(PROBE_OWNER)]).toEqual([null, null]);
+  stop.abort();
+  await clock.settle(running);
+});
+
+test("an engine that is started with all of the block now: the address is given up for one of another block", async () => {
+  const { clock, start } = open(["10.2.1.0/24", "10.2.9.0/24"]);
+  const { state, book, stop, set, part } = start();
+  set({ ...DEFAULT_BRIDGE, ipRange: "10.2.1.0/25" });
+  state.setEngineRange("10.2.1.0/25");
+  book.see(new Set(), new Map());
+  const running = part.run(stop.signal);
+  await clock.advance(100);
+  expect(String(state.probeAddress)).toBe("10.2.1.130");
+  // What is known of the engine changes in two steps: nothing is taken in between.
+  set(DEFAULT_BRIDGE);
+  state.setConditions("network", []);
+  await clock.advance(100);
+  expect(String(state.probeAddress)).toBe("10.2.1.130");
+  state.setEngineRange(DEFAULT_BRIDGE.ipRange);
+  await clock.advance(100);
+  expect(String(state.probeAddress)).toBe("10.2.9.2");
   stop.abort();
   await clock.settle(running);
 });
@@ -90,6 +113,7 @@ test("no block has room: it is told once, tried again, and taken when a block co
 test("a network that we made keeps the first address out: nothing is taken", async () => {
   const { clock, start } = open(["10.2.1.0/24", "10.2.9.0/24"]);
   const { state, book, stop, part } = start();
+  state.setEngineRange(OURS.ipRange);
   book.see(new Set(), new Map());
   const running = part.run(stop.signal);
   await clock.advance(100);

@@ -20,7 +20,7 @@ export interface ProbeAddressPartOptions {
 /** In the address book; no target of an attachment begins so. */
 export const PROBE_OWNER = "host:probe";
 /** While no block has room, it is tried again after this. */
-const RETRY_MS = 60_000;
+const RETRY_MS = 10_000;
 const TOPICS: readonly Topic[] = ["identity", "conditions", "addresses", "connection"];
 const HELPFUL: readonly Topic[] = ["identity", "connection"];
 
@@ -61,23 +61,22 @@ async function run(options: ProbeAddressPartOptions, signal: AbortSignal): Promi
 
 /** Null when all is as it should be, or cannot be known yet. */
 async function keep({ state, book, engineNetwork }: ProbeAddressPartOptions): Promise<string | null> {
-  const wanted = needsOwn(state, engineNetwork());
-  if (wanted === null) return null;
+  const network = engineNetwork();
+  const { identity } = state;
+  // The book parts blocks by what it was told of the engine: an older word of it would be another half.
+  if (identity === null || identity.blocks.length === 0 || network === null || network.ipRange !== state.engineRange)
+    return null;
   try {
-    if (wanted) await book.take(PROBE_OWNER);
-    else await book.release(PROBE_OWNER);
-    state.setProbeAddress(book.addressOf(PROBE_OWNER));
+    const held = book.addressOf(PROBE_OWNER);
+    const isWanted = mayGiveAway(probeAddressOf({ blocks: identity.blocks }), network);
+    // The engine was started with another range, and has it now.
+    if (!isWanted || (held !== null && mayGiveAway(held, network))) await book.release(PROBE_OWNER);
+    if (isWanted) await book.take(PROBE_OWNER);
     return null;
   } catch (error) {
     if (!(error instanceof AppError)) throw error;
-    // Of blocks that are not this host's any more.
-    state.setProbeAddress(book.addressOf(PROBE_OWNER));
     return error.message;
+  } finally {
+    state.setProbeAddress(book.addressOf(PROBE_OWNER));
   }
-}
-
-/** Null while that is not known. */
-function needsOwn({ identity }: AgentState, network: ReadyEngineNetwork | null): boolean | null {
-  if (identity === null || identity.blocks.length === 0 || network === null) return null;
-  return mayGiveAway(probeAddressOf({ blocks: identity.blocks }), network);
 }

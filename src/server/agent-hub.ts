@@ -19,10 +19,10 @@ import { type AgentConnection, AgentSession } from "./agent-session.ts";
 import type { ChannelTable } from "./channel-table.ts";
 import type { HolderChange } from "./holder-table.ts";
 import { HolderTable } from "./holder-table.ts";
-import { agreeOnWire, keepHello, keepKeys, keepProbeAddress } from "./host-word.ts";
-import { peerOf, peersOf } from "./peer-of.ts";
+import { agreeOnWire, withHello } from "./host-word.ts";
+import { peerOf, peersOf, withKeys, withProbeAddress } from "./peer-of.ts";
 import { doubled, removed } from "./refusals.ts";
-import type { ClusterState } from "./cluster-state.ts";
+import { type ClusterState, keyOf } from "./cluster-state.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
 
 /** What a host last said about itself; in memory only. */
@@ -194,7 +194,7 @@ export class AgentHub {
     switch (message.type) {
       case "heartbeat":
         this.#heartbeat(session, message);
-        return keepProbeAddress(this.#deps.state, host, message);
+        return this.#note(host, (known) => withProbeAddress(known, message.probeAddress));
       case "instances":
         return this.#instances(session, message);
       case "endpoints":
@@ -203,7 +203,7 @@ export class AgentHub {
         this.flush();
         return;
       case "keys":
-        return keepKeys(this.#deps.state, host, message);
+        return this.#note(host, (known) => withKeys(known, message));
       case "links": {
         const observed = this.observed.get(host.id);
         if (observed !== undefined) observed.links = message.links;
@@ -239,7 +239,7 @@ export class AgentHub {
       conditions: [],
       links: [],
     });
-    await keepHello(state, host, hello);
+    await this.#note(host, (known) => withHello(known, hello));
     const blocks = this.#blocksOf(state.hosts.get(host.id) ?? host);
     session.blocks = JSON.stringify(blocks);
     session.connection.send({
@@ -268,6 +268,10 @@ export class AgentHub {
     this.#deps.heard(host.id);
     this.flush();
     log.info("agent connected", { host: host.name, agentVersion: hello.agentVersion });
+  }
+
+  async #note(host: Host, noted: (known: Host) => Host): Promise<void> {
+    if (noted(host) !== host) await this.#deps.state.update<Host>(keyOf.host(host.id), noted);
   }
 
   #heartbeat(session: AgentSession, message: AgentMessage & { type: "heartbeat" }): void {

@@ -1,5 +1,6 @@
 import type { AnnouncedKeys, Host, Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import { isInBlocks } from "../network/choose-address.ts";
 
 /** All members but one, by name: what that one is told. */
@@ -31,4 +32,18 @@ export function keysOf(said: Pick<Host, "publicKey" | "nextPublicKey">): Partial
     ...(publicKey === undefined ? {} : { publicKey }),
     ...(nextPublicKey === undefined ? {} : { nextPublicKey }),
   };
+}
+
+/** The record with what the host says of its probe address; the same object when that changes nothing, or lies in no block of it. */
+export function withProbeAddress(host: Host, said: Ipv4 | undefined): Host {
+  const { probeAddress: before, ...rest } = host;
+  if (said === before || (said !== undefined && !isInBlocks(said, host.blocks))) return host;
+  return said === undefined ? rest : { ...rest, probeAddress: said };
+}
+
+/** The same with its keys. */
+export function withKeys(host: Host, said: AnnouncedKeys): Host {
+  const { publicKey, nextPublicKey } = said;
+  const same = host.publicKey === publicKey && host.nextPublicKey === nextPublicKey;
+  return same ? host : { ...host, publicKey, nextPublicKey };
 }

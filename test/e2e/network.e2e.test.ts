@@ -176,6 +176,13 @@ test("an engine whose default bridge is ours serves plain docker run and apps al
     instances.map((instance) => instance.address),
   );
   expect(await lab.mustExec("h2", ["docker", "network", "ls", "--format", "{{.Name}}"])).not.toContain(NETWORK);
+  // The engine gives out all of the block, so the host is probed at an address of another one, and the others know it.
+  await eventually("an address to be probed at", async () => {
+    const shown = await lab.mustExec("h2", ["ip", "-o", "-4", "address", "show", "dev", "apollo0"]);
+    const [, probed = ""] = /inet ([0-9.]+)\/32/.exec(shown) ?? [];
+    const known = readInNode(name, "h1", "/var/lib/apollo/last-known.json");
+    return probed !== "" && !inBlock(probed, block) && known?.includes(`"probeAddress":"${probed}"`) === true;
+  });
 });
 
 test("a host that leaves has nothing of ours, is known nowhere, and can join again", async () => {
