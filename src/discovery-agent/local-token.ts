@@ -10,7 +10,7 @@ import { AppError, describeError } from "../model/error.ts";
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
-/** `place`: `ADDRESS:PORT` of the server. Returns what takes the file away again. */
+/** `place`: `ADDRESS:PORT` of the server. Returns what takes the file away again. @throws AppError `unavailable`, `denied`. */
 export function leaveToken(place: string, token: string): () => void {
   const path = pathOf(place);
   try {
@@ -19,6 +19,7 @@ export function leaveToken(place: string, token: string): () => void {
     writeFileSync(temporary, `${token}\n`, { mode: FILE_MODE });
     renameSync(temporary, path);
   } catch (cause) {
+    if (cause instanceof AppError) throw cause;
     throw new AppError("unavailable", `Cannot leave the join token in "${path}": ${describeError(cause)}`, { cause });
   }
   return () => {

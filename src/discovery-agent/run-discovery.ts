@@ -45,7 +45,7 @@ export async function runDiscovery(config: DiscoveryConfig, run: DiscoveryRun, s
     ? await openServer(serverConfigOf(config, run.version), serverEnd.signal, { leave })
     : null;
   const place = `${config.bind}:${config.clusterPort}`;
-  const hideToken = server === null || !isLoopback(config.bind) ? null : leaveToken(place, server.joinToken);
+  const hideToken = server === null || !isLoopback(config.bind) ? null : showToken(place, server.joinToken, run.log);
   const file = diskFile(join(config.dataDir, "agent.json"));
   try {
     const token = server?.joinToken ?? config.token;
@@ -64,6 +64,17 @@ export async function runDiscovery(config: DiscoveryConfig, run: DiscoveryRun, s
     hideToken?.();
     serverEnd.abort();
     await server?.close();
+  }
+}
+
+/** Others on this machine need it, and this process does not: a full disk is no reason to end. @throws AppError `denied`. */
+function showToken(place: string, token: string, log: Log): (() => void) | null {
+  try {
+    return leaveToken(place, token);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "unavailable") throw error;
+    log.warn(error.message, { hint: "Nodes on this machine need --token-file with the file join-token of this one" });
+    return null;
   }
 }
 

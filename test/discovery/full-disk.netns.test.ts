@@ -1,6 +1,7 @@
 /** A node whose disk is full: it refuses changes with a reason, goes on answering, and takes changes again. Needs root. */
 import { expect, test } from "bun:test";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
+import { basename, join } from "node:path";
 import { freePorts, until, withDirectory } from "./node.fixture.ts";
 
 const INSIDE = join(import.meta.dir, "full-disk.inside.ts");
@@ -28,10 +29,11 @@ test(
       const flags = ["--server", "--bootstrap", "--node", "s1", "--cluster-port", String(ports.cluster)];
       const more = ["--http-port", String(ports.http), "--dns-port", String(ports.dns)];
       const argv = ["unshare", "--mount", process.execPath, INSIDE, directory, ...flags, ...more];
+      const said = join(directory, "..", `${basename(directory)}.log`);
       const child = Bun.spawn(argv, {
         stdin: "pipe",
         stdout: "pipe",
-        stderr: "ignore",
+        stderr: Bun.file(said),
         env: { ...process.env, TMPDIR: directory },
       });
       const words = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
@@ -66,7 +68,11 @@ test(
         await refusalOf(ask);
         await tell("end");
         expect(await child.exited).toBe(0);
+      } catch (error) {
+        console.error(await Bun.file(said).text());
+        throw error;
       } finally {
+        rmSync(said);
         child.kill("SIGTERM");
         await child.exited;
       }

@@ -47,6 +47,7 @@ const NAMES = Object.keys(CONTAINERS) as ContainerName[];
 const DB = CONTAINERS.dba.address;
 const TCP = 5432;
 const UDP = 5353;
+const UDP_ANSWER = "udp-answer";
 
 const lab = new NetworkLab("policy");
 const frames = mkdtempSync(join(tmpdir(), "apollo-frames-"));
@@ -176,11 +177,10 @@ async function missesUdp(from: string): Promise<boolean> {
 }
 
 async function askUdp(from: string, waitSec: number): Promise<boolean> {
-  const answer = "udp answer\n";
   // It ends with the answer: a datagram has no end that could be waited for.
-  const argv = ["socat", `-T${waitSec}`, `-t${waitSec}`, "-", `UDP:${DB}:${UDP},readbytes=${answer.length}`];
+  const argv = ["socat", `-T${waitSec}`, `-t${waitSec}`, "-", `UDP:${DB}:${UDP},readbytes=${UDP_ANSWER.length + 1}`];
   const { stdout } = await space(from).runner.run(argv, { stdin: "hello\n", okCodes: [0, 1] });
-  return stdout === answer;
+  return stdout === `${UDP_ANSWER}\n`;
 }
 
 /** Sends one frame as it is, whatever the kernel of the container thinks of it. */
@@ -207,7 +207,8 @@ beforeAll(async () => {
     await lab.serve(container, TCP, "printenv SOCAT_PEERADDR");
   }
   const db = space("dba");
-  lab.start(db, ["socat", `UDP-RECVFROM:${UDP},fork`, "SYSTEM:echo udp answer"]);
+  // A program that does not read what it is asked may have ended before socat writes that, and its answer is lost then.
+  lab.start(db, ["socat", "-t5", `UDP-RECVFROM:${UDP},fork`, `EXEC:sed -u s/.*/${UDP_ANSWER}/;q`]);
   await lab.listens(db, "-Hlun", UDP);
 }, 60_000);
 
