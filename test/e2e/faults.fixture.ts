@@ -1,4 +1,5 @@
 // What the fault tests look at: a probe container on every host, who reaches whom, and what operators are told.
+import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
 import { AppError } from "../../src/model/error.ts";
 import { addressesOf } from "../../src/lab/dig.ts";
@@ -12,6 +13,7 @@ import { waitFor } from "../../src/lab/wait-for.ts";
 
 /** Longer than any resync of the agent, on a busy machine. What healing took is printed. */
 const HEAL_TIMEOUT_MS = 60_000;
+const LOG_LINES = 40;
 const CONDITIONS = z.array(
   z.object({
     name: z.string(),
@@ -40,6 +42,10 @@ export interface SeenCondition {
   readonly hint: string;
 }
 
+function tailOf(path: string): string {
+  return existsSync(path) ? readFileSync(path, "utf8").split("\n").slice(-LOG_LINES).join("\n") : `There is no ${path}`;
+}
+
 /** The probe containers of a lab. */
 export class Probes {
   readonly #world: TourWorld;
@@ -62,9 +68,13 @@ export class Probes {
   async start(host: string): Promise<void> {
     const { lab } = this.#world;
     // A host is up once it has joined; its network is there a moment later.
-    await waitFor(async () => (await lab.exec(host, ["docker", "network", "inspect", NETWORK])).code === 0, {
-      what: `the engine's network on ${host}`,
-      timeoutMs: HEAL_TIMEOUT_MS,
+    const isThere = async (): Promise<boolean> =>
+      (await lab.exec(host, ["docker", "network", "inspect", NETWORK])).code === 0;
+    const what = `the engine's network on ${host}`;
+    await waitFor(isThere, { what, timeoutMs: HEAL_TIMEOUT_MS }).catch((error: unknown) => {
+      // The lab goes with the test, and its agent is the one who knows.
+      console.error(tailOf(`${labPaths(lab.name).logs}/${host}-apollo.log`));
+      throw error;
     });
     // Kept by the engine itself, as instances are after their first seconds.
     const argv = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", PROBE, "--network", NETWORK];
