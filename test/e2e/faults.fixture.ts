@@ -97,7 +97,7 @@ export class Probes {
   }
 
   async reaches(from: string, to: string): Promise<boolean> {
-    const argv = await this.inside(from, ["curl", "-s", "-m", "2", `http://${this.address(to)}/`]);
+    const argv = await this.inside(from, ["curl", "-s", "-m", "5", `http://${this.address(to)}/`]);
     return (await this.#world.lab.exec(from, argv)).stdout === "ok\n";
   }
 
