@@ -1,11 +1,11 @@
 // What the fault tests look at: a probe container on every host, who reaches whom, and what operators are told.
-import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
 import { AppError } from "../../src/model/error.ts";
 import { addressesOf } from "../../src/lab/dig.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { endDaemonOf } from "../../src/lab/lab-control.ts";
 import { labPaths } from "../../src/lab/lab-paths.ts";
+import { withLogTail } from "../../src/lab/log-tail.ts";
 import { startDaemon } from "../../src/lab/node-command.ts";
 import { NETWORK, PROBE } from "../../src/lab/tour-world.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
@@ -13,7 +13,6 @@ import { waitFor } from "../../src/lab/wait-for.ts";
 
 /** Longer than any resync of the agent, on a busy machine. What healing took is printed. */
 const HEAL_TIMEOUT_MS = 60_000;
-const LOG_LINES = 40;
 const CONDITIONS = z.array(
   z.object({
     name: z.string(),
@@ -42,10 +41,6 @@ export interface SeenCondition {
   readonly hint: string;
 }
 
-function tailOf(path: string): string {
-  return existsSync(path) ? readFileSync(path, "utf8").split("\n").slice(-LOG_LINES).join("\n") : `There is no ${path}`;
-}
-
 /** The probe containers of a lab. */
 export class Probes {
   readonly #world: TourWorld;
@@ -71,11 +66,11 @@ export class Probes {
     const isThere = async (): Promise<boolean> =>
       (await lab.exec(host, ["docker", "network", "inspect", NETWORK])).code === 0;
     const what = `the engine's network on ${host}`;
-    await waitFor(isThere, { what, timeoutMs: HEAL_TIMEOUT_MS }).catch((error: unknown) => {
-      // The lab goes with the test, and its agent is the one who knows.
-      console.error(tailOf(`${labPaths(lab.name).logs}/${host}-apollo.log`));
-      throw error;
-    });
+    await withLogTail(
+      lab.name,
+      () => [`${host}-apollo`],
+      () => waitFor(isThere, { what, timeoutMs: HEAL_TIMEOUT_MS }),
+    );
     // Kept by the engine itself, as instances are after their first seconds.
     const argv = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", PROBE, "--network", NETWORK];
     await lab.mustExec(host, [...argv, "--env", "SERVICE_NAME=probe", WEB_IMAGE], { timeoutMs: 60_000 });
