@@ -52,9 +52,9 @@ const dig = (...args: readonly string[]): Promise<string> =>
   run("ip", "netns", "exec", NAMESPACE, "dig", "+time=10", "+tries=1", "+short", ...args);
 
 async function until(what: string, met: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 40_000;
   while (!(await met())) {
-    if (Date.now() > deadline) throw new Error(`Waited 20 s for ${what}`);
+    if (Date.now() > deadline) throw new Error(`Waited 40 s for ${what}`);
     await systemClock.sleep(100);
   }
 }

@@ -39,7 +39,7 @@ const digestOf = (bytes: Uint8Array): string => new Bun.CryptoHasher("sha256").u
 async function fetched(from: Namespace, address: string, port: number): Promise<Uint8Array> {
   const path = join(folder, crypto.randomUUID());
   const argv = ["socat", "-u", `TCP:${address}:${port},connect-timeout=10`, `CREATE:${path}`];
-  await from.runner.run(argv, { timeoutMs: 30_000 });
+  await from.runner.run(argv, { timeoutMs: 55_000 });
   try {
     return await Bun.file(path).bytes();
   } finally {

@@ -360,7 +360,7 @@ test("rules replaced under traffic lose no packet of what is allowed, and connec
   await enforce({ rules: [ONLY_WEB] });
   const more = rule({ name: "more", from: [{ app: "/web" }], to: [{ app: "/db" }] });
   await enforce({ rules: [ONLY_WEB, more] });
-  const lost = lostPings(space("webb"), DB, { count: 150, gapSec: 0.01 });
+  const lost = lostPings(space("webb"), DB, { count: 150, gapSec: 0.015 });
   let ended = false;
   void lost.finally(() => (ended = true)).catch(() => undefined);
   let changes = 0;
