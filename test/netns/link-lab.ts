@@ -12,7 +12,7 @@ import type { LinkHostWish } from "./link-host.fixture.ts";
 import type { Namespace } from "./network-lab.ts";
 import { NetworkLab } from "./network-lab.ts";
 
-const WAIT_MS = 45_000;
+const WAIT_MS = 60_000;
 const FIXTURE = new URL("link-host.fixture.ts", import.meta.url).pathname;
 const PROBE_KEY = Buffer.alloc(32, 7).toString("base64url");
 
