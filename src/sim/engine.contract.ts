@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { ContainerSpec, Engine, EngineEvent } from "../platform/ports/engine.ts";
 
@@ -292,6 +293,28 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
         "container",
       );
     }, 60_000);
+
+    test.each([
+      ["first", 0],
+      ["middle", 8],
+      ["last", 24],
+    ] as const)(
+      "networks: the %s block of a range, with its ends reserved",
+      async (_, start) => {
+        const at = (offset: number): Ipv4 => parseIpv4(`10.9.1.${start + offset}`);
+        await engine.createNetwork({
+          name: "edge",
+          subnet: "10.9.1.0/27",
+          ipRange: `10.9.1.${start}/29`,
+          gateway: at(1),
+          reserved: { network: at(0), broadcast: at(7) },
+          options: {},
+        });
+        expect((await engine.listNetworks()).find(({ name }) => name === "edge")).toMatchObject({ gateway: at(1) });
+        await engine.removeNetwork("edge");
+      },
+      60_000,
+    );
 
     test("networks: double, busy and missing", async () => {
       const other = {
