@@ -114,6 +114,7 @@ test("a restarted agent goes on through the relay that it knew, and loses no pac
   await lab.stop("a");
   const lost = lostPings(container("a"), "10.2.2.5", { count: 40, gapSec: 0.1 });
   lab.start("a");
+  if ((await lost).length > 0) console.error(lab.story());
   expect(await lost).toEqual([]);
   await lab.until("a knows its links", () => up("a", "c"));
   expect(mode("a", "b")).toBe("relay");
