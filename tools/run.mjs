@@ -46,7 +46,7 @@ const COMMANDS = {
   },
   soak: {
     about:
-      "a long run by name: addresses [COUNT], tests PATTERN… [--times 20], idle-queries [COUNT], http-fuzz [COUNT [SEED]]",
+      "a long run by name: addresses [COUNT], tests PATTERN… [--times 20] [--pressure 0], idle-queries [COUNT], http-fuzz [COUNT [SEED]]",
     run: soak,
   },
   dev: { about: "the CLI from its sources", run: (bun, args) => script(bun, "src/cli/main.ts", args) },

@@ -65,7 +65,7 @@ function freePort(): number {
 }
 
 async function dig(...args: readonly string[]): Promise<readonly string[]> {
-  const child = Bun.spawn(["dig", "@127.0.0.1", "-p", String(port), "+time=2", "+tries=2", ...args], {
+  const child = Bun.spawn(["dig", "@127.0.0.1", "-p", String(port), "+time=10", "+tries=2", ...args], {
     stdout: "pipe",
   });
   const text = await new Response(child.stdout).text();

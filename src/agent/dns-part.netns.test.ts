@@ -49,12 +49,12 @@ async function run(...argv: readonly string[]): Promise<string> {
 
 const ip = (...args: readonly string[]): Promise<string> => run("ip", "-n", NAMESPACE, ...args);
 const dig = (...args: readonly string[]): Promise<string> =>
-  run("ip", "netns", "exec", NAMESPACE, "dig", "+time=1", "+tries=1", "+short", ...args);
+  run("ip", "netns", "exec", NAMESPACE, "dig", "+time=10", "+tries=1", "+short", ...args);
 
 async function until(what: string, met: () => Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 40_000;
   while (!(await met())) {
-    if (Date.now() > deadline) throw new Error(`Waited 20 s for ${what}`);
+    if (Date.now() > deadline) throw new Error(`Waited 40 s for ${what}`);
     await systemClock.sleep(100);
   }
 }

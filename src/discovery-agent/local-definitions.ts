@@ -25,9 +25,12 @@ interface Registered {
   readonly checks: readonly string[];
 }
 
-const RETRY_MS = 500;
+const RETRY_MS = 1000;
 
-/** Registers all of it once the server can be reached, and ends then. */
+/**
+ * Registers all of it once the server can be reached, and ends when that is noted on disk. A disk that takes nothing is no
+ * reason to serve less: it is tried again, and until then a restart knows less of what this process has registered.
+ */
 export async function registerDefinitions(
   { services, checks }: Pick<DiscoveryConfig, "services" | "checks">,
   deps: LocalDefinitionsDeps,
@@ -41,12 +44,25 @@ export async function registerDefinitions(
       .map((id) => `service/deregister/${encodeURIComponent(id)}`),
     ...before.checks.filter((id) => !now.checks.includes(id)).map((id) => `check/deregister/${encodeURIComponent(id)}`),
   ];
+  const isChanged = JSON.stringify(before) !== JSON.stringify(now);
   // Noted first: a process that dies in between takes away too much the next time rather than too little.
-  if (JSON.stringify(before) !== JSON.stringify(now)) await deps.file.write(`${JSON.stringify(union(before, now))}\n`);
+  if (isChanged) await note(deps, union(before, now));
   for (const path of gone) await send(deps, { path, body: undefined, mayBeGone: true }, signal);
   for (const body of services) await send(deps, { path: "service/register", body, mayBeGone: false }, signal);
   for (const body of checks) await send(deps, { path: "check/register", body, mayBeGone: false }, signal);
-  if (!signal.aborted) await deps.file.write(`${JSON.stringify(now)}\n`);
+  if (isChanged) while (!signal.aborted && !(await note(deps, now))) await deps.clock.sleep(RETRY_MS, signal);
+}
+
+/** Whether the disk took it. */
+async function note({ file, log }: LocalDefinitionsDeps, registered: Registered): Promise<boolean> {
+  try {
+    await file.write(`${JSON.stringify(registered)}\n`);
+    return true;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    log.warn(error.message, { hint: error.hint });
+    return false;
+  }
 }
 
 interface Sending {

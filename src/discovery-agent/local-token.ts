@@ -6,11 +6,12 @@ import { chmodSync, lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writ
 import { tmpdir, userInfo } from "node:os";
 import { join } from "node:path";
 import { AppError, describeError } from "../model/error.ts";
+import type { Log } from "../platform/ports/log.ts";
 
 const DIRECTORY_MODE = 0o700;
 const FILE_MODE = 0o600;
 
-/** `place`: `ADDRESS:PORT` of the server. Returns what takes the file away again. */
+/** `place`: `ADDRESS:PORT` of the server. Returns what takes the file away again. @throws AppError `unavailable`, `denied`. */
 function leaveToken(place: string, token: string): () => void {
   const path = pathOf(place);
   try {
@@ -19,6 +20,7 @@ function leaveToken(place: string, token: string): () => void {
     writeFileSync(temporary, `${token}\n`, { mode: FILE_MODE });
     renameSync(temporary, path);
   } catch (cause) {
+    if (cause instanceof AppError) throw cause;
     throw new AppError("unavailable", `Cannot leave the join token in "${path}": ${describeError(cause)}`, { cause });
   }
   return () => {
@@ -36,16 +38,30 @@ export interface LocalTokens {
 export function leaveTokens(
   { bind, clusterPort }: { readonly bind: string; readonly clusterPort: number },
   { join: forClients, server }: LocalTokens,
+  log: Log,
 ): () => void {
   if (!isLoopback(bind)) return () => undefined;
   const place = `${bind}:${clusterPort}`;
   const hides = [
-    ...(forClients === null ? [] : [leaveToken(place, forClients)]),
-    ...(server === null ? [] : [leaveToken(serverPlace(place), server)]),
+    ...(forClients === null ? [] : [showToken(place, forClients, log)]),
+    ...(server === null ? [] : [showToken(serverPlace(place), server, log)]),
   ];
   return () => {
     for (const hide of hides) hide();
   };
+}
+
+/** Others on this machine need it, and this process does not: a full disk is no reason to end. @throws AppError `denied`. */
+function showToken(place: string, token: string, log: Log): () => void {
+  try {
+    return leaveToken(place, token);
+  } catch (error) {
+    if (!(error instanceof AppError) || error.code !== "unavailable") throw error;
+    log.warn(error.message, {
+      hint: "Nodes on this machine need --token-file with the file of this one's data directory",
+    });
+    return () => undefined;
+  }
 }
 
 /** Where the token for servers is. */

@@ -47,7 +47,7 @@ export async function runAlone(config: DiscoveryConfig, run: DiscoveryRun, end: 
     const [random, digest, joinToken] = [systemRandom, nodeDigest, server.joinToken];
     const token = await openServerToken({ store, random, digest, dataDir: config.dataDir, joinToken });
     servers = growHandler(config, token, () => grow.abort());
-    hideTokens = leaveTokens(config, { join: joinToken, server: token.text });
+    hideTokens = leaveTokens(config, { join: joinToken, server: token.text }, run.log);
     const joining = { urls: [urlOf(config)], token: joinToken, log: run.log };
     while (!signal.aborted) {
       const membership = await findMembership(config, joining, signal);

@@ -46,7 +46,7 @@ export async function runGroup({ config, run, group, etcd: running }: GroupRun, 
   const inside = new AbortController();
   const signal = AbortSignal.any([end.signal, inside.signal, etcd.removed]);
   const [join, server] = [readTokenFile(paths.joinToken), readTokenFile(paths.serverToken)];
-  const hideTokens = leaveTokens(config, { join, server });
+  const hideTokens = leaveTokens(config, { join, server }, run.log);
   const world = { config, run, gateway: etcd.gateway };
   const terms = runTerms(world, signal);
   try {

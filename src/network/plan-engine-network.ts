@@ -1,4 +1,4 @@
-import type { Cidr, Ipv4 } from "../model/ip.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import { cidrAddress, cidrContains, cidrSize, parseCidr } from "../model/ip.ts";
 import type { Cidr6, Ipv6 } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
@@ -60,22 +60,13 @@ export function engineNetworkSpec(want: {
     subnet: want.range,
     ipRange: engineShare(want.block),
     gateway: want.gateway,
-    reserved: endsOf(block, parseCidr(want.range)),
+    // Docker would hand out both: inside the range they are addresses like any other.
+    reserved: { network: cidrAddress(block, 0), broadcast: cidrAddress(block, cidrSize(block) - 1) },
     ...(six === null
       ? {}
       : { ip6: { subnet: formatCidr6(six.host6), ipRange: engineRange6(six.host6), gateway: six.gateway } }),
     options,
   };
-}
-
-/**
- * What Docker must not hand out: inside the range, the ends of a block are addresses like any other. The ends of the range itself
- * it keeps out unasked, and refuses to be asked.
- */
-function endsOf(block: Cidr, range: Cidr): Readonly<Record<string, Ipv4>> {
-  const [first, last] = [cidrAddress(range, 0), cidrAddress(range, cidrSize(range) - 1)];
-  const ends = { network: cidrAddress(block, 0), broadcast: cidrAddress(block, cidrSize(block) - 1) };
-  return Object.fromEntries(Object.entries(ends).filter(([, address]) => address !== first && address !== last));
 }
 
 /** The engine's default network, when it was started with `--bridge=apollo0`. */

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { AppError } from "../model/error.ts";
+import type { Ipv4 } from "../model/ip.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { ContainerSpec, Engine, EngineEvent } from "../platform/ports/engine.ts";
 
@@ -21,7 +22,7 @@ export interface EngineUnderTest {
 
 const NETWORK = "apollo";
 const GATEWAY = parseIpv4("10.2.1.1");
-const DEADLINE_MS = 20_000;
+const DEADLINE_MS = 40_000;
 
 /** What every engine adapter and the fake must do. Run against both, so that the fake cannot drift. */
 export function engineContract(name: string, open: () => Promise<EngineUnderTest>): void {
@@ -125,7 +126,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       await engine.startContainer(second);
       await engine.startContainer(third);
       for (const id of [second, third]) await engine.removeContainer(id);
-    }, 30_000);
+    }, 60_000);
 
     test("the engine chooses addresses inside the range, and none that is reserved", async () => {
       const id = await startNew({ address: null });
@@ -174,7 +175,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       expect(await engine.inspectContainer(id)).toMatchObject({ state: "exited", exitCode: 3 });
       await engine.removeContainer(id);
       await watched.end();
-    }, 30_000);
+    }, 60_000);
 
     test("restart unless-stopped: after a crash it runs again at its address, after a stop it does not", async () => {
       const address = parseIpv4("10.2.1.40");
@@ -191,7 +192,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       await engine.stopContainer(id, 0);
       expect((await engine.inspectContainer(id))?.state).toBe("exited");
       await engine.removeContainer(id);
-    }, 30_000);
+    }, 60_000);
 
     test("setRestart() holds for the next crash", async () => {
       const id = await startNew({ restart: "no" });
@@ -206,7 +207,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       });
       await engine.removeContainer(id);
       await expectCode(engine.setRestart(id, "no"), "not-found", "container");
-    }, 30_000);
+    }, 60_000);
 
     test("a stop during the wait for a restart ends it for good", async () => {
       const id = await startNew({ argv: ["sh", "-c", "exit 5"], restart: "unless-stopped" });
@@ -214,7 +215,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       await engine.stopContainer(id, 0);
       await eventually("the end", async () => (await engine.inspectContainer(id))?.state === "exited");
       await engine.removeContainer(id);
-    }, 30_000);
+    }, 60_000);
 
     test("a restarted engine says lost and runs again what was not stopped", async () => {
       const watched = watchEvents(engine);
@@ -264,7 +265,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
         engine.logs(id, { follow: false, tail: 1, sinceMs: null }, out.sink, following.signal),
         "not-found",
       );
-    }, 30_000);
+    }, 60_000);
 
     test("exec() runs a program to its exit code, with input and without", async () => {
       const id = await startNew();
@@ -291,7 +292,29 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
         "not-found",
         "container",
       );
-    }, 30_000);
+    }, 60_000);
+
+    test.each([
+      ["first", 0],
+      ["middle", 8],
+      ["last", 24],
+    ] as const)(
+      "networks: the %s block of a range, with its ends reserved",
+      async (_, start) => {
+        const at = (offset: number): Ipv4 => parseIpv4(`10.9.1.${start + offset}`);
+        await engine.createNetwork({
+          name: "edge",
+          subnet: "10.9.1.0/27",
+          ipRange: `10.9.1.${start}/29`,
+          gateway: at(1),
+          reserved: { network: at(0), broadcast: at(7) },
+          options: {},
+        });
+        expect((await engine.listNetworks()).find(({ name }) => name === "edge")).toMatchObject({ gateway: at(1) });
+        await engine.removeNetwork("edge");
+      },
+      60_000,
+    );
 
     test("networks: double, busy and missing", async () => {
       const other = {
@@ -312,7 +335,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
       await engine.removeNetwork("other");
       await engine.removeNetwork("other");
       expect((await engine.listNetworks()).some(({ name: label }) => label === "other")).toBe(false);
-    }, 30_000);
+    }, 60_000);
   });
 }
 

@@ -1,6 +1,6 @@
 /**
  * Runs in a mount namespace of its own: puts a small file system over the directory, starts a node on it, and fills or frees
- * that at a word on its standard input. Arguments: directory, then those of `apollo discovery agent`.
+ * that at a word on its standard input, or ends the node. Arguments: directory, then those of `apollo discovery agent`.
  */
 import { rmSync, writeSync, openSync, closeSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +19,8 @@ process.on("SIGTERM", () => node.kill("SIGKILL"));
 void node.exited.then((code) => process.exit(code));
 
 for await (const line of console) {
-  if (line === "free") rmSync(BALLAST, { force: true });
+  if (line === "end") node.kill("SIGTERM");
+  else if (line === "free") rmSync(BALLAST, { force: true });
   else fill();
   console.log(`done ${line}`);
 }

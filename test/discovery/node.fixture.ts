@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 
+const WAIT_MS = 40_000;
 const CLI = join(import.meta.dir, "../../src/cli/main.ts");
 
 export interface Ports {
@@ -165,7 +166,8 @@ export async function until(what: string, met: () => Promise<boolean>): Promise<
       return false;
     });
   while (!(await look())) {
-    if (performance.now() - startedMs > 20_000) throw new Error(`Waited 20 s for ${what}`, { cause: last });
+    if (performance.now() - startedMs > WAIT_MS)
+      throw new Error(`Waited ${WAIT_MS / 1000} s for ${what}`, { cause: last });
     await systemClock.sleep(20);
   }
   return performance.now() - startedMs;

@@ -28,7 +28,7 @@ async function net(host: string, ...argv: readonly string[]): Promise<string> {
 }
 
 async function serves(from: string, address: string): Promise<boolean> {
-  return (await world.lab.exec(from, ["curl", "-s", "-m", "2", `http://${address}/`])).stdout === "ok\n";
+  return (await world.lab.exec(from, ["curl", "-s", "-m", "5", `http://${address}/`])).stdout === "ok\n";
 }
 
 async function addressOf(host: string, container: string): Promise<string> {

@@ -13,7 +13,7 @@ import { waitFor } from "../../src/lab/wait-for.ts";
 
 export const LAB_TIMEOUT_MS = 120_000;
 /** Generous: the machine may be busy with other things. What is measured is printed. */
-export const FOLLOW_TIMEOUT_MS = 20_000;
+export const FOLLOW_TIMEOUT_MS = 60_000;
 
 /** A lab's name that no other run has. */
 export function testLabName(what: string): string {

@@ -5,6 +5,7 @@ import { addressesOf } from "../../src/lab/dig.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { endDaemonOf } from "../../src/lab/lab-control.ts";
 import { labPaths } from "../../src/lab/lab-paths.ts";
+import { withLogTail } from "../../src/lab/log-tail.ts";
 import { startDaemon } from "../../src/lab/node-command.ts";
 import { NETWORK, PROBE } from "../../src/lab/tour-world.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
@@ -62,10 +63,14 @@ export class Probes {
   async start(host: string): Promise<void> {
     const { lab } = this.#world;
     // A host is up once it has joined; its network is there a moment later.
-    await waitFor(async () => (await lab.exec(host, ["docker", "network", "inspect", NETWORK])).code === 0, {
-      what: `the engine's network on ${host}`,
-      timeoutMs: HEAL_TIMEOUT_MS,
-    });
+    const isThere = async (): Promise<boolean> =>
+      (await lab.exec(host, ["docker", "network", "inspect", NETWORK])).code === 0;
+    const what = `the engine's network on ${host}`;
+    await withLogTail(
+      lab.name,
+      () => [`${host}-apollo`],
+      () => waitFor(isThere, { what, timeoutMs: HEAL_TIMEOUT_MS }),
+    );
     // Kept by the engine itself, as instances are after their first seconds.
     const argv = ["docker", "run", "--detach", "--restart", "unless-stopped", "--name", PROBE, "--network", NETWORK];
     await lab.mustExec(host, [...argv, "--env", "SERVICE_NAME=probe", WEB_IMAGE], { timeoutMs: 60_000 });
@@ -87,7 +92,7 @@ export class Probes {
   }
 
   async reaches(from: string, to: string): Promise<boolean> {
-    const argv = await this.inside(from, ["curl", "-s", "-m", "2", `http://${this.address(to)}/`]);
+    const argv = await this.inside(from, ["curl", "-s", "-m", "5", `http://${this.address(to)}/`]);
     return (await this.#world.lab.exec(from, argv)).stdout === "ok\n";
   }
 

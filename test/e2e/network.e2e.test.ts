@@ -61,7 +61,7 @@ function inBlock(address: string, block: string): boolean {
 async function reaches(from: string, address: string): Promise<boolean> {
   const { lab } = world;
   const pid = (await lab.mustExec(from, ["docker", "inspect", "--format", "{{.State.Pid}}", PROBE])).trim();
-  const argv = ["nsenter", "--target", pid, "--net", "--", "curl", "-s", "-m", "2", `http://${address}/`];
+  const argv = ["nsenter", "--target", pid, "--net", "--", "curl", "-s", "-m", "5", `http://${address}/`];
   return (await lab.exec(from, argv)).stdout === "ok\n";
 }
 

@@ -11,7 +11,7 @@ import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
 import type { NetworkAction, NetworkState } from "../../src/platform/ports/host-network.ts";
 import type { Namespace } from "./network-lab.ts";
-import { NetworkLab, bytesFrom, clientSeenBy, pings } from "./network-lab.ts";
+import { NetworkLab, answersNoPing, bytesFrom, clientSeenBy, pings, takesNoConnection } from "./network-lab.ts";
 
 // Hosts a and b share a wire; c is behind a router, which is also "the outside": it knows nothing of the range.
 const RANGE = "10.2.0.0/16";
@@ -155,12 +155,12 @@ test("containers reach each other through VXLAN across a router and keep their a
 
 test("the tunnel's path is 1450 bytes wide: those pass whole, 1451 are refused, transfers do not stall", async () => {
   expect(await pings(space("a5"), "10.2.3.5", 1450)).toBe(2);
-  expect(await pings(space("a5"), "10.2.3.5", 1451)).toBe(0);
+  expect(await answersNoPing(space("a5"), "10.2.3.5", 1451)).toBe(true);
   // Both ways, since each side learns the width of its own path.
   expect(await bytesFrom(space("a5"), "10.2.3.5", 9000)).toBe(TRANSFER_BYTES);
   expect(await bytesFrom(space("c5"), "10.2.1.5", 9000)).toBe(TRANSFER_BYTES);
   expect(await bytesFrom(space("a5"), "10.2.2.5", 9000)).toBe(TRANSFER_BYTES);
-}, 30_000);
+}, 60_000);
 
 test("hosts and containers reach each other, under addresses of the range", async () => {
   expect(await clientSeenBy(space("a"), "10.2.1.5", 8080)).toBe("10.2.1.1");
@@ -175,7 +175,7 @@ test("outside they appear as their host, and nobody outside starts a connection 
   expect(await clientSeenBy(space("c5"), OUTSIDE, 8080)).toBe("198.51.100.3");
   const router = space("router");
   await router.runner.run(["ip", "route", "add", "10.2.1.0/24", "via", "192.0.2.1"]);
-  expect(await clientSeenBy(router, "10.2.1.5", 8080)).toBeNull();
+  expect(await takesNoConnection(router, "10.2.1.5", 8080)).toBe(true);
   await router.runner.run(["ip", "route", "delete", "10.2.1.0/24"]);
 });
 
@@ -196,7 +196,7 @@ test("the engine's dropping filter lets the range through once its chain is ther
   expect((await observe("b")).rangeAllowed).toBe(false);
   const refusal = await pass("b").catch((error: unknown) => error);
   expect(String(refusal)).toContain("chain DOCKER-USER is not there");
-  expect(await clientSeenBy(space("a5"), "10.2.2.5", 8080)).toBeNull();
+  expect(await takesNoConnection(space("a5"), "10.2.2.5", 8080)).toBe(true);
   await iptables("-N", "DOCKER-USER");
   await iptables("-A", "DOCKER-USER", "-j", "RETURN");
   await iptables("-I", "FORWARD", "-j", "DOCKER-USER");
@@ -272,7 +272,7 @@ test.each([
     await space("a").runner.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
     expect(told).toBe(true);
   },
-  20_000,
+  60_000,
 );
 
 test("a peer that left leaves no route, and one behind the tunnel takes the tunnel with it", async () => {
@@ -280,10 +280,10 @@ test("a peer that left leaves no route, and one behind the tunnel takes the tunn
   expect((await observe("a")).routes.filter((route) => route.marked).map((route) => route.destination)).toEqual([
     HOSTS.c.block,
   ]);
-  expect(await pings(space("a5"), b2)).toBe(0);
+  expect(await answersNoPing(space("a5"), b2)).toBe(true);
   expect((await pass("a", [])).map(({ kind }) => kind)).toEqual(["delete-route", "delete-link"]);
   const state = await observe("a");
   expect(state.routes.filter((route) => route.marked)).toEqual([]);
   expect(state.links.map((link) => link.name)).not.toContain(TUNNEL);
   expect(await pass("a", [])).toEqual([]);
-}, 20_000);
+}, 60_000);

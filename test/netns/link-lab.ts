@@ -12,7 +12,8 @@ import type { LinkHostWish } from "./link-host.fixture.ts";
 import type { Namespace } from "./network-lab.ts";
 import { NetworkLab } from "./network-lab.ts";
 
-const WAIT_MS = 45_000;
+const WAIT_MS = 60_000;
+const STORY_LINES = 20;
 const FIXTURE = new URL("link-host.fixture.ts", import.meta.url).pathname;
 const PROBE_KEY = Buffer.alloc(32, 7).toString("base64url");
 
@@ -32,7 +33,7 @@ interface LabHost {
 export class LinkLab {
   readonly #lab: NetworkLab;
   readonly #hosts = new Map<string, LabHost>();
-  readonly #errors: string[] = [];
+  readonly #words: string[] = [];
   readonly #files = mkdtempSync(join(tmpdir(), "apollo-links-"));
   #switch: Namespace | null = null;
 
@@ -89,8 +90,12 @@ export class LinkLab {
     };
     const argv = ["env", "NO_COLOR=1", process.execPath, FIXTURE, JSON.stringify(wish)];
     const onLine = (line: string): void => {
-      if (line.startsWith("{")) host.told = JSON.parse(line) as Told;
-      else this.#errors.push(`${name}: ${line}`);
+      if (!line.startsWith("{")) this.#words.push(`${name}: ${line}`);
+      else {
+        host.told = JSON.parse(line) as Told;
+        const modes = host.told.links.map(({ peer, mode, via, up }) => `${peer} ${mode} ${via ?? ""} ${up}`);
+        this.#words.push(`${Math.round(performance.now())} ${name}: ${modes.join(", ")}`);
+      }
     };
     host.running = host.space.runner.follow(argv, onLine, host.stop.signal);
   }
@@ -156,13 +161,17 @@ export class LinkLab {
   async until(what: string, holds: () => boolean | Promise<boolean>): Promise<number> {
     const startMs = performance.now();
     while (!(await holds())) {
-      if (performance.now() - startMs > WAIT_MS) {
-        const links = [...this.#hosts.values()].map(({ peer, told }) => `${peer.name}: ${JSON.stringify(told)}`);
-        throw new Error([`${what} did not come within ${WAIT_MS} ms`, ...links, ...this.#errors.slice(-8)].join("\n"));
-      }
+      if (performance.now() - startMs > WAIT_MS)
+        throw new Error(`${what} did not come within ${WAIT_MS} ms\n${this.story()}`);
       await Bun.sleep(50);
     }
     return performance.now() - startMs;
+  }
+
+  /** What the hosts know and said last, for an error. */
+  story(): string {
+    const links = [...this.#hosts.values()].map(({ peer, told }) => `${peer.name}: ${JSON.stringify(told)}`);
+    return [...links, ...this.#words.slice(-STORY_LINES)].join("\n");
   }
 
   async close(): Promise<void> {

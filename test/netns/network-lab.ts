@@ -1,7 +1,12 @@
 /** Hosts and containers as network namespaces: what the network tests need of a machine park, and nothing of ours. */
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
+import type { RunResult } from "../../src/platform/ports/runner.ts";
 
-const WAIT_MS = 10_000;
+const WAIT_MS = 30_000;
+/** What is to come is waited for so long: only what is broken takes it. */
+const PATIENCE_SEC = 10;
+/** What is not to come is waited for so long: it would be there within milliseconds, and on no machine would all of it be late. */
+const SILENCE_SEC = 0.7;
 
 export interface Namespace {
   readonly name: string;
@@ -92,22 +97,66 @@ export class NetworkLab {
 
 /** What a server at `address` sees as the client's address; null when it cannot be reached. */
 export async function clientSeenBy(from: Namespace, address: string, port: number): Promise<string | null> {
-  const argv = ["socat", "-T3", "-", `TCP:${address}:${port},connect-timeout=1`];
-  const { code, stdout } = await from.runner.run(argv, { okCodes: [0, 1] });
+  const { code, stdout } = await readFrom(from, `TCP:${address}:${port},connect-timeout=${PATIENCE_SEC}`);
   return code === 0 ? stdout.trim() : null;
 }
 
+/** Whether no connection comes about: refused, or nothing said to it in the time in which an answer would have come long ago. */
+export async function takesNoConnection(from: Namespace, address: string, port: number): Promise<boolean> {
+  return (await readFrom(from, `TCP:${address}:${port},connect-timeout=${SILENCE_SEC}`)).code !== 0;
+}
+
 export async function bytesFrom(from: Namespace, address: string, port: number): Promise<number> {
-  const { stdout } = await from.runner.run(["socat", "-u", `TCP:${address}:${port},connect-timeout=3`, "STDOUT"]);
+  const { stdout } = await readFrom(from, `TCP:${address}:${port},connect-timeout=${PATIENCE_SEC}`, [0]);
   return stdout.length;
 }
 
-/** Packets of a ping that came back; `size` bytes each with "do not fragment" when given. */
-export async function pings(from: Namespace, address: string, size?: number): Promise<number> {
+/**
+ * All that a server says before it closes. One way only: with standard input, which is at its end, socat would wait half a
+ * second for the answer and no longer.
+ */
+function readFrom(from: Namespace, target: string, okCodes: readonly number[] = [0, 1]): Promise<RunResult> {
+  const argv = ["socat", "-u", "-T", String(PATIENCE_SEC), target, "STDOUT"];
+  return from.runner.run(argv, { okCodes, timeoutMs: 3 * PATIENCE_SEC * 1000 });
+}
+
+function pingArgv(address: string, size: number | undefined, waits: readonly string[]): readonly string[] {
   const extra = size === undefined ? [] : ["-M", "do", "-s", String(size - 28)];
-  const argv = ["ping", "-n", "-c", "2", "-i", "0.2", "-W", "2", ...extra, address];
-  const { stdout } = await from.runner.run(argv, { okCodes: [0, 1] });
+  return ["ping", "-n", "-c", "2", "-i", "0.2", ...waits, ...extra, address];
+}
+
+/** Packets of a ping that came back: 2, waited for with patience. `size` bytes each with "do not fragment" when given. */
+export async function pings(from: Namespace, address: string, size?: number): Promise<number> {
+  const argv = pingArgv(address, size, ["-w", String(PATIENCE_SEC)]);
+  const { stdout } = await from.runner.run(argv, { okCodes: [0, 1], timeoutMs: 3 * PATIENCE_SEC * 1000 });
+  return received(stdout);
+}
+
+/** Whether no packet of a ping comes back, in the time in which an answer would have come long ago. */
+export async function answersNoPing(from: Namespace, address: string, size?: number): Promise<boolean> {
+  const argv = pingArgv(address, size, ["-W", String(SILENCE_SEC)]);
+  return received((await from.runner.run(argv, { okCodes: [0, 1] })).stdout) === 0;
+}
+
+function received(stdout: string): number {
   return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0);
+}
+
+/**
+ * Sends pings until `count` came back, and gives the numbers of those that did not though later ones did. Without a deadline
+ * ping waits for the last of them no longer than between two, which a busy machine may take.
+ */
+export async function lostPings(
+  from: Namespace,
+  address: string,
+  { count, gapSec }: { readonly count: number; readonly gapSec: number },
+): Promise<readonly number[]> {
+  const argv = ["ping", "-n", "-c", String(count), "-i", String(gapSec), "-w", "50", address];
+  const { stdout } = await from.runner.run(argv, { okCodes: [0, 1], timeoutMs: 60_000 });
+  const seen = new Set([...stdout.matchAll(/bytes from .*icmp_seq=(\d+)/g)].map(([, number]) => Number(number)));
+  if (seen.size < count)
+    throw new Error(`${count - seen.size} of ${count} pings did not come back:\n${stdout.slice(-500)}`);
+  return Array.from({ length: Math.max(...seen) }, (_, index) => index + 1).filter((number) => !seen.has(number));
 }
 
 export async function waitFor(what: string, holds: () => Promise<boolean>): Promise<void> {

@@ -45,7 +45,7 @@ const dns = (name: keyof typeof CONTAINERS): Endpoint =>
 
 /** What the server says of the connection: which client it sees, and which address it has itself. Null: refused or silent. */
 async function ask(from: string, address: string, port: number): Promise<{ client: string; server: string } | null> {
-  const argv = ["socat", "-T3", "-", `TCP:${address}:${port},connect-timeout=2`];
+  const argv = ["socat", "-u", "-T10", `TCP:${address}:${port},connect-timeout=10`, "STDOUT"];
   const { code, stdout } = await space(from).runner.run(argv, { okCodes: [0, 1] });
   const [client = "", server = ""] = stdout.trim().split("\n");
   return code === 0 && client !== "" ? { client, server } : null;
@@ -57,9 +57,9 @@ async function askMany(from: string, address: string, port: number, times: numbe
   return answers;
 }
 
-/** Always from the same port, so that the kernel takes it for the same flow. */
+/** Always from the same port, so that the kernel takes it for the same flow. It ends with the answer, a name of two letters. */
 async function askUdp(from: string, address: string, port: number): Promise<string> {
-  const argv = ["socat", "-t1", "-T1", "-", `UDP:${address}:${port},sourceport=4000,reuseaddr`];
+  const argv = ["socat", "-t1", "-T1", "-", `UDP:${address}:${port},sourceport=4000,reuseaddr,readbytes=3`];
   const { stdout } = await space(from).runner.run(argv, { stdin: "?\n", okCodes: [0, 1] });
   return stdout.trim();
 }

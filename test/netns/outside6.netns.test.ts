@@ -50,7 +50,7 @@ const virtuals = [parseNetworkObject("virtual", { name: "web", address: VIP })];
 
 /** Which client the server sees, and which address it has itself. Null: refused or silent. */
 async function ask(from: string, address: string, port: number): Promise<{ client: string; server: string } | null> {
-  const argv = ["socat", "-T3", "-", `TCP:${formatEndpoint(address, port)},connect-timeout=2`];
+  const argv = ["socat", "-u", "-T10", `TCP:${formatEndpoint(address, port)},connect-timeout=10`, "STDOUT"];
   const { code, stdout } = await space(from).runner.run(argv, { okCodes: [0, 1] });
   const [client = "", server = ""] = stdout.trim().split("\n");
   // socat prints all eight groups, in brackets.

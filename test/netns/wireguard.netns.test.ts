@@ -1,8 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import type { NetworkAction } from "../../src/platform/ports/host-network.ts";
 import type { Namespace } from "./network-lab.ts";
-import { NetworkLab, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
+import { NetworkLab, answersNoPing, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
 import { Capture, WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
 
 // Hosts a and b are on one wire; c is behind a router that hides it and lets nobody in. The router is the switch as well.
@@ -19,6 +22,7 @@ const NAT = `table ip hide {
 }
 `;
 const lab = new NetworkLab("wg");
+const files = mkdtempSync(join(tmpdir(), "apollo-wg-test-"));
 const hosts = new Map<string, WireguardHost>();
 const containers = new Map<string, Namespace>();
 let middle: Namespace | null = null;
@@ -79,6 +83,7 @@ afterAll(async () => {
   await capture?.stop();
   for (const one of hosts.values()) await one.close();
   await lab.close();
+  rmSync(files, { recursive: true });
   expect(await lab.leftovers()).toEqual([]);
 }, 60_000);
 
@@ -96,8 +101,10 @@ test("from the first action of the pass that encrypts, nothing more leaves in th
       if (kind === "put-ruleset") sealed = true;
       if (!sealed) return;
       found(capture, "capture").lines.length = 0;
-      for (const to of ["10.2.1.5", "10.2.2.5", "10.2.3.5"]) await send(container(name), to);
-      for (const to of ["10.2.1.1", "10.2.2.1", "10.2.3.1"]) await send(host(name).space, to);
+      await Promise.all([
+        ...["10.2.1.5", "10.2.2.5", "10.2.3.5"].map((to) => send(container(name), to)),
+        ...["10.2.1.1", "10.2.2.1", "10.2.3.1"].map((to) => send(host(name).space, to)),
+      ]);
       // The others may not know yet: only what this host sends counts.
       const own = ADDRESSES[name].block.replace(".0/24", ".");
       traffic.push(
@@ -118,11 +125,11 @@ test("containers and hosts reach each other through WireGuard, keep their addres
   expect(await clientSeenBy(container("a"), "10.2.2.1", 8081)).toBe("10.2.1.5");
   expect(await bytesFrom(container("a"), "10.2.2.5", 9000)).toBe(TRANSFER_BYTES);
   expect(await leaked()).toEqual([]);
-}, 30_000);
+}, 60_000);
 
 test("the path is 1440 bytes wide: those pass whole, 1441 are refused", async () => {
   expect(await pings(container("a"), "10.2.2.5", 1440)).toBe(2);
-  expect(await pings(container("a"), "10.2.2.5", 1441)).toBe(0);
+  expect(await answersNoPing(container("a"), "10.2.2.5", 1441)).toBe(true);
 });
 
 test("a host behind NAT is reached once it has spoken, and what WireGuard learnt of it is left alone", async () => {
@@ -136,7 +143,7 @@ test("a host behind NAT is reached once it has spoken, and what WireGuard learnt
   expect(peer?.endpoint).toStartWith("192.0.2.254:");
   expect(peer?.keepaliveSec).toBe(25);
   expect(await host("a").pass()).toEqual([]);
-}, 30_000);
+}, 60_000);
 
 test("only the host that has a block may send from it", async () => {
   // b takes an address of c's: a's WireGuard knows whose it is.
@@ -145,6 +152,7 @@ test("only the host that has a block may send from it", async () => {
   await pingFrom(host("b").space, "10.2.3.9", "10.2.1.5");
   expect(await echoesInto(container("a"))).toBe(before);
   await pingFrom(host("b").space, "10.2.2.1", "10.2.1.5");
+  await waitFor("echoes", async () => (await echoesInto(container("a"))) >= before + 2);
   expect(await echoesInto(container("a"))).toBe(before + 2);
   await host("b").space.runner.run(["ip", "address", "delete", "10.2.3.9/32", "dev", "lo"]);
 });
@@ -201,14 +209,13 @@ test("a transfer outlives the change of keys, told or not told by a server", asy
 async function rotateUnderTransfer(told: boolean): Promise<number> {
   const port = told ? 9101 : 9102;
   const arrivals: number[] = [];
-  const sender = "i=0; while [ $i -lt 200 ]; do i=$((i+1)); echo $i; sleep 0.02; done";
+  const end = join(files, `end-${port}`);
+  // It goes on until it is told to end: the change is in its middle, however long that takes.
+  const sender = `i=0; while [ ! -e ${end} ]; do i=$((i+1)); echo $i; sleep 0.02; done`;
   const stop = new AbortController();
   lab.start(container("a"), ["socat", `TCP-LISTEN:${port},reuseaddr`, `SYSTEM:${sender}`]);
-  await waitFor(`port ${port}`, async () => {
-    const { stdout } = await container("a").runner.run(["ss", "-Hltn", `sport = :${port}`]);
-    return stdout.includes(`:${port}`);
-  });
-  const argv = ["socat", "-u", `TCP:10.2.1.5:${port},connect-timeout=3`, "STDOUT"];
+  await lab.listens(container("a"), "-Hltn", port);
+  const argv = ["socat", "-u", `TCP:10.2.1.5:${port},connect-timeout=10`, "STDOUT"];
   const numbers: string[] = [];
   const done = container("b").runner.follow(
     argv,
@@ -229,8 +236,11 @@ async function rotateUnderTransfer(told: boolean): Promise<number> {
     const peer = wireguard?.peers.find(({ publicKey }) => publicKey === host("a").keys.announced().publicKey);
     return peer?.allowedIps.join() === ADDRESSES.a.block;
   });
+  const before = numbers.length;
+  await waitFor("the transfer to go on", async () => numbers.length > before + 20);
+  writeFileSync(end, "");
   expect(await done).toBe(0);
-  expect(numbers).toEqual(Array.from({ length: 200 }, (_, index) => String(index + 1)));
+  expect(numbers).toEqual(Array.from({ length: numbers.length }, (_, index) => String(index + 1)));
   return Math.round(Math.max(...arrivals.slice(1).map((at, index) => at - (arrivals[index] ?? at))));
 }
 
@@ -247,7 +257,7 @@ test("a silent host behind NAT that changes its key is followed at once: it gree
   expect(await clientSeenBy(container("a"), "10.2.3.5", 8080)).toBe("10.2.1.5");
   introduce([...hosts.values()]);
   await settle();
-}, 30_000);
+}, 60_000);
 
 test("the program outlives whoever started it, is found again, and is started again when it dies", async () => {
   const [pid] = await host("a").space.programs();
@@ -266,7 +276,7 @@ test("the program outlives whoever started it, is found again, and is started ag
   await waitFor("the way to b", async () => (await clientSeenBy(container("a"), "10.2.2.5", 8080)) === "10.2.1.5");
   expect(await leaked()).toEqual([]);
   expect(await host("a").pass()).toEqual([]);
-}, 30_000);
+}, 60_000);
 
 test("without its routes and its device a host sends nothing, where the rules alone stop it", async () => {
   const { runner } = host("a").space;
@@ -284,7 +294,7 @@ test("without its routes and its device a host sends nothing, where the rules al
   found(capture, "capture").lines.length = 0;
   expect(await clientSeenBy(container("a"), "10.2.2.5", 8080)).toBe("10.2.1.5");
   expect(await leaked()).toEqual([]);
-}, 30_000);
+}, 60_000);
 
 test("a host without WireGuard says what to install, and sends nothing rather than clear text", async () => {
   const one = host("b");
@@ -302,7 +312,7 @@ test("a host without WireGuard says what to install, and sends nothing rather th
   one.which = Bun.which;
   await one.pass();
   await waitFor("the way to a", async () => (await clientSeenBy(container("b"), "10.2.1.5", 8080)) === "10.2.2.5");
-}, 30_000);
+}, 60_000);
 
 test("a host that leaves ends the program and takes rules and routes along", async () => {
   await host("a").leave();

@@ -96,6 +96,20 @@ test("cut in one direction only: both take the same nearest relay, leave it when
   expect(world.runUntil(both("direct"), 60_000)).toBeLessThan(10_000);
 });
 
+test("an agent that is away changes no relay, either: the others have not answered for it since", () => {
+  const world = newWorld(5, (from, to) => (from === 2 || to === 2 ? 40 : 1));
+  world.carries = (packet) => !between(packet, 0, 1);
+  expect(world.runUntil(() => world.mode(0, 1) === "relay:3" && world.mode(1, 0) === "relay:3", 20_000)).toBeLessThan(
+    20_000,
+  );
+  world.run(60_000);
+  world.host(1).alive = false;
+  for (let second = 0; second < 60; second += 1) {
+    world.run(1000);
+    expect([second, world.mode(0, 1)]).toEqual([second, "relay:3"]);
+  }
+});
+
 test("a path that becomes narrower without a word is measured anew, and the mode stays", () => {
   const world = newWorld(2);
   world.carries = ({ bytes, over }) => over !== "underlay" || bytes <= 1372;

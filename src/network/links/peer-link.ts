@@ -182,8 +182,11 @@ export class PeerLink {
     if (relaying.because === "underlay" && this.underlay.answers >= ANSWERS_BACK) {
       return this.#settle({ skip: 0, cause: null, relaying: null }, nowMs);
     }
-    const best = this.#bestRelay();
     const present = this.relays.get(relaying.via)?.series;
+    const failsSinceMs = present === undefined || present.misses === 0 ? null : present.missedSentMs;
+    if (failsSinceMs !== null) this.#hastenOthers(relaying.via, failsSinceMs, nowMs);
+    // A peer whose agent is away answers over none: only who has answered since is better than one that fails.
+    const best = this.#bestRelay(present?.up === false && failsSinceMs !== null ? failsSinceMs : undefined);
     if (best === null || best === relaying.via) return;
     // One that fails is left at once; without another the last one known stays.
     const better = nowMs - this.#changedMs > RELAY_KEPT_MS;
@@ -204,10 +207,17 @@ export class PeerLink {
     return this.#relaying === null ? this.peer.modes.slice(0, this.#skip) : this.peer.modes;
   }
 
-  #bestRelay(): HostId | null {
+  /** Alternatives are asked seldom: what they said before the present one failed tells nothing. */
+  #hastenOthers(via: HostId, sinceMs: number, nowMs: number): void {
+    for (const [id, { series }] of this.relays) {
+      if (id !== via && series.up !== false && series.answeredSentMs <= sinceMs) series.hasten(nowMs);
+    }
+  }
+
+  #bestRelay(sinceMs = Number.NEGATIVE_INFINITY): HostId | null {
     let best: { readonly id: HostId; readonly step: number } | null = null;
     for (const [id, { series }] of this.relays) {
-      if (series.up !== true) continue;
+      if (series.up !== true || series.answeredSentMs < sinceMs) continue;
       const step = rttStep(series.rttMs);
       if (best === null || step < best.step || (step === best.step && id < best.id)) best = { id, step };
     }

@@ -1,3 +1,4 @@
+import { cidrAddress, cidrSize, parseCidr } from "../../model/ip.ts";
 import type { ContainerSpec, EngineNetworkSpec } from "../ports/engine.ts";
 
 /** Docker refuses a memory limit below 6 MiB; an app that asks for less gets that much. */
@@ -53,6 +54,16 @@ function fixedAddresses({ address, address6 = null }: ContainerSpec): Readonly<R
   return { IPv4Address: address, ...(address6 === null ? {} : { IPv6Address: address6 }) };
 }
 
+/**
+ * Docker hands out neither the first nor the last address of the subnet by itself, and refuses to make a network that asks
+ * for it: the host with the first or the last block of the range would have none.
+ */
+function withoutEnds({ subnet, reserved }: EngineNetworkSpec): EngineNetworkSpec["reserved"] {
+  const whole = parseCidr(subnet);
+  const ends = [cidrAddress(whole, 0), cidrAddress(whole, cidrSize(whole) - 1)];
+  return Object.fromEntries(Object.entries(reserved).filter(([, address]) => !ends.includes(address)));
+}
+
 /** Body of `POST /networks/create`. */
 export function renderNetwork(spec: EngineNetworkSpec): Readonly<Record<string, unknown>> {
   if (spec.driver !== undefined) {
@@ -75,7 +86,12 @@ export function renderNetwork(spec: EngineNetworkSpec): Readonly<Record<string, 
     IPAM: {
       Driver: "default",
       Config: [
-        { Subnet: spec.subnet, IPRange: spec.ipRange, Gateway: spec.gateway, AuxiliaryAddresses: spec.reserved },
+        {
+          Subnet: spec.subnet,
+          IPRange: spec.ipRange,
+          Gateway: spec.gateway,
+          AuxiliaryAddresses: withoutEnds(spec),
+        },
         ...(ip6 === null ? [] : [{ Subnet: ip6.subnet, IPRange: ip6.ipRange, Gateway: ip6.gateway }]),
       ],
     },

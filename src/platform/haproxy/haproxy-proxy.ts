@@ -21,6 +21,8 @@ const START_TIMEOUT_MS = 20_000;
 /** A process that ends on SIGTERM does so at once. */
 const STOP_TIMEOUT_MS = 5000;
 const STOP_POLL_MS = 20;
+/** A process that was told to take no more connections does so when it runs next. */
+const DEAF_TIMEOUT_MS = 3000;
 const NOTHING: Omit<ProxyState, "saved"> = { running: false, structure: null, backends: [], servers: [], map: {} };
 
 /**
@@ -117,6 +119,22 @@ export class HaproxyProxy implements Proxy {
     const argv = [this.#program, "-D", "-f", config, "-p", pid, ...handOver];
     const result = await this.#runner.run(argv, { timeoutMs: START_TIMEOUT_MS, okCodes: [0, 1] });
     if (result.code !== 0) throw await this.#startError(result.stderr);
+    await this.#untilDeaf(old);
+  }
+
+  /**
+   * Until the processes take no connection any more: they are told to by a signal, and on a busy machine one that has not run
+   * since would answer new clients by the configuration of before. One that hangs is not waited for without end.
+   */
+  async #untilDeaf(pids: readonly number[]): Promise<void> {
+    if (pids.length === 0) return;
+    const deadline = this.#clock.monotonicMs() + DEAF_TIMEOUT_MS;
+    while (this.#clock.monotonicMs() < deadline) {
+      const { stdout } = await this.#runner.run(["ss", "-H", "-ltnp"]).catch(() => ({ stdout: "" }));
+      const listening = new Set([...stdout.matchAll(/pid=(\d+)/g)].map(([, pid]) => Number(pid)));
+      if (!pids.some((pid) => listening.has(pid))) return;
+      await this.#clock.sleep(STOP_POLL_MS);
+    }
   }
 
   async #check(file: string): Promise<void> {

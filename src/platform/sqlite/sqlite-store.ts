@@ -130,14 +130,22 @@ export class SqliteStore implements Store {
     };
   }
 
-  /** Waits for commits under way, then folds the log into the file. A second call does nothing. */
+  /**
+   * Waits for commits under way, then folds the log into the file. Without room for that it stays as it is: whoever opens the
+   * store next reads both. A second call does nothing.
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#flush();
     this.#closed = true;
     this.#watchers.clear();
-    this.#attempt("close", () => this.#db.run("PRAGMA wal_checkpoint(TRUNCATE)"));
-    this.#db.close();
+    try {
+      this.#db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch (error) {
+      if (!isFull(error)) throw storeError(error, "close", this.#path);
+    } finally {
+      this.#db.close();
+    }
   }
 
   #flush(): void {
@@ -263,6 +271,10 @@ function damaged(path: string, what: string): AppError {
   });
 }
 
+function isFull(error: unknown): boolean {
+  return error instanceof SQLiteError && (error.code ?? "").startsWith("SQLITE_FULL");
+}
+
 function storeError(error: unknown, verb: string, path: string): unknown {
   if (!(error instanceof SQLiteError)) return error;
   const code = error.code ?? "";
@@ -273,7 +285,7 @@ function storeError(error: unknown, verb: string, path: string): unknown {
       hint: "Stop the other server, or give this one its own --data directory",
     });
   }
-  if (code.startsWith("SQLITE_FULL")) {
+  if (isFull(error)) {
     return new AppError("unavailable", `Cannot ${verb} store "${path}": the disk is full`, {
       ...options,
       hint: `Free space on the file system of ${path}; nothing of the change was written`,
