@@ -17,7 +17,7 @@ import { readFastPathObject } from "../src/platform/linux/fast-path/fast-path-ob
 import { LinuxFastPath } from "../src/platform/linux/fast-path/linux-fast-path.ts";
 import { ProcessRunner } from "../src/platform/linux/process-runner.ts";
 import { BunListener } from "../src/platform/udp/bun-listener.ts";
-import type { DnsLab } from "./dns-lab.ts";
+import type { LabContainer } from "./dns-lab.ts";
 import { BENCH_PORT, BENCH_SERVICES } from "./dns-services.ts";
 
 /** Well within the time that answers are valid. */
@@ -42,14 +42,17 @@ const endpoints = BENCH_SERVICES.flatMap(({ service, addresses }) =>
 const [address = "", port = "", wire] = process.argv.slice(2);
 const zone = buildZone(endpoints, [], { domain: "consul", datacenter: "dc1", ttlSeconds: 0 });
 const server = new DnsServer({ random: systemRandom, zone: () => zone, forwarder: null });
-const keep = wire === undefined ? null : await keepInKernel(address, JSON.parse(wire) as DnsLab["port"]);
+const keep = wire === undefined ? null : await keepInKernel(address, JSON.parse(wire) as LabContainer["port"]);
 const binding = await new BunListener().bindUdp(address, Number(port), (message, _, reply) =>
   server.answer(message, "udp", reply, keep),
 );
 console.log(`ready on ${binding.port}`);
 
 /** As the agent does it: programs at the wire, and answers for as long as this process lives. */
-async function keepInKernel(gateway: string, { device, index, mac, address: own }: DnsLab["port"]): Promise<KeepAnswers> {
+async function keepInKernel(
+  gateway: string,
+  { device, index, mac, address: own }: LabContainer["port"],
+): Promise<KeepAnswers> {
   const directory = mkdtempSync(join(tmpdir(), "apollo-bench-bpf-"));
   const fastPath = new LinuxFastPath({ runner: new ProcessRunner(), directory, object: readFastPathObject });
   await fastPath.open();
@@ -61,6 +64,5 @@ async function keepInKernel(gateway: string, { device, index, mac, address: own 
   const renew = (): void => fastPath.answers.renew(parseIpv4(gateway));
   renew();
   setInterval(renew, RENEW_MS);
-  setInterval(() => console.error(JSON.stringify(fastPath.answers.counts())), 2000);
   return (question, answers) => fastPath.answers.put(question, answers);
 }

@@ -1,5 +1,5 @@
 import type { Upstream } from "../discovery/dns/choose-upstreams.ts";
-import { DnsServer } from "../discovery/dns/dns-server.ts";
+import { DnsServer, type KeepAnswers } from "../discovery/dns/dns-server.ts";
 import { Forwarder } from "../discovery/dns/forwarder.ts";
 import { type Zone, buildZone } from "../discovery/dns/zone.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
@@ -11,6 +11,7 @@ import { type Ipv4, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
 import { type Ipv6, parseCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
+import type { KernelAnswers } from "../platform/ports/kernel-answers.ts";
 import type { Binding, DatagramClient, Listener } from "../platform/ports/listener.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
@@ -32,6 +33,8 @@ export interface DnsPartOptions {
   readonly resolver: HostResolver;
   /** Domains that the host's own search list gains; none by default. */
   readonly search?: readonly string[];
+  /** Gives containers answers without us; null or missing where there is no such thing. */
+  readonly kernel?: KernelAnswers | null;
   /** Ports to serve on; a test that is not root chooses others. `loopback` null: only the gateway's address. */
   readonly ports?: { readonly gateway: number; readonly loopback: number | null; readonly upstream: number };
 }
@@ -103,6 +106,7 @@ class DnsPart {
     const nameserver = gateway();
     const zoneKey = JSON.stringify([identity.settings, nameserver]);
     const changed = this.#tracker.take();
+    const before = this.#zone?.revision;
     const localIds = [...state.localEndpoints().keys()];
     const isNew = this.#zone === null || zoneKey !== this.#zoneKey;
     if (this.#zone === null || isNew) {
@@ -131,7 +135,18 @@ class DnsPart {
       const queries = state.consul?.queries ?? [];
       this.#zone.setQueries((name) => lookupOf(queries, name));
     }
+    // Before anyone hears that the change is in force.
+    if (isNew || this.#zone.revision !== before) this.#options.kernel?.forget();
+    if (isNew) this.#renewKernel();
     state.setApplied("dns", state.catalogRevision);
+  }
+
+  /** Only when questions that the kernel leaves to us are answered here. */
+  #renewKernel(): void {
+    const { kernel } = this.#options;
+    const gateway = this.#gatewayAddress();
+    if (this.#zone === null || gateway?.port !== DNS_PORT || !this.#bindings.has(keyOf(gateway))) return;
+    kernel?.renew(gateway.address);
   }
 
   /** Level-triggered: what should be bound and written is compared with what is, and tried again until it is so. */
@@ -155,6 +170,7 @@ class DnsPart {
       if (fault !== null) faults.push(fault);
     }
     this.#follow();
+    this.#renewKernel();
     const nameserver = gateway();
     const { port } = this.#gatewayAddress() ?? { port: 0 };
     if (nameserver === null || port !== DNS_PORT || !this.#bindings.has(`${nameserver}:${port}`)) {
@@ -168,11 +184,14 @@ class DnsPart {
 
   async #bind(address: ServedAddress): Promise<Condition | null> {
     if (this.#bindings.has(keyOf(address))) return null;
-    const { listener, log } = this.#options;
+    const { listener, log, kernel } = this.#options;
+    // What the host itself asks does not pass where the kernel answers, and neither does IPv6.
+    const isKept = (kernel ?? null) !== null && keyOf(address) === keyOf(this.#gatewayAddress() ?? NOWHERE);
+    const keep: KeepAnswers | null = isKept ? (question, answers) => kernel?.put(question, answers) : null;
     const bound: Binding[] = [];
     try {
       const udp = await listener.bindUdp(address.address, address.port, (message, _, reply) =>
-        this.#server.answer(message, "udp", reply),
+        this.#server.answer(message, "udp", reply, keep),
       );
       bound.push(udp);
       bound.push(
@@ -238,6 +257,8 @@ interface ServedAddress {
   readonly address: string;
   readonly port: number;
 }
+
+const NOWHERE: ServedAddress = { address: "", port: 0 };
 
 const NO_BRIDGE: Condition = {
   code: "dns-no-bridge",

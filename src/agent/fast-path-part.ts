@@ -139,7 +139,7 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
 }
 
 function offCondition({ why, hint }: Extract<FastPathMode, { on: false }>): Condition {
-  const text = `Fast path off: ${why}; packets between hosts take the kernel's own way`;
+  const text = `Fast path off: ${why}; packets between hosts take the kernel's own way, and all DNS questions come to the agent`;
   return { code: "fast-path-off", severity: "info", text, hint };
 }
 
