@@ -199,11 +199,11 @@ export function endpoint(id: string, service: string, address: string, over: Par
     protocol: "tcp",
     tags: [],
     meta: {},
-    host: "own",
+    host: "far",
     instanceId: null,
     appId: null,
   } as const;
-  const named = { id: `own:${id}:8080`, service: service as ServiceName, container: id };
+  const named = { id: `far:${id}:8080`, service: service as ServiceName, container: id };
   return { ...fixed, ...named, address, health: "passing", ...over };
 }
 

@@ -64,6 +64,7 @@ export class LinuxFastPath implements FastPath {
     for (const map of ENTRY_MAPS) assertSizes(map, ENTRY_SIZES[map], opened);
     for (const [map, sizes] of Object.entries(DNS_SIZES)) assertSizes(map, sizes, opened);
     this.#open = opened;
+    this.answers.opened();
   }
 
   async observe(): Promise<FastPathState> {

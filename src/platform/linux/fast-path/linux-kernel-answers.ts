@@ -48,12 +48,17 @@ export class LinuxKernelAnswers implements KernelAnswers {
   }
 
   renew(gateway: Ipv4): void {
+    this.#gateway = gateway;
     const programs = this.#programs();
     if (programs === null) return;
     if (programs !== this.#begun) this.#begin(programs);
-    this.#gateway = gateway;
     this.#validUntilNs = programs.kernel.nowNs() + VALID_NS;
     this.#write(programs);
+  }
+
+  /** To be called when there are programs: whoever renewed before did so for nobody. */
+  opened(): void {
+    if (this.#gateway !== NO_ADDRESS) this.renew(this.#gateway);
   }
 
   counts(): KernelAnswerCounts | null {
