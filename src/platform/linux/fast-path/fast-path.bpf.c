@@ -58,7 +58,6 @@ static long (*adjust_room)(struct __sk_buff *skb, __s32 bytes, __u32 mode, __u64
 static __u32 (*flow_hash)(struct __sk_buff *skb) = (void *)BPF_FUNC_get_hash_recalc;
 static __u32 (*random_number)(void) = (void *)BPF_FUNC_get_prandom_u32;
 static long (*redirect_peer)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect_peer;
-static long (*redirect)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redirect;
 static __u64 (*now_ns)(void) = (void *)BPF_FUNC_ktime_get_ns;
 static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 bytes) = (void *)BPF_FUNC_skb_load_bytes;
 static long (*store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 bytes, __u64 flags) = (void *)BPF_FUNC_skb_store_bytes;
@@ -338,7 +337,7 @@ INLINE int turn_around(struct __sk_buff *skb, __u32 length) {
   udp->dest = port;
   udp->len = SWAP16(udp_bytes);
   udp->check = udp->check == unfinished ? pseudo_sum(ip, udp->len) : 0;
-  return redirect(skb->ifindex, 0);
+  return redirect_peer(skb->ifindex, 0);
 }
 
 /* A question to this host's name server; the agent gets those that it has given no answer for. */
