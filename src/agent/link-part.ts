@@ -314,6 +314,7 @@ class Session {
       conditions: state.conditions(),
       ...(state.addressUse === null ? {} : { addresses: state.addressUse }),
       ...(Object.keys(state.networkUse).length === 0 ? {} : { networks: state.networkUse }),
+      ...(state.dnsCounts === null ? {} : { dns: state.dnsCounts }),
     });
   }
 

@@ -9,6 +9,7 @@ import type { LinkReport } from "../model/link.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
 import type { LinkRow } from "../network/plan-host.ts";
 import type { AddressUse, LeaseProblem } from "../model/lease.ts";
+import type { DnsCounts } from "../model/wire.ts";
 import type { DesiredPeer } from "../network/plan-network.ts";
 import { AgentEvents } from "./agent-events.ts";
 import { sameData } from "./same-data.ts";
@@ -61,6 +62,8 @@ export class NetworkState extends AgentEvents {
   links: readonly LinkReport[] = [];
   /** By a peer's own address: what the fast path counted; null without one. Written by the fast path's part. */
   linkBytes: ReadonlyMap<Ipv4, { readonly sentBytes: number; readonly receivedBytes: number }> | null = null;
+  /** DNS questions of containers; null without a fast path. Written by its part. */
+  dnsCounts: DnsCounts | null = null;
   /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
   ways: readonly DesiredPeer[] | null = null;
   /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */

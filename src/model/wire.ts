@@ -167,6 +167,8 @@ export type AgentMessage =
       readonly addresses?: AddressUse;
       /** Of declared networks that somebody here uses or waits for. */
       readonly networks?: Readonly<Record<string, AddressUse>>;
+      /** Missing on a host without a fast path. */
+      readonly dns?: DnsCounts;
     }
   | {
       readonly type: "instances";
@@ -199,6 +201,12 @@ export type AgentMessage =
       readonly exitCode: number | null;
       readonly error: string | null;
     };
+
+/** DNS questions of containers since the fast path's programs were made: those that the kernel answered, and those it left to the agent. */
+export interface DnsCounts {
+  readonly answered: number;
+  readonly passed: number;
+}
 
 /** Something an operator sees for as long as it holds. */
 export interface Condition {
@@ -326,6 +334,7 @@ const agentMessage = z.discriminatedUnion("type", [
       .max(256),
     addresses: addressUse.optional(),
     networks: z.record(z.string().max(63), addressUse).optional(),
+    dns: z.object({ answered: z.number().min(0), passed: z.number().min(0) }).optional(),
   }),
   z.object({
     type: z.literal("instances"),

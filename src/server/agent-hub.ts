@@ -11,6 +11,7 @@ import { applyLinkChanges, type LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
   type Condition,
+  type DnsCounts,
   chooseWireVersion,
   parseAgentMessage,
   type ServerMessage,
@@ -37,6 +38,8 @@ export interface ObservedHost {
   conditions: readonly Condition[];
   /** To its peers, by their names. */
   links: readonly LinkReport[];
+  /** Null on a host without a fast path. */
+  dns: DnsCounts | null;
 }
 
 export interface AgentHubDeps {
@@ -248,6 +251,7 @@ export class AgentHub {
       appliedRevision: 0,
       conditions: [],
       links: [],
+      dns: null,
     });
     const address = isIpv4(hello.address) || isIpv6(hello.address) ? hello.address : host.address;
     const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
@@ -296,6 +300,7 @@ export class AgentHub {
     observed.lastSeenMs = this.#deps.clock.nowMs();
     if (message.addresses !== undefined) this.#deps.leases.hear(session.hostId, message.addresses, message.networks);
     observed.conditions = message.conditions;
+    observed.dns = message.dns ?? null;
     const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
     const moved = applied !== observed.appliedRevision;
     observed.appliedRevision = applied;

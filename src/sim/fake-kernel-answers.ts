@@ -1,5 +1,5 @@
 import type { Ipv4 } from "../model/ip.ts";
-import type { KernelAnswerCounts, KernelAnswers } from "../platform/ports/kernel-answers.ts";
+import type { KernelAnswers } from "../platform/ports/kernel-answers.ts";
 
 const ID_BYTES = 2;
 
@@ -8,7 +8,6 @@ export class FakeKernelAnswers implements KernelAnswers {
   /** Where it answers; null before anyone said so. */
   gateway: Ipv4 | null = null;
   readonly #answers = new Map<string, readonly Uint8Array[]>();
-  #counts: KernelAnswerCounts = { answered: 0, passed: 0 };
 
   forget(): void {
     this.#answers.clear();
@@ -24,15 +23,9 @@ export class FakeKernelAnswers implements KernelAnswers {
     this.gateway = gateway;
   }
 
-  counts(): KernelAnswerCounts {
-    return this.#counts;
-  }
-
   /** All that it could say to this question, as its sender would see it; [] when the question goes to the agent. */
   ask(question: Uint8Array): readonly Uint8Array[] {
     const found = this.#answers.get(keyOf(question)) ?? [];
-    const { answered, passed } = this.#counts;
-    this.#counts = found.length > 0 ? { answered: answered + 1, passed } : { answered, passed: passed + 1 };
     return found.map((rest) => Uint8Array.of(...question.subarray(0, ID_BYTES), ...rest));
   }
 }

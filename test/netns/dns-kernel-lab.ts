@@ -6,12 +6,12 @@ import packet from "dns-packet";
 import type { Endpoint } from "../../src/model/endpoint.ts";
 import type { ServiceName } from "../../src/model/ids.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
+import type { DnsCounts } from "../../src/model/wire.ts";
 import type { LocalPort } from "../../src/network/local-port.ts";
 import { BpfKernel } from "../../src/platform/linux/fast-path/bpf-kernel.ts";
 import { DNS_SIZES, decodeGeneration, encodeDnsState } from "../../src/platform/linux/fast-path/encode-answers.ts";
 import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-path.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
-import type { KernelAnswerCounts } from "../../src/platform/ports/kernel-answers.ts";
 import type { Runner } from "../../src/platform/ports/runner.ts";
 import { buildFastPath } from "../../tools/build-fast-path.ts";
 import type { AgentCommand, AgentLook, AskerAnswer, AskerCommand } from "./dns-kernel.inside.ts";
@@ -118,7 +118,7 @@ export class DnsKernelLab {
     return (await this.#talker().say({ kind: "look" })) as AgentLook;
   }
 
-  async counts(): Promise<KernelAnswerCounts> {
+  async counts(): Promise<DnsCounts> {
     const { counts } = await this.look();
     if (counts === null) throw new Error("The kernel has no programs");
     return counts;

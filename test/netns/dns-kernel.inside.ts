@@ -11,13 +11,12 @@ import { DEFAULT_SETTINGS } from "../../src/model/cluster.ts";
 import type { Endpoint } from "../../src/model/endpoint.ts";
 import type { HostId } from "../../src/model/ids.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
-import { WIRE_VERSION } from "../../src/model/wire.ts";
+import { type DnsCounts, WIRE_VERSION } from "../../src/model/wire.ts";
 import type { LocalPort } from "../../src/network/local-port.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { systemRandom } from "../../src/platform/clock/system-random.ts";
 import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-path.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
-import type { KernelAnswerCounts } from "../../src/platform/ports/kernel-answers.ts";
 import type { Log } from "../../src/platform/ports/log.ts";
 import { BunDatagramClient } from "../../src/platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../../src/platform/udp/bun-listener.ts";
@@ -28,7 +27,7 @@ export type AgentCommand =
   | { readonly kind: "look" };
 
 export interface AgentLook {
-  readonly counts: KernelAnswerCounts | null;
+  readonly counts: DnsCounts | null;
   readonly conditions: readonly string[];
   readonly on: boolean;
 }
@@ -77,7 +76,7 @@ async function runAgent(directory: string, object: string): Promise<void> {
   const { signal } = new AbortController();
   void path.run(signal);
   void dns.run(signal);
-  await answerLines((command: AgentCommand): AgentLook => {
+  await answerLines(async (command: AgentCommand): Promise<AgentLook> => {
     if (command.kind === "catalog") {
       const { upsert, remove } = command;
       state.receive({ type: "catalog", reset: false, revision: ++revision, upsert, remove, hosts: null });
@@ -87,7 +86,8 @@ async function runAgent(directory: string, object: string): Promise<void> {
       state.setPorts("engine", command.ports);
     }
     const conditions = state.conditions().map(({ text }) => text);
-    return { counts: fastPath.answers.counts(), conditions, on: path.mode().on };
+    const { on } = path.mode();
+    return { counts: on ? (await fastPath.counters()).dns : null, conditions, on };
   });
 }
 

@@ -14,11 +14,4 @@ export interface KernelAnswers {
   put(question: Uint8Array, answers: readonly Uint8Array[]): void;
   /** Answers are given at this address, and for 30 s without another call of this: whoever made them is alive. */
   renew(gateway: Ipv4): void;
-  /** Questions that the kernel has answered, and those that it has left to us; null while it answers none. */
-  counts(): KernelAnswerCounts | null;
-}
-
-export interface KernelAnswerCounts {
-  readonly answered: number;
-  readonly passed: number;
 }

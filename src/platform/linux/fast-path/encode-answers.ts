@@ -1,7 +1,7 @@
 /** Keys and values of the maps for DNS, byte by byte as fast-path.bpf.c has them. */
 import type { Ipv4 } from "../../../model/ip.ts";
 import { ipv4ToNumber } from "../../../model/ip.ts";
-import type { KernelAnswerCounts } from "../../ports/kernel-answers.ts";
+import type { DnsCounts } from "../../../model/wire.ts";
 import type { EncodedEntry } from "./encode-entries.ts";
 
 /** Sizes in bytes of each map's key and value. */
@@ -76,7 +76,7 @@ export function encodeAnswers(
 }
 
 /** Sums the values of all processors. */
-export function decodeDnsCounts(perProcessor: Uint8Array): KernelAnswerCounts {
+export function decodeDnsCounts(perProcessor: Uint8Array): DnsCounts {
   const view = new DataView(perProcessor.buffer, perProcessor.byteOffset, perProcessor.byteLength);
   let [answered, passed] = [0, 0];
   for (let at = 0; at + DNS_SIZES.dns_seen.value <= perProcessor.length; at += DNS_SIZES.dns_seen.value) {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { AppError, unreachable } from "../../../model/error.ts";
 import type { Ipv4 } from "../../../model/ip.ts";
+import type { DnsCounts } from "../../../model/wire.ts";
 import type {
   FastPath,
   FastPathAction,
@@ -13,7 +14,7 @@ import type {
 import type { Runner } from "../../ports/runner.ts";
 import type { BpfHandle } from "./bpf-kernel.ts";
 import { possibleProcessors } from "./bpf-kernel.ts";
-import { DNS_SIZES } from "./encode-answers.ts";
+import { DNS_SIZES, decodeDnsCounts } from "./encode-answers.ts";
 import {
   COUNTER_BYTES,
   ENTRY_SIZES,
@@ -111,7 +112,15 @@ export class LinuxFastPath implements FastPath {
     return Promise.resolve({
       ports: read<number>("ports_seen", decodeNumber),
       peers: read<Ipv4>("peers_seen", decodeAddress),
+      dns: this.#dnsCounts(),
     });
+  }
+
+  #dnsCounts(): DnsCounts {
+    const { key, value } = DNS_SIZES.dns_seen;
+    const sizes = { key, value: value * possibleProcessors() };
+    const [only] = this.#opened().kernel.entries(this.#map("dns_seen"), sizes);
+    return decodeDnsCounts(only?.value ?? new Uint8Array());
   }
 
   async remove(): Promise<void> {

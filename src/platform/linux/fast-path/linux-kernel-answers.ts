@@ -1,10 +1,9 @@
 import { AppError } from "../../../model/error.ts";
 import type { Ipv4 } from "../../../model/ip.ts";
 import { NO_ADDRESS } from "../../ports/host-network.ts";
-import type { KernelAnswerCounts, KernelAnswers } from "../../ports/kernel-answers.ts";
+import type { KernelAnswers } from "../../ports/kernel-answers.ts";
 import type { BpfHandle } from "./bpf-kernel.ts";
-import { possibleProcessors } from "./bpf-kernel.ts";
-import { DNS_SIZES, decodeDnsCounts, decodeGeneration, encodeAnswers, encodeDnsState } from "./encode-answers.ts";
+import { DNS_SIZES, decodeGeneration, encodeAnswers, encodeDnsState } from "./encode-answers.ts";
 import type { OpenPrograms } from "./program-store.ts";
 
 /** As long as a restart of the agent takes, with room; afterwards nobody speaks for one that is dead. */
@@ -13,7 +12,6 @@ const VALID_NS = 30_000_000_000n;
 /** The maps for DNS of the fast path's programs. */
 export class LinuxKernelAnswers implements KernelAnswers {
   readonly #programs: () => OpenPrograms | null;
-  readonly #processors = possibleProcessors();
   /** Those that we have begun a generation in; in others what an agent before us left still counts. */
   #begun: OpenPrograms | null = null;
   #generation = 0;
@@ -59,15 +57,6 @@ export class LinuxKernelAnswers implements KernelAnswers {
   /** To be called when there are programs: whoever renewed before did so for nobody. */
   opened(): void {
     if (this.#gateway !== NO_ADDRESS) this.renew(this.#gateway);
-  }
-
-  counts(): KernelAnswerCounts | null {
-    const programs = this.#programs();
-    if (programs === null) return null;
-    const { key, value } = DNS_SIZES.dns_seen;
-    const sizes = { key, value: value * this.#processors };
-    const [only] = programs.kernel.entries(mapOf(programs, "dns_seen"), sizes);
-    return only === undefined ? null : decodeDnsCounts(only.value);
   }
 
   #own(): OpenPrograms | null {
