@@ -28,12 +28,12 @@ export const CONTENDERS: readonly Contender[] = [
     name: "apollo",
     program: process.execPath,
     config: () => "",
-    argv: ({ address, port, wire }) => [
+    argv: ({ address, port, directory, wire }) => [
       process.execPath,
       join(import.meta.dir, "dns-server.ts"),
       address,
       String(port),
-      ...(wire === null ? [] : [JSON.stringify(wire)]),
+      ...(wire === null ? [] : [JSON.stringify(wire), join(directory, "bpf")]),
     ],
   },
   {

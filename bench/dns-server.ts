@@ -1,10 +1,7 @@
 /**
  * The server of `npm run bench -- dns`: our listener and zone with the services that the other servers get, too. Arguments: address,
- * port, and, for the kernel to answer as well, the container's wire as JSON.
+ * port, and, for the kernel to answer as well, the container's wire as JSON and a folder for the programs.
  */
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { DnsServer, type KeepAnswers } from "../src/discovery/dns/dns-server.ts";
 import { buildZone } from "../src/discovery/dns/zone.ts";
 import type { Endpoint } from "../src/model/endpoint.ts";
@@ -39,7 +36,7 @@ const endpoints = BENCH_SERVICES.flatMap(({ service, addresses }) =>
     };
   }),
 );
-const [address = "", port = "", wire] = process.argv.slice(2);
+const [address = "", port = "", wire, bpf = ""] = process.argv.slice(2);
 const zone = buildZone(endpoints, [], { domain: "consul", datacenter: "dc1", ttlSeconds: 0 });
 const server = new DnsServer({ random: systemRandom, zone: () => zone, forwarder: null });
 const keep = wire === undefined ? null : await keepInKernel(address, JSON.parse(wire) as LabContainer["port"]);
@@ -53,8 +50,7 @@ async function keepInKernel(
   gateway: string,
   { device, index, mac, address: own }: LabContainer["port"],
 ): Promise<KeepAnswers> {
-  const directory = mkdtempSync(join(tmpdir(), "apollo-bench-bpf-"));
-  const fastPath = new LinuxFastPath({ runner: new ProcessRunner(), directory, object: readFastPathObject });
+  const fastPath = new LinuxFastPath({ runner: new ProcessRunner(), directory: bpf, object: readFastPathObject });
   await fastPath.open();
   const blocks = ["10.2.1.0/24"];
   const wired = { network: "apollo", device, index, mac, addresses: [parseIpv4(own)], container: "c" };

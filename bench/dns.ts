@@ -16,7 +16,7 @@ import { measureLatency } from "./dns-latency.ts";
 import { type Running, measureRate, startInLab, startOnLoopback } from "./dns-running.ts";
 import { BENCH_MIXES, BENCH_SERVICES } from "./dns-services.ts";
 
-const ROUNDS = 5;
+const ROUNDS = 4;
 const SECONDS = 1;
 
 export const benchDns: Bench = async ({ rounds, quick, progress }) => {
