@@ -19,40 +19,37 @@ export interface Running {
 /** Time for a server to come up; each is asked until it answers. */
 const READY_MS = 20_000;
 
-/** By loopback. */
-export function startOnLoopback(contender: Contender, directory: string): Promise<Running> {
-  const seat = { address: "127.0.0.1", port: freePort(), directory, wire: null };
-  return start(contender, contender.name, { seat, server: [], client: [] });
-}
-
-/** At an address of the lab's bridge. Ours is there twice: with the kernel's answers, and as a process alone. */
-export async function startInLab(
-  contenders: readonly Contender[],
-  directory: string,
-  { hostPrefix, fast, plain }: DnsLab,
-): Promise<readonly Running[]> {
-  const seats = [
-    ...contenders.map((contender) => ({ contender, suffix: "", isFast: contender.name === "apollo" })),
-    ...contenders.flatMap((contender) =>
-      contender.name === "apollo" ? [{ contender, suffix: "_process", isFast: false }] : [],
-    ),
-  ];
-  const running: Running[] = [];
-  for (const [index, { contender, suffix, isFast }] of seats.entries()) {
-    const seat = { address: LAB_ADDRESSES[index] ?? "", port: 53, directory, wire: isFast ? fast.port : null };
-    const client = isFast ? fast.prefix : plain.prefix;
-    running.push(await start(contender, `container_${contender.name}${suffix}`, { seat, server: hostPrefix, client }));
-  }
-  return running;
-}
-
-interface Place {
+/** Who is to answer where, and from where it is asked. */
+export interface Plan {
+  readonly name: string;
+  readonly contender: Contender;
   readonly seat: Seat;
   readonly server: readonly string[];
   readonly client: readonly string[];
 }
 
-async function start(contender: Contender, name: string, { seat, server, client }: Place): Promise<Running> {
+/** By loopback. */
+export function planLoopback(contenders: readonly Contender[], directory: string): readonly Plan[] {
+  return contenders.map((contender) => {
+    const seat = { address: "127.0.0.1", port: freePort(), directory, wire: null };
+    return { name: contender.name, contender, seat, server: [], client: [] };
+  });
+}
+
+/** At addresses of the lab's bridge. Ours is there twice: with the kernel's answers, and as a process alone. */
+export function planLab(contenders: readonly Contender[], directory: string, lab: DnsLab): readonly Plan[] {
+  const ours = contenders.filter(({ name }) => name === "apollo");
+  return [...contenders, ...ours].map((contender, index): Plan => {
+    const isFast = contender.name === "apollo" && index < contenders.length;
+    const suffix = index < contenders.length ? "" : "_process";
+    const { prefix, port: wire } = isFast ? lab.fast : lab.plain;
+    const seat = { address: LAB_ADDRESSES[index] ?? "", port: 53, directory, wire: isFast ? wire : null };
+    return { name: `container_${contender.name}${suffix}`, contender, seat, server: lab.hostPrefix, client: prefix };
+  });
+}
+
+/** Resolves when it answers. */
+export async function startServer({ name, contender, seat, server, client }: Plan): Promise<Running> {
   const path = join(seat.directory, `${name}.conf`);
   await writeFile(path, contender.config(seat));
   if (contender.hosts !== undefined)
@@ -61,28 +58,38 @@ async function start(contender: Contender, name: string, { seat, server, client 
   const running = { name, address: seat.address, port: seat.port, client, process: child };
   try {
     await untilAnswers(running);
+    return running;
   } catch (error) {
     child.kill();
     throw error;
   }
-  return running;
 }
 
-/** Answers a second. */
+export interface Measured {
+  /** Answers a second. */
+  readonly rate: number;
+  /** Processor time of the client for each, in microseconds: with what the kernel did for others in its name. */
+  readonly clientUs: number;
+}
+
 export async function measureRate(
   { name, address, port, client }: Running,
   queries: string,
   seconds: number,
-): Promise<number> {
+): Promise<Measured> {
   const target = ["-s", address, "-p", String(port), "-d", queries];
-  const text = await output([...client, "dnsperf", ...target, "-l", String(seconds), "-c", "4"]);
-  const rate = /Queries per second:\s+([0-9.]+)/.exec(text)?.[1];
+  const argv = [...client, "dnsperf", ...target, "-l", String(seconds), "-c", "4"];
+  const child = Bun.spawn(argv, { stdout: "pipe", stderr: "ignore" });
+  const [text] = await Promise.all([new Response(child.stdout).text(), child.exited]);
+  const read = (pattern: RegExp): number => Number(pattern.exec(text)?.[1] ?? Number.NaN);
+  const rate = read(/Queries per second:\s+([0-9.]+)/);
   const codes = /Response codes:(.*)/.exec(text)?.[1] ?? "";
   const good = codes.split(",").every((each) => /NOERROR|NXDOMAIN/.test(each));
-  if (rate === undefined || !good) {
+  if (Number.isNaN(rate) || !good) {
     throw new AppError("unavailable", `Cannot measure DNS of ${name}: not every answer was good\n${text}`);
   }
-  return Number(rate);
+  const spent = Number(child.resourceUsage()?.cpuTime.total ?? Number.NaN);
+  return { rate, clientUs: spent / read(/Queries completed:\s+(\d+)/) };
 }
 
 async function untilAnswers({ name, address, port, client }: Running): Promise<void> {

@@ -13,7 +13,7 @@ import { CONTENDERS } from "./dns-contenders.ts";
 import { type DnsLab, upDnsLab } from "./dns-lab.ts";
 import { measureLarge } from "./dns-large.ts";
 import { measureLatency } from "./dns-latency.ts";
-import { type Running, measureRate, startInLab, startOnLoopback } from "./dns-running.ts";
+import { type Running, measureRate, planLab, planLoopback, startServer } from "./dns-running.ts";
 import { BENCH_MIXES, BENCH_SERVICES } from "./dns-services.ts";
 
 const ROUNDS = 4;
@@ -32,23 +32,25 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
   const inLab: Running[] = [];
   let lab: DnsLab | null = null;
   const rates = new Rates();
+  const spent = new Rates();
   const latency: Record<string, number> = {};
   try {
     for (const [mix, lines] of Object.entries(BENCH_MIXES)) {
       await writeFile(join(directory, mix), lines.map((line) => `${line}\n`).join(""));
     }
-    for (const contender of contenders) servers.push(await startOnLoopback(contender, directory));
+    for (const plan of planLoopback(contenders, directory)) servers.push(await startServer(plan));
     if (process.getuid?.() === 0) {
       lab = await upDnsLab();
       const labDirectory = join(directory, "lab");
       await mkdir(labDirectory);
-      inLab.push(...(await startInLab(contenders, labDirectory, lab)));
+      for (const plan of planLab(contenders, labDirectory, lab)) inLab.push(await startServer(plan));
     }
     for (let round = 1; round <= count; round++) {
       for (const mix of Object.keys(BENCH_MIXES)) {
         for (const server of [...servers, ...inLab]) {
-          const rate = await measureRate(server, join(directory, mix), SECONDS);
+          const { rate, clientUs } = await measureRate(server, join(directory, mix), SECONDS);
           rates.add(`${server.name}_${mix}`, rate);
+          spent.add(server.name, clientUs);
           progress(`round ${round}/${count}: ${mix.padEnd(8)} ${server.name.padEnd(24)} ${Math.round(rate)} answers/s`);
         }
       }
@@ -61,6 +63,9 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
     }
     latency["half_load_per_s"] = perSecond;
     for (const each of servers) latency[`${each.name}_cpu_us_per_answer`] = cpuPerAnswer(each, rates);
+    for (const each of inLab) {
+      latency[`${each.name}_both_cpu_us_per_answer`] = cpuPerAnswer(each, rates) + spent.median(each.name);
+    }
   } finally {
     for (const server of [...servers, ...inLab]) server.process.kill();
     await Promise.all([...servers, ...inLab].map((server) => server.process.exited));
@@ -76,6 +81,7 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
       `${BENCH_SERVICES.length} services with 3 addresses each; dnsperf with 4 clients on the same cores`,
       "vs_X is the mixed load: A, AAAA without data, SRV and, one in seven, names that nobody has",
       "vs_X is by loopback, where the process answers; container_vs_X is by a container's wire and the bridge, where the kernel gives what the process has given it",
+      "both_cpu is the processor time of client and server together: what the kernel answers, it does in the name of who asks",
       "container_apollo_process is ours without the kernel's answers, asked as the others are",
       ...(inLab.length === 0 ? ["Not measured, since it needs root: the way of containers"] : []),
       "p50 and p99 at the same half load for all, with the time of the measuring client in them",
