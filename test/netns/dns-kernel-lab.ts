@@ -38,7 +38,7 @@ class Talker {
   }
 
   async say(command: AgentCommand | AskerCommand): Promise<unknown> {
-    this.child.stdin.write(`${JSON.stringify(command)}\n`);
+    void this.child.stdin.write(`${JSON.stringify(command)}\n`);
     await this.child.stdin.flush();
     const next = await this.#lines.next();
     if (next.done === true) throw new Error("The process has ended");

@@ -146,7 +146,7 @@ SECTION("maps") struct map_spec translated = {BPF_MAP_TYPE_LRU_HASH, sizeof(stru
 SECTION("maps") struct map_spec ports_seen = {BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct counters), 16384, BPF_F_NO_PREALLOC};
 SECTION("maps") struct map_spec peers_seen = {BPF_MAP_TYPE_PERCPU_HASH, 4, sizeof(struct counters), 16384, BPF_F_NO_PREALLOC};
 SECTION("maps") struct map_spec dns_state = {BPF_MAP_TYPE_ARRAY, 4, sizeof(struct dns_state), 1, 0};
-SECTION("maps") struct map_spec dns_answers = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct question), sizeof(struct answers), 8192, 0};
+SECTION("maps") struct map_spec dns_answers = {BPF_MAP_TYPE_LRU_HASH, sizeof(struct question), sizeof(struct answers), 4096, 0};
 SECTION("maps") struct map_spec dns_seen = {BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct dns_counters), 1, 0};
 
 INLINE struct counters *counters_of(void *map, __u32 key) {
