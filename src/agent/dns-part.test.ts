@@ -25,6 +25,8 @@ const SILENT: Log & { readonly child: () => Log } = {
   child: () => SILENT,
 };
 
+const CONTAINER = parseIpv4("10.2.1.5");
+
 /** Every sleep waits for the next `tick`, whatever its length: the part's passes are driven one by one. */
 class StepClock implements Clock {
   readonly #wakers = new Set<() => void>();
@@ -109,6 +111,8 @@ class Bench {
     const { state, listener, resolver, clock, kernel } = this;
     const gateway = (): Ipv4 | null => this.gateway;
     const part = createDnsPart({ state, listener, resolver, clock, datagrams, random, gateway, kernel, log: SILENT });
+    const port = { network: "apollo", device: "veth1", index: 7, mac: "02:42:0a:02:01:05", container: "c" };
+    this.state.setPorts("engine", [{ ...port, addresses: [CONTAINER] }]);
     this.#done = part.run(this.#controller.signal);
     await this.clock.tick();
   }
@@ -120,10 +124,10 @@ class Bench {
     this.state.receive({ type: "catalog", reset: true, revision: 3, upsert: [], remove: [], hosts });
   }
 
-  async ask(name: string, server = "127.0.0.1:8600"): Promise<string> {
+  async ask(name: string, server = "127.0.0.1:8600", client: string = CONTAINER): Promise<string> {
     const handler = this.listener.open.get(`udp ${server}`);
     let answer = "silent";
-    handler?.(question(name), { address: "", port: 1 }, (bytes) => {
+    handler?.(question(name), { address: client, port: 1 }, (bytes) => {
       answer = shown(bytes);
     });
     for (let turn = 0; turn < 50; turn++) await Promise.resolve();
@@ -271,9 +275,16 @@ test("createDnsPart() gives the kernel what containers ask again, and nothing be
   expect(bench.askKernel("h1.node.consul")).toEqual([]);
   await bench.ask("h1.node.consul", "10.2.1.1:53");
   expect(bench.askKernel("h1.node.consul")).toEqual(["192.0.2.9"]);
-  // What the host itself asks says nothing about containers.
-  for (let turn = 0; turn < 3; turn++) await bench.ask("h2.node.consul");
-  expect(bench.askKernel("h2.node.consul")).toEqual([]);
+  // What the host itself asks says nothing about containers, and some containers are to be asked about each time.
+  const askTwice = async (client: string): Promise<readonly string[]> => {
+    for (let turn = 0; turn < 2; turn++) await bench.ask("h2.node.consul", "10.2.1.1:53", client);
+    return bench.askKernel("h2.node.consul");
+  };
+  expect(await askTwice("10.2.1.1")).toEqual([]);
+  bench.state.setSlowRanges("policy", { policy: [`${CONTAINER}/32`], virtual: [] });
+  expect(await askTwice(CONTAINER)).toEqual([]);
+  bench.state.setSlowRanges("policy", { policy: [], virtual: [] });
+  expect(await askTwice(CONTAINER)).toEqual(["NXDOMAIN"]);
   await bench.stop();
 });
 

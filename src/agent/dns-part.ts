@@ -7,9 +7,10 @@ import { lookupOf } from "../discovery/registry/query-lookup.ts";
 import { DEFAULT_DNS, type DnsSettings } from "../model/dns-settings.ts";
 import type { CatalogHost } from "../model/endpoint.ts";
 import { AppError } from "../model/error.ts";
-import { type Ipv4, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { type Ipv4, cidrContains, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
 import { type Ipv6, parseCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
+import { ENGINE_NETWORK } from "../network/plan-engine-network.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { KernelAnswers } from "../platform/ports/kernel-answers.ts";
 import type { Binding, DatagramClient, Listener } from "../platform/ports/listener.ts";
@@ -67,6 +68,9 @@ class DnsPart {
   #hosts: readonly CatalogHost[] = [];
   #consul: AgentState["consul"] = null;
   #conditions = "";
+  /** Addresses of containers whose questions the kernel may answer. */
+  #fastClients: ReadonlySet<string> = new Set();
+  readonly #keep: KeepAnswers = (question, answers) => this.#options.kernel?.put(question, answers);
 
   constructor(options: DnsPartOptions) {
     this.#options = options;
@@ -89,10 +93,12 @@ class DnsPart {
     const stops = (["identity", "catalog", "assignments", "network-config", "consul"] as const).map((topic) =>
       state.on(topic, () => this.#follow()),
     );
+    const ends = (["ports", "slow"] as const).map((topic) => state.on(topic, () => this.#noteClients()));
+    this.#noteClients();
     await resolver.refresh();
     this.#follow();
     await this.#keepBound(signal);
-    for (const stop of stops) stop();
+    for (const stop of [...stops, ...ends]) stop();
     // First the host's resolver goes back, then we go silent: no question of the host falls between.
     const fault = await resolver.restore();
     if (fault !== null) this.#options.log.warn(fault.text, { hint: fault.hint });
@@ -184,14 +190,11 @@ class DnsPart {
 
   async #bind(address: ServedAddress): Promise<Condition | null> {
     if (this.#bindings.has(keyOf(address))) return null;
-    const { listener, log, kernel } = this.#options;
-    // What the host itself asks does not pass where the kernel answers, and neither does IPv6.
-    const isKept = (kernel ?? null) !== null && keyOf(address) === keyOf(this.#gatewayAddress() ?? NOWHERE);
-    const keep: KeepAnswers | null = isKept ? (question, answers) => kernel?.put(question, answers) : null;
+    const { listener, log } = this.#options;
     const bound: Binding[] = [];
     try {
-      const udp = await listener.bindUdp(address.address, address.port, (message, _, reply) =>
-        this.#server.answer(message, "udp", reply, keep),
+      const udp = await listener.bindUdp(address.address, address.port, (message, peer, reply) =>
+        this.#server.answer(message, "udp", reply, this.#keepFor(peer.address)),
       );
       bound.push(udp);
       bound.push(
@@ -212,6 +215,19 @@ class DnsPart {
       const severity = isLoopback ? "warning" : "error";
       return { code: "dns-not-bound", severity, text: error.message, hint: error.hint ?? "" };
     }
+  }
+
+  /** Null for whoever asks by a way that the kernel gives no answers on, as the host itself does. */
+  #keepFor(client: string): KeepAnswers | null {
+    const { kernel = null } = this.#options;
+    return kernel !== null && kernel.isReady() && this.#fastClients.has(client) ? this.#keep : null;
+  }
+
+  #noteClients(): void {
+    const { state } = this.#options;
+    const slow = state.slowRanges().policy.map(parseCidr);
+    const addresses = state.ports.flatMap((port) => (port.network === ENGINE_NETWORK ? port.addresses : []));
+    this.#fastClients = new Set(addresses.filter((address) => !slow.some((range) => cidrContains(range, address))));
   }
 
   #unbind(key: string): void {
@@ -257,8 +273,6 @@ interface ServedAddress {
   readonly address: string;
   readonly port: number;
 }
-
-const NOWHERE: ServedAddress = { address: "", port: 0 };
 
 const NO_BRIDGE: Condition = {
   code: "dns-no-bridge",

@@ -9,6 +9,10 @@ export class FakeKernelAnswers implements KernelAnswers {
   gateway: Ipv4 | null = null;
   readonly #answers = new Map<string, readonly Uint8Array[]>();
 
+  isReady(): boolean {
+    return this.gateway !== null;
+  }
+
   forget(): void {
     this.#answers.clear();
   }

@@ -182,9 +182,17 @@ test("what is no plain question goes to the agent, and neither it nor the kernel
 });
 
 test("an agent that dies is spoken for until its answers expire, and the next one takes over with its own", async () => {
-  await park.change([endpoint("last", "last", "10.9.6.1")]);
+  await park.change([
+    endpoint("last", "last", "10.9.6.1"),
+    endpoint("pair-1", "pair", "10.9.6.2"),
+    endpoint("pair-2", "pair", "10.9.6.3"),
+  ]);
   await park.teach("one", question("last.service.consul"));
+  await park.teach("one", question("pair.service.consul"));
   await park.killAgent();
+  // One of some two hundred would have been for the agent.
+  const pairs = (await park.ask("one", times(300, "pair.service.consul"), 200)).map(shown);
+  expect(pairs.filter((answer) => answer === "silent").length).toBeLessThanOrEqual(2);
   expect((await park.ask("one", times(SOME, "last.service.consul"))).map(shown)).toEqual(
     Array.from({ length: SOME }, () => "NOERROR 10.9.6.1"),
   );

@@ -25,12 +25,12 @@ import {
 } from "./wire-format.ts";
 import type { Zone } from "./zone.ts";
 
+/** Names of services with their domain are shorter. */
+const KEPT_QUESTION_BYTES_MAX = 128;
 /** Enough for some dozens of addresses; most answers are much shorter. */
 const KEPT_BYTES_MAX = 512;
 /** Answers drawn for one question: orders that clients see until new ones are drawn. */
 const DRAWS = 8;
-/** Making them costs as much as a few answers. */
-const OFFER_EVERY = 8;
 const NO_BYTES = new Uint8Array();
 
 export type Transport = "udp" | "tcp";
@@ -67,7 +67,7 @@ export class DnsServer {
 
   /**
    * Never throws, whatever the bytes; `reply` is called once at most, and then owns the answer. `keep` gets answers to
-   * questions that come again and again; null when nobody keeps any.
+   * questions that come again; null when nobody keeps any, or the client would not be given them.
    */
   answer(
     message: Uint8Array,
@@ -109,7 +109,7 @@ export class DnsServer {
       return;
     }
     const soa = set === null ? zone.soaFor(key) : null;
-    const found: KnownAnswer = { revision: zone.revision, type, entry, set, soa, repeated: 0 };
+    const found: KnownAnswer = { revision: zone.revision, type, entry, set, soa, isTooLong: false };
     this.#known?.put(message, query.nameEnd, found);
     reply(this.#say(message, query, found, bytesMax));
   }
@@ -120,12 +120,15 @@ export class DnsServer {
     return this.#writer.negative(message, query, { rcode, soa: soa ?? NO_BYTES });
   }
 
-  /** Not at once, and not each time: names that are asked for once, and clients that cannot be given kept answers, cost nothing. */
+  /** Not before the second time: names that are asked for once cost nothing. */
   #offer({ message, query, known, bytesMax, keep }: Offer): void {
-    if (known.repeated++ % OFFER_EVERY !== 0 || !isRepeatable(message, query)) return;
+    if (known.isTooLong || !isRepeatable(message, query)) return;
     const draw = (): Uint8Array => this.#say(message, query, known, bytesMax);
     const first = draw();
-    if ((readUint16(first, 2) & FLAG_TRUNCATED) !== 0 || first.length > KEPT_BYTES_MAX) return;
+    if ((readUint16(first, 2) & FLAG_TRUNCATED) !== 0 || first.length > KEPT_BYTES_MAX) {
+      known.isTooLong = true;
+      return;
+    }
     const more = (known.set?.count ?? 0) > 1 ? DRAWS - 1 : 0;
     keep(message, [first, ...Array.from({ length: more }, draw)]);
   }
@@ -195,7 +198,8 @@ interface Offer {
 
 /** Others of the same name may have another case (0x20), an EDNS cookie, or whatever else is different each time. */
 function isRepeatable(message: Uint8Array, { nameEnd, edns }: Query): boolean {
-  if (message.length !== nameEnd + 4 + (edns === null ? 0 : OPT_BYTES)) return false;
+  const { length } = message;
+  if (length > KEPT_QUESTION_BYTES_MAX || length !== nameEnd + 4 + (edns === null ? 0 : OPT_BYTES)) return false;
   for (let at = HEADER_BYTES; at < nameEnd; at++) {
     const byte = message[at] ?? 0;
     if (byte >= 65 && byte <= 90) return false;

@@ -16,8 +16,8 @@ export interface KnownAnswer {
   /** Null for a negative answer, which then has `soa`. */
   readonly set: RecordSet | null;
   readonly soa: Uint8Array | null;
-  /** How often it was asked for again by somebody who can be given it elsewhere. */
-  repeated: number;
+  /** Whoever keeps answers has no place for this one. */
+  isTooLong: boolean;
 }
 
 interface Slot {

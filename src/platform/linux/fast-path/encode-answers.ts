@@ -17,10 +17,7 @@ const QUESTION_BYTES_MAX = 126;
 const ANSWER_BYTES_MAX = 512;
 const QUESTION_AT = 2;
 const ANSWERS_AT = 16;
-/**
- * How often each answer of several is given. More would make the shares of those that are drawn first uneven for longer; fewer,
- * more questions for the agent, which answers one for as many as this times the answers of an entry.
- */
+/** How often each answer of several is given, see ANSWER_USES of the program. */
 const USES = 32;
 
 export interface DnsState {

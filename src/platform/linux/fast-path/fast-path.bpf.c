@@ -43,6 +43,11 @@
 #define QUESTION_BYTES_MAX 126
 #define ANSWER_BYTES_MAX 512
 #define ANSWER_TTL 64
+/*
+ * Of each answer that is one of several. More would make the shares of those that are drawn first uneven for longer; fewer, more
+ * questions for the agent.
+ */
+#define ANSWER_USES 32
 #define DONT_FRAGMENT 0x4000
 
 struct map_spec {
@@ -121,7 +126,7 @@ struct answers {
   /* Of no other that was ever put. */
   __u32 serial;
   __u32 generation;
-  /* How often they may be given before new ones are to be drawn; means nothing when there is but one. */
+  /* Until a question goes to the agent, so that it draws new ones; means nothing when there is but one. */
   __s32 uses_left;
   __u16 length;
   __u16 count;
@@ -297,10 +302,13 @@ INLINE struct answers *find_answers(struct __sk_buff *skb, struct packet *packet
   if (length < 1 || length > QUESTION_BYTES_MAX || load_bytes(skb, DNS_AT + DNS_ID_BYTES, question.bytes, length)) return 0;
   struct answers *found = map_lookup(&dns_answers, &question);
   if (!found || found->generation != dns->generation) return 0;
-  if (found->count > 1) {
-    /* Several processors at once may count as one: then there are a few uses more. */
-    if (found->uses_left <= 0) return 0;
-    found->uses_left--;
+  /*
+   * Now and then one goes to the agent, which draws new ones then; the others need not wait for those. Several processors at
+   * once may count as one: then there are a few uses more.
+   */
+  if (found->count > 1 && --found->uses_left <= 0) {
+    found->uses_left = ANSWER_USES * found->count;
+    return 0;
   }
   return found;
 }

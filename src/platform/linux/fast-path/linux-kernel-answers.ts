@@ -24,6 +24,10 @@ export class LinuxKernelAnswers implements KernelAnswers {
     this.#programs = programs;
   }
 
+  isReady(): boolean {
+    return this.#own() !== null;
+  }
+
   forget(): void {
     const programs = this.#own();
     if (programs === null) return;
