@@ -38,8 +38,7 @@ export interface ObservedHost {
   conditions: readonly Condition[];
   /** To its peers, by their names. */
   links: readonly LinkReport[];
-  /** Null on a host without a fast path. */
-  dns: DnsCounts | null;
+  dns?: DnsCounts;
 }
 
 export interface AgentHubDeps {
@@ -251,7 +250,6 @@ export class AgentHub {
       appliedRevision: 0,
       conditions: [],
       links: [],
-      dns: null,
     });
     const address = isIpv4(hello.address) || isIpv6(hello.address) ? hello.address : host.address;
     const said = { address, resources: hello.resources, labels: hello.labels, ...keysOf(hello) };
@@ -300,7 +298,7 @@ export class AgentHub {
     observed.lastSeenMs = this.#deps.clock.nowMs();
     if (message.addresses !== undefined) this.#deps.leases.hear(session.hostId, message.addresses, message.networks);
     observed.conditions = message.conditions;
-    observed.dns = message.dns ?? null;
+    if (message.dns !== undefined) observed.dns = message.dns;
     const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
     const moved = applied !== observed.appliedRevision;
     observed.appliedRevision = applied;

@@ -71,8 +71,8 @@ export class ServerViews {
     const { state, hub, liveness } = this.#server;
     const up = [...state.hosts.values()].filter((host) => liveness.presenceOf(host.id).phase === "up");
     const counted = up.flatMap(({ id, name }) => {
-      const dns = hub.observed.get(id)?.dns ?? null;
-      return dns === null ? [] : [[name, dns] as const];
+      const dns = hub.observed.get(id)?.dns;
+      return dns === undefined ? [] : [[name, dns] as const];
     });
     return new Map(counted.toSorted(([a], [b]) => (a < b ? -1 : 1)));
   }
