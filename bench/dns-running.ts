@@ -13,11 +13,15 @@ export interface Running {
   readonly port: number;
   /** Before the command of whoever asks it. */
   readonly client: readonly string[];
+  /** Of dnsperf: how many ask at once. */
+  readonly load: readonly string[];
   readonly process: Bun.Subprocess;
 }
 
 /** Time for a server to come up; each is asked until it answers. */
 const READY_MS = 20_000;
+/** The containers of a host ask side by side; one sender alone would be slower than what it measures. The same for all. */
+const LAB_LOAD = ["-c", "8", "-T", "4"];
 
 /** Who is to answer where, and from where it is asked. */
 export interface Plan {
@@ -26,13 +30,14 @@ export interface Plan {
   readonly seat: Seat;
   readonly server: readonly string[];
   readonly client: readonly string[];
+  readonly load: readonly string[];
 }
 
-/** By loopback. */
+/** By loopback, from one thread. */
 export function planLoopback(contenders: readonly Contender[], directory: string): readonly Plan[] {
   return contenders.map((contender) => {
     const seat = { address: "127.0.0.1", port: freePort(), directory, wire: null };
-    return { name: contender.name, contender, seat, server: [], client: [] };
+    return { name: contender.name, contender, seat, server: [], client: [], load: ["-c", "4"] };
   });
 }
 
@@ -44,18 +49,19 @@ export function planLab(contenders: readonly Contender[], directory: string, lab
     const suffix = index < contenders.length ? "" : "_process";
     const { prefix, port: wire } = isFast ? lab.fast : lab.plain;
     const seat = { address: LAB_ADDRESSES[index] ?? "", port: 53, directory, wire: isFast ? wire : null };
-    return { name: `container_${contender.name}${suffix}`, contender, seat, server: lab.hostPrefix, client: prefix };
+    const name = `container_${contender.name}${suffix}`;
+    return { name, contender, seat, server: lab.hostPrefix, client: prefix, load: LAB_LOAD };
   });
 }
 
 /** Resolves when it answers. */
-export async function startServer({ name, contender, seat, server, client }: Plan): Promise<Running> {
+export async function startServer({ name, contender, seat, server, client, load }: Plan): Promise<Running> {
   const path = join(seat.directory, `${name}.conf`);
   await writeFile(path, contender.config(seat));
   if (contender.hosts !== undefined)
     await writeFile(join(seat.directory, `${contender.name}.hosts`), contender.hosts());
   const child = Bun.spawn([...server, ...contender.argv(seat, path)], { stdout: "ignore", stderr: "ignore" });
-  const running = { name, address: seat.address, port: seat.port, client, process: child };
+  const running = { name, address: seat.address, port: seat.port, client, load, process: child };
   try {
     await untilAnswers(running);
     return running;
@@ -73,12 +79,12 @@ export interface Measured {
 }
 
 export async function measureRate(
-  { name, address, port, client }: Running,
+  { name, address, port, client, load }: Running,
   queries: string,
   seconds: number,
 ): Promise<Measured> {
   const target = ["-s", address, "-p", String(port), "-d", queries];
-  const argv = [...client, "dnsperf", ...target, "-l", String(seconds), "-c", "4"];
+  const argv = [...client, "dnsperf", ...target, "-l", String(seconds), ...load];
   const child = Bun.spawn(argv, { stdout: "pipe", stderr: "ignore" });
   const [text] = await Promise.all([new Response(child.stdout).text(), child.exited]);
   const read = (pattern: RegExp): number => Number(pattern.exec(text)?.[1] ?? Number.NaN);

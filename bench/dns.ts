@@ -78,7 +78,7 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
     figures: { ...rates.medians(), ...latency, ...(await measureLarge()) },
     ratios: { ...ratiosOf(rates, servers, ""), ...ratiosOf(rates, inLab, "container_") },
     notes: [
-      `${BENCH_SERVICES.length} services with 3 addresses each; dnsperf with 4 clients on the same cores`,
+      `${BENCH_SERVICES.length} services with 3 addresses each; dnsperf on the same cores: by loopback 4 clients of one thread, by the containers' way 8 of four`,
       "vs_X is the mixed load: A, AAAA without data, SRV and, one in seven, names that nobody has",
       "vs_X is by loopback, where the process answers; container_vs_X is by a container's wire and the bridge, where the kernel gives what the process has given it",
       "both_cpu is the processor time of client and server together: what the kernel answers, it does in the name of who asks",
