@@ -1,16 +1,26 @@
 /** The servers that are compared, each one process with one thread for answers, and all with the same records. */
 import { join } from "node:path";
 import { addressBytes, addressHex } from "../src/discovery/dns/address-bytes.ts";
+import type { LabContainer } from "./dns-lab.ts";
 import { BENCH_PORT, BENCH_SERVICES } from "./dns-services.ts";
+
+/** Where a contender is to answer, and with what files beside it. */
+export interface Seat {
+  readonly address: string;
+  readonly port: number;
+  readonly directory: string;
+  /** Wire of a container whose questions ours may let the kernel answer; null for none. */
+  readonly wire: LabContainer["port"] | null;
+}
 
 export interface Contender {
   readonly name: string;
   readonly program: string;
   /** The text of its configuration file, "" for none. */
-  readonly config: (port: number, directory: string) => string;
+  readonly config: (seat: Seat) => string;
   /** The text of `NAME.hosts` beside it. */
   readonly hosts?: () => string;
-  readonly argv: (port: number, config: string) => readonly string[];
+  readonly argv: (seat: Seat, config: string) => readonly string[];
 }
 
 export const CONTENDERS: readonly Contender[] = [
@@ -18,7 +28,13 @@ export const CONTENDERS: readonly Contender[] = [
     name: "apollo",
     program: process.execPath,
     config: () => "",
-    argv: (port) => [process.execPath, join(import.meta.dir, "dns-server.ts"), String(port)],
+    argv: ({ address, port, directory, wire }) => [
+      process.execPath,
+      join(import.meta.dir, "dns-server.ts"),
+      address,
+      String(port),
+      ...(wire === null ? [] : [JSON.stringify(wire), join(directory, "bpf")]),
+    ],
   },
   {
     name: "dnsmasq",
@@ -47,7 +63,7 @@ function dnsmasqHosts(): string {
   return lines.join("");
 }
 
-function dnsmasqConfig(port: number, directory: string): string {
+function dnsmasqConfig({ address: own, port, directory }: Seat): string {
   const records = BENCH_SERVICES.flatMap(({ service, addresses }) =>
     addresses.map((address) => `srv-host=_${service}._tcp.service.consul,${targetOf(address)},${BENCH_PORT},1,1`),
   );
@@ -56,7 +72,7 @@ function dnsmasqConfig(port: number, directory: string): string {
     "no-hosts",
     `addn-hosts=${join(directory, "dnsmasq.hosts")}`,
     "bind-interfaces",
-    "listen-address=127.0.0.1",
+    `listen-address=${own}`,
     `port=${port}`,
     `pid-file=${join(directory, "dnsmasq.pid")}`,
     "user=",
@@ -66,7 +82,7 @@ function dnsmasqConfig(port: number, directory: string): string {
   ].join("\n");
 }
 
-function unboundConfig(port: number, directory: string): string {
+function unboundConfig({ address: own, port, directory }: Seat): string {
   const records = BENCH_SERVICES.flatMap(({ service, addresses }) =>
     addresses.flatMap((address) => [
       `  local-data: "${service}.service.consul. 0 A ${address}"`,
@@ -76,7 +92,9 @@ function unboundConfig(port: number, directory: string): string {
   );
   return [
     "server:",
-    "  interface: 127.0.0.1",
+    `  interface: ${own}`,
+    // Containers are no strangers.
+    "  access-control: 0.0.0.0/0 allow",
     `  port: ${port}`,
     "  num-threads: 1",
     '  username: ""',

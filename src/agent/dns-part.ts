@@ -1,5 +1,5 @@
 import type { Upstream } from "../discovery/dns/choose-upstreams.ts";
-import { DnsServer } from "../discovery/dns/dns-server.ts";
+import { DnsServer, type KeepAnswers } from "../discovery/dns/dns-server.ts";
 import { Forwarder } from "../discovery/dns/forwarder.ts";
 import { type Zone, buildZone } from "../discovery/dns/zone.ts";
 import { DEFAULT_CONTAINER_DOMAIN } from "../model/cluster.ts";
@@ -8,10 +8,12 @@ import { DEFAULT_DNS, type DnsSettings } from "../model/dns-settings.ts";
 import type { CatalogHost } from "../model/endpoint.ts";
 import { virtualAddresses } from "../network/virtual-addresses.ts";
 import { AppError } from "../model/error.ts";
-import { type Ipv4, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
+import { type Ipv4, cidrContains, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
 import { type Ipv6, parseCidr6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
+import { ENGINE_NETWORK } from "../network/plan-engine-network.ts";
 import type { Clock } from "../platform/ports/clock.ts";
+import type { KernelAnswers } from "../platform/ports/kernel-answers.ts";
 import type { Binding, DatagramClient, Listener } from "../platform/ports/listener.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
@@ -33,6 +35,8 @@ export interface DnsPartOptions {
   readonly resolver: HostResolver;
   /** Domains that the host's own search list gains; none by default. */
   readonly search?: readonly string[];
+  /** Gives containers answers without us; null or missing where there is no such thing. */
+  readonly kernel?: KernelAnswers | null;
   /** Ports to serve on; a test that is not root chooses others. `loopback` null: only the gateway's address. */
   readonly ports?: { readonly gateway: number; readonly loopback: number | null; readonly upstream: number };
 }
@@ -65,6 +69,9 @@ class DnsPart {
   #hosts: readonly CatalogHost[] = [];
   #consul: AgentState["consul"] = null;
   #conditions = "";
+  /** Addresses of containers whose questions the kernel may answer. */
+  #fastClients: ReadonlySet<string> = new Set();
+  readonly #keep: KeepAnswers = (question, answers) => this.#options.kernel?.put(question, answers);
 
   constructor(options: DnsPartOptions) {
     this.#options = options;
@@ -87,10 +94,12 @@ class DnsPart {
     const stops = (["identity", "catalog", "assignments", "network-config", "consul"] as const).map((topic) =>
       state.on(topic, () => this.#follow()),
     );
+    const ends = (["ports", "slow"] as const).map((topic) => state.on(topic, () => this.#noteClients()));
+    this.#noteClients();
     await resolver.refresh();
     this.#follow();
     await this.#keepBound(signal);
-    for (const stop of stops) stop();
+    for (const stop of [...stops, ...ends]) stop();
     // First the host's resolver goes back, then we go silent: no question of the host falls between.
     const fault = await resolver.restore();
     if (fault !== null) this.#options.log.warn(fault.text, { hint: fault.hint });
@@ -104,6 +113,7 @@ class DnsPart {
     const nameserver = gateway();
     const zoneKey = JSON.stringify([identity.settings, nameserver]);
     const changed = this.#tracker.take();
+    const before = this.#zone?.revision;
     const localIds = [...state.localEndpoints().keys()];
     const isNew = this.#zone === null || zoneKey !== this.#zoneKey;
     if (this.#zone === null || isNew) {
@@ -128,7 +138,18 @@ class DnsPart {
       this.#consul = state.consul;
       this.#zone.setQueries(indexQueries(state.consul?.queries ?? []));
     }
+    // Before anyone hears that the change is in force.
+    if (isNew || this.#zone.revision !== before) this.#options.kernel?.forget();
+    if (isNew) this.#renewKernel();
     state.setApplied("dns", state.catalogRevision);
+  }
+
+  /** Only when questions that the kernel leaves to us are answered here. */
+  #renewKernel(): void {
+    const { kernel } = this.#options;
+    const gateway = this.#gatewayAddress();
+    if (this.#zone === null || gateway?.port !== DNS_PORT || !this.#bindings.has(keyOf(gateway))) return;
+    kernel?.renew(gateway.address);
   }
 
   /** Level-triggered: what should be bound and written is compared with what is, and tried again until it is so. */
@@ -152,6 +173,7 @@ class DnsPart {
       if (fault !== null) faults.push(fault);
     }
     this.#follow();
+    this.#renewKernel();
     const nameserver = gateway();
     const { port } = this.#gatewayAddress() ?? { port: 0 };
     if (nameserver === null || port !== DNS_PORT || !this.#bindings.has(`${nameserver}:${port}`)) {
@@ -168,8 +190,8 @@ class DnsPart {
     const { listener, log } = this.#options;
     const bound: Binding[] = [];
     try {
-      const udp = await listener.bindUdp(address.address, address.port, (message, _, reply) =>
-        this.#server.answer(message, "udp", reply),
+      const udp = await listener.bindUdp(address.address, address.port, (message, peer, reply) =>
+        this.#server.answer(message, "udp", reply, this.#keepFor(peer.address)),
       );
       bound.push(udp);
       bound.push(
@@ -190,6 +212,19 @@ class DnsPart {
       const severity = isLoopback ? "warning" : "error";
       return { code: "dns-not-bound", severity, text: error.message, hint: error.hint ?? "" };
     }
+  }
+
+  /** Null for whoever asks by a way that the kernel gives no answers on, as the host itself does. */
+  #keepFor(client: string): KeepAnswers | null {
+    const { kernel = null } = this.#options;
+    return kernel !== null && kernel.isReady() && this.#fastClients.has(client) ? this.#keep : null;
+  }
+
+  #noteClients(): void {
+    const { state } = this.#options;
+    const slow = state.slowRanges().policy.map(parseCidr);
+    const addresses = state.ports.flatMap((port) => (port.network === ENGINE_NETWORK ? port.addresses : []));
+    this.#fastClients = new Set(addresses.filter((address) => !slow.some((range) => cidrContains(range, address))));
   }
 
   #unbind(key: string): void {

@@ -137,7 +137,7 @@ test("createFastPathPart() says why it is off, and goes on when that has changed
     {
       code: "fast-path-off",
       severity: "info",
-      text: "Fast path off: Cannot make map: this kernel has no BPF; packets between hosts take the kernel's own way",
+      text: "Fast path off: Cannot make map: this kernel has no BPF; packets between hosts take the kernel's own way, and all DNS questions come to the agent",
       hint: "Update it",
     },
   ]);
@@ -185,9 +185,11 @@ test("createFastPathPart() tells what was counted while it is on, and nothing el
   const host = new Host();
   const counted = { sentPackets: 1, sentBytes: 70, receivedPackets: 2, receivedBytes: 90, refusedPackets: 0 };
   host.kernel.seen.set(PEER.underlay, counted);
+  host.kernel.questions = { answered: 40, passed: 2 };
   host.start();
   host.state.setWays([PEER]);
   await host.advance(6000);
+  expect(host.state.dnsCounts).toEqual({ answered: 40, passed: 2 });
   expect(host.state.linkBytes?.get(PEER.underlay)).toEqual(counted);
   host.abort.abort();
 
@@ -195,6 +197,6 @@ test("createFastPathPart() tells what was counted while it is on, and nothing el
   off.start({ enabled: false });
   off.state.setWays([PEER]);
   await off.advance(6000);
-  expect(off.state.linkBytes).toBeNull();
+  expect([off.state.linkBytes, off.state.dnsCounts]).toEqual([null, null]);
   off.abort.abort();
 });

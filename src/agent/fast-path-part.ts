@@ -107,15 +107,17 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
 
   async function count(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      state.linkBytes = mode.on ? await readCounters() : null;
+      const counters = mode.on ? await readCounters() : null;
+      state.linkBytes = counters?.peers ?? null;
+      state.dnsCounts = counters?.dns ?? null;
       await clock.sleep(COUNT_MS, signal);
     }
   }
 
   /** Null when they cannot be read: the loop finds out why, and says so. */
-  async function readCounters(): Promise<AgentState["linkBytes"]> {
+  async function readCounters(): Promise<Awaited<ReturnType<FastPath["counters"]>> | null> {
     try {
-      return (await fastPath.counters()).peers;
+      return await fastPath.counters();
     } catch (error) {
       if (!(error instanceof AppError)) throw error;
       return null;
@@ -139,7 +141,7 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
 }
 
 function offCondition({ why, hint }: Extract<FastPathMode, { on: false }>): Condition {
-  const text = `Fast path off: ${why}; packets between hosts take the kernel's own way`;
+  const text = `Fast path off: ${why}; packets between hosts take the kernel's own way, and all DNS questions come to the agent`;
   return { code: "fast-path-off", severity: "info", text, hint };
 }
 

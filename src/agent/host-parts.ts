@@ -87,7 +87,7 @@ const DAY_MS = 86_400_000;
 
 /** The parts that act on this machine, on its real kernel, sockets, resolver and HAProxy. */
 export function hostParts(options: HostPartsOptions): MakeParts {
-  const { engine, log, dataDir, runDir, keyRotationDays, fastPath, consul } = options;
+  const { engine, log, dataDir, runDir, keyRotationDays, consul } = options;
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
   return (state, book, networkBook) => {
@@ -100,6 +100,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
     });
     const privateKeyOf = (publicKey: string): string | null => keys.privateKeyOf(publicKey);
     const kernel = new LinuxHostNetwork({ runner, clock, privateKeyOf });
+    const fastPath = new LinuxFastPath({ runner, directory: `${runDir}/bpf`, object: readFastPathObject });
     const network = createNetworkPart({ state, engine, clock, log, network: kernel });
     const paths = proxyPaths(runDir);
     const listener = new BunUnixListener({ clock, log });
@@ -175,10 +176,10 @@ export function hostParts(options: HostPartsOptions): MakeParts {
         createPortsPart({ state, engine, ports: new LinuxBridgePorts({ runner, clock }), clock, log }),
         createFastPathPart({
           state,
-          fastPath: new LinuxFastPath({ runner, directory: `${runDir}/bpf`, object: readFastPathObject }),
+          fastPath,
           clock,
           log,
-          enabled: fastPath,
+          enabled: options.fastPath,
         }),
         ...attach.parts,
         createLocalSocketPart({ state, listener, clock, log, path: `${runDir}/agent.sock` }),
@@ -210,6 +211,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
           gateway: () => network.gateway(),
           gateway6: () => network.gateway6(),
           resolver: new ResolverFile({ dataDirectory: dataDir }),
+          kernel: fastPath.answers,
         }),
         createConsulPart({
           ...consul,

@@ -333,6 +333,7 @@ class Session {
       ...(state.addressUse === null ? {} : { addresses: state.addressUse }),
       ...(Object.keys(state.networkUse).length === 0 ? {} : { networks: state.networkUse }),
       ...(state.probeAddress === null ? {} : { probeAddress: state.probeAddress }),
+      ...(state.dnsCounts === null ? {} : { dns: state.dnsCounts }),
     });
   }
 

@@ -11,6 +11,7 @@ import type { LinkBytes } from "../network/links/link-totals.ts";
 import type { LinkFacts } from "../network/choose-link-mode.ts";
 import type { LinkRow } from "../network/plan-host.ts";
 import type { AddressUse, LeaseProblem } from "../model/lease.ts";
+import type { DnsCounts } from "../model/wire.ts";
 import type { DesiredPeer } from "../network/plan-network.ts";
 import { AgentEvents } from "./agent-events.ts";
 import { sameData } from "./same-data.ts";
@@ -68,6 +69,8 @@ export class NetworkState extends AgentEvents {
   linkBytes: ReadonlyMap<Ipv4, LinkBytes> | null = null;
   /** What went the kernel's own way, by peer; null until that was looked at. Written by the link bytes part. */
   slowLinkBytes: ReadonlyMap<HostId, LinkBytes> | null = null;
+  /** DNS questions of containers; null without a fast path. Written by its part. */
+  dnsCounts: DnsCounts | null = null;
   /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
   ways: readonly DesiredPeer[] | null = null;
   /** Written by whoever enforces policy or serves virtual addresses, each under its own name. */

@@ -78,6 +78,20 @@ export class TourClient {
     path: string,
     options: { readonly body?: unknown; readonly login?: ApiLogin } = {},
   ): Promise<ApiAnswer> {
+    const { status, text } = await this.#curl(method, path, options);
+    return { status, body: text === "" ? null : parseJson(text, `${method} ${path}`) };
+  }
+
+  /** What a GET answers that is no JSON, whatever its status. */
+  async text(path: string): Promise<string> {
+    return (await this.#curl("GET", path, {})).text;
+  }
+
+  async #curl(
+    method: string,
+    path: string,
+    options: { readonly body?: unknown; readonly login?: ApiLogin },
+  ): Promise<{ readonly status: number; readonly text: string }> {
     const url = new URL(path, this.#admin.url);
     const to = `${SERVER_TLS_NAME}:${url.port}`;
     const argv = ["curl", "-sS", "-m", String(API_TIMEOUT_S), "-X", method, "--cacert", this.#caPath, "-K", "-"];
@@ -85,8 +99,7 @@ export class TourClient {
     const where = ["--connect-to", `${to}:127.0.0.1:${url.port}`, `https://${to}${url.pathname}${url.search}`];
     const text = await mustRun([...argv, "-w", "\n%{http_code}", ...where], { stdin: this.#curlConfig(options) });
     const at = text.lastIndexOf("\n");
-    const body = text.slice(0, at).trim();
-    return { status: Number(text.slice(at + 1)), body: body === "" ? null : parseJson(body, `${method} ${path}`) };
+    return { status: Number(text.slice(at + 1)), text: text.slice(0, at).trim() };
   }
 
   /** GET that must be 200, in the shape asked for. */

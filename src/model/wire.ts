@@ -170,6 +170,8 @@ export type AgentMessage =
       readonly networks?: Readonly<Record<string, AddressUse>>;
       /** Where this host is probed, see `probeAddressOf`; missing: at the first address of its first block. */
       readonly probeAddress?: Ipv4;
+      /** Missing on a host without a fast path. */
+      readonly dns?: DnsCounts;
     }
   | {
       readonly type: "instances";
@@ -202,6 +204,12 @@ export type AgentMessage =
       readonly exitCode: number | null;
       readonly error: string | null;
     };
+
+/** DNS questions of containers since the fast path's programs were made: those that the kernel answered, and those it left to the agent. */
+export interface DnsCounts {
+  readonly answered: number;
+  readonly passed: number;
+}
 
 /** Something an operator sees for as long as it holds. */
 export interface Condition {
@@ -330,6 +338,7 @@ const agentMessage = z.discriminatedUnion("type", [
     addresses: addressUse.optional(),
     networks: z.record(z.string().max(63), addressUse).optional(),
     probeAddress: z.ipv4().optional(),
+    dns: z.object({ answered: z.number().min(0), passed: z.number().min(0) }).optional(),
   }),
   z.object({
     type: z.literal("instances"),

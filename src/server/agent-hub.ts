@@ -9,6 +9,7 @@ import { applyLinkChanges, type LinkReport } from "../model/link.ts";
 import {
   type AgentMessage,
   type Condition,
+  type DnsCounts,
   parseAgentMessage,
   type ServerMessage,
   WIRE_OF_CHANGES,
@@ -33,6 +34,7 @@ export interface ObservedHost {
   conditions: readonly Condition[];
   /** To its peers, by their names. */
   links: readonly LinkReport[];
+  dns?: DnsCounts;
 }
 
 export interface AgentHubDeps {
@@ -281,6 +283,7 @@ export class AgentHub {
     observed.lastSeenMs = this.#deps.clock.nowMs();
     if (message.addresses !== undefined) this.#deps.leases.hear(session.hostId, message.addresses, message.networks);
     observed.conditions = message.conditions;
+    if (message.dns !== undefined) observed.dns = message.dns;
     const applied = message.epoch === this.#deps.epoch ? message.appliedRevision : 0;
     const moved = applied !== observed.appliedRevision;
     observed.appliedRevision = applied;

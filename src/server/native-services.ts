@@ -77,6 +77,7 @@ export function nativeServices(deps: NativeServicesDeps): NativeServices {
     network: networkObjects(server.state),
     ask: (hostName, question) => askHost(server, hostName, question),
     links: () => views.links(),
+    dnsCounts: () => views.dnsCounts(),
     joinToken: () => deps.joinToken,
     join: async (request) => {
       const { host, credential, block } = await members.join(request);

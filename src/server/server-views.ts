@@ -4,7 +4,7 @@ import type { Endpoint } from "../model/endpoint.ts";
 import type { Host } from "../model/host.ts";
 import { isReady } from "../model/instance.ts";
 import type { LinkReport } from "../model/link.ts";
-import type { Condition } from "../model/wire.ts";
+import type { Condition, DnsCounts } from "../model/wire.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 
 /** What the native API and the console show of the cluster as a whole; apps and instances are rendered by the API. */
@@ -64,6 +64,17 @@ export class ServerViews {
           .toSorted((a, b) => (a.peer < b.peer ? -1 : 1))
           .map((link) => ({ host: host.name, ...withoutId(link) })),
       );
+  }
+
+  /** By host, of those that are up and have a fast path. */
+  dnsCounts(): ReadonlyMap<string, DnsCounts> {
+    const { state, hub, liveness } = this.#server;
+    const up = [...state.hosts.values()].filter((host) => liveness.presenceOf(host.id).phase === "up");
+    const counted = up.flatMap(({ id, name }) => {
+      const dns = hub.observed.get(id)?.dns;
+      return dns === undefined ? [] : [[name, dns] as const];
+    });
+    return new Map(counted.toSorted(([a], [b]) => (a < b ? -1 : 1)));
   }
 
   services(): readonly ServiceJson[] {

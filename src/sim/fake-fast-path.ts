@@ -1,5 +1,6 @@
 import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
+import type { DnsCounts } from "../model/wire.ts";
 import type {
   FastPath,
   FastPathAction,
@@ -18,6 +19,8 @@ export class FakeFastPath implements FastPath {
   broken: AppError | null = null;
   /** What its programs have counted, by peer. */
   readonly seen = new Map<Ipv4, FastPathCounters>();
+  /** The same of questions. */
+  questions: DnsCounts = { answered: 0, passed: 0 };
   #open = false;
   installed = false;
 
@@ -67,9 +70,10 @@ export class FakeFastPath implements FastPath {
   counters(): Promise<{
     readonly ports: ReadonlyMap<number, FastPathCounters>;
     readonly peers: ReadonlyMap<Ipv4, FastPathCounters>;
+    readonly dns: DnsCounts;
   }> {
     this.#requireOpen();
-    return Promise.resolve({ ports: new Map(), peers: this.seen });
+    return Promise.resolve({ ports: new Map(), peers: this.seen, dns: this.questions });
   }
 
   async remove(): Promise<void> {

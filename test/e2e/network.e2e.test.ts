@@ -114,6 +114,19 @@ test("inside the range nobody's address changes; towards the outside it is the h
   );
 });
 
+test("names that a container asks for again and again are answered by the kernel, also through Docker's own resolver", async () => {
+  const answered = async (): Promise<number> => {
+    const metrics = await world.client.text("/api/metrics");
+    return Number(/apollo_dns_kernel_answers_total\{host="h1"\} (\d+)/.exec(metrics)?.[1] ?? 0);
+  };
+  const before = await answered();
+  await eventually("the kernel of h1 to answer", async () => {
+    const found = await world.lab.mustExec("h1", ["docker", "exec", PROBE, "busybox", "nslookup", "h2.node.consul"]);
+    expect(found).toContain(world.lab.node("h2").address);
+    return (await answered()) > before;
+  });
+});
+
 test("a link that was cut works again once it is whole, in both modes", async () => {
   for (const to of ["h2", "h3"]) {
     const address = await probeAddress(to);

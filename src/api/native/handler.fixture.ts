@@ -40,6 +40,7 @@ class FakeServices implements NativeServices {
   readonly status = () => STATUS;
   readonly services = () => [];
   readonly links = () => [];
+  readonly dnsCounts = () => new Map();
   readonly serviceOf = () => "web";
   readonly #objects = new Map<string, NetworkObject>();
   readonly network: NetworkObjects = {

@@ -10,7 +10,7 @@ import { renderRef, routeApps } from "./app-routes.ts";
 import { parseJoin } from "./parse-join.ts";
 import { parseTrace } from "./parse-trace.ts";
 import { renderDeploymentJson, renderInstanceJson } from "./render-app.ts";
-import { renderLinkMetrics } from "./render-link-metrics.ts";
+import { renderDnsMetrics, renderLinkMetrics } from "./render-metrics.ts";
 import { empty, json, methodNotAllowed, metricsText, notFound, pem, renderError } from "./respond.ts";
 import type { ExecOptions, LogsOptions, NativeServices } from "./services.ts";
 import type { InfoJson, LinkJson } from "./shapes.ts";
@@ -146,7 +146,8 @@ async function routeSingle(context: Context, area: string, principal: Principal)
   if (area === "services") return json(200, services.services());
   if (area === "dns") return json(200, await services.dns(...readQuestion(request)));
   if (area === "links") return json(200, readLinks(context));
-  if (area === "metrics") return metricsText(renderLinkMetrics(services.links()));
+  if (area === "metrics")
+    return metricsText(renderLinkMetrics(services.links()) + renderDnsMetrics(services.dnsCounts()));
   if (area === "feed") return services.sockets.feed(request);
   if (principal.kind !== "host") throw notFound(`Cannot find "${request.path}"`);
   return services.sockets.agent(request, principal.hostId);

@@ -3,6 +3,7 @@ import type { JoinRequest } from "../../cluster/join.ts";
 import type { AppSpec } from "../../model/app.ts";
 import type { HostId, InstanceId } from "../../model/ids.ts";
 import type { NetworkObject, NetworkObjectKind } from "../../model/network-config.ts";
+import type { DnsCounts } from "../../model/wire.ts";
 import type { DoctorReport } from "../../network/doctor/doctor-facts.ts";
 import type { TraceQuestion, TraceReport } from "../../network/trace/trace-facts.ts";
 import type { HttpRequest, HttpUpgrade } from "../../platform/ports/http.ts";
@@ -34,6 +35,8 @@ export interface NativeServices {
   doctor(host: string | null): Promise<DoctorReport>;
   /** What hosts that are up last said, sorted by host and peer. */
   links(): readonly LinkJson[];
+  /** DNS questions of containers, by the name of the host. */
+  dnsCounts(): ReadonlyMap<string, DnsCounts>;
   joinToken(): string;
   /** @throws AppError `conflict`, `unavailable`: see `joinHost`. */
   join(request: JoinRequest): Promise<JoinResponse>;

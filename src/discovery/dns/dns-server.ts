@@ -4,11 +4,13 @@ import { type NameKey, nameBytes, nameKeyAt } from "./domain-name.ts";
 import type { Forwarder } from "./forwarder.ts";
 import { type Query, parseQuery } from "./parse-query.ts";
 import { readAddressRecords } from "./parse-response.ts";
-import { QuestionTable } from "./question-table.ts";
+import { type KnownAnswer, QuestionTable } from "./question-table.ts";
 import type { RecordSet } from "./record-set.ts";
 import {
   CLASS_IN,
+  FLAG_TRUNCATED,
   HEADER_BYTES,
+  OPT_BYTES,
   RCODE_NXDOMAIN,
   RCODE_OK,
   RCODE_REFUSED,
@@ -18,9 +20,18 @@ import {
   TYPE_ANY,
   TYPE_CNAME,
   copyOf,
+  readUint16,
   writeUint16,
 } from "./wire-format.ts";
 import type { Zone } from "./zone.ts";
+
+/** Names of services with their domain are shorter. */
+const KEPT_QUESTION_BYTES_MAX = 128;
+/** Enough for some dozens of addresses; most answers are much shorter. */
+const KEPT_BYTES_MAX = 512;
+/** Answers drawn for one question: orders that clients see until new ones are drawn. */
+const DRAWS = 8;
+const NO_BYTES = new Uint8Array();
 
 export type Transport = "udp" | "tcp";
 
@@ -31,6 +42,12 @@ export interface DnsServerOptions {
   /** Null refuses names that are not ours. */
   readonly forwarder: Forwarder | null;
 }
+
+/**
+ * Takes what may be said to this question as long as the zone is as it is: one answer, or several of the same length that are drawn
+ * each on its own where chance has a say. The bytes of the question are only lent.
+ */
+export type KeepAnswers = (question: Uint8Array, answers: readonly Uint8Array[]) => void;
 
 interface Client {
   readonly bytesMax: number;
@@ -48,8 +65,16 @@ export class DnsServer {
     this.#writer = new AnswerWriter(options.random, options.forwarder !== null);
   }
 
-  /** Never throws, whatever the bytes; `reply` is called once at most, and then owns the answer. */
-  answer(message: Uint8Array, transport: Transport, reply: (answer: Uint8Array) => void): void {
+  /**
+   * Never throws, whatever the bytes; `reply` is called once at most, and then owns the answer. `keep` gets answers to
+   * questions that come again; null when nobody keeps any, or the client would not be given them.
+   */
+  answer(
+    message: Uint8Array,
+    transport: Transport,
+    reply: (answer: Uint8Array) => void,
+    keep: KeepAnswers | null = null,
+  ): void {
     const query = parseQuery(message);
     if (query.kind === "drop") return;
     if (query.kind === "refuse") {
@@ -61,9 +86,8 @@ export class DnsServer {
     if (this.#known?.zone !== (zone ?? undefined)) this.#known = zone === null ? null : new QuestionTable(zone);
     const known = this.#known?.find(message, query.nameEnd, query.type) ?? null;
     if (known !== null) {
-      const { set, soa } = known;
-      if (set !== null) reply(this.#writer.records(message, query, set, bytesMax));
-      else if (soa !== null) reply(this.#negative(message, query, { missing: known.entry === "missing", soa }));
+      reply(this.#say(message, query, known, bytesMax));
+      if (keep !== null) this.#offer({ message, query, known, bytesMax, keep });
       return;
     }
     this.#look(message, query, { zone, bytesMax, reply });
@@ -85,13 +109,28 @@ export class DnsServer {
       return;
     }
     const soa = set === null ? zone.soaFor(key) : null;
-    this.#known?.put(message, query.nameEnd, { revision: zone.revision, type, entry, set, soa });
-    if (set !== null) reply(this.#writer.records(message, query, set, bytesMax));
-    else if (soa !== null) reply(this.#negative(message, query, { missing: entry === "missing", soa }));
+    const found: KnownAnswer = { revision: zone.revision, type, entry, set, soa, isTooLong: false };
+    this.#known?.put(message, query.nameEnd, found);
+    reply(this.#say(message, query, found, bytesMax));
   }
 
-  #negative(message: Uint8Array, query: Query, found: { missing: boolean; soa: Uint8Array }): Uint8Array {
-    return this.#writer.negative(message, query, { rcode: found.missing ? RCODE_NXDOMAIN : RCODE_OK, soa: found.soa });
+  #say(message: Uint8Array, query: Query, { entry, set, soa }: KnownAnswer, bytesMax: number): Uint8Array {
+    if (set !== null) return this.#writer.records(message, query, set, bytesMax);
+    const rcode = entry === "missing" ? RCODE_NXDOMAIN : RCODE_OK;
+    return this.#writer.negative(message, query, { rcode, soa: soa ?? NO_BYTES });
+  }
+
+  /** Not before the second time: names that are asked for once cost nothing. */
+  #offer({ message, query, known, bytesMax, keep }: Offer): void {
+    if (known.isTooLong || !isRepeatable(message, query)) return;
+    const draw = (): Uint8Array => this.#say(message, query, known, bytesMax);
+    const first = draw();
+    if ((readUint16(first, 2) & FLAG_TRUNCATED) !== 0 || first.length > KEPT_BYTES_MAX) {
+      known.isTooLong = true;
+      return;
+    }
+    const more = (known.set?.count ?? 0) > 1 ? DRAWS - 1 : 0;
+    keep(message, [first, ...Array.from({ length: more }, draw)]);
   }
 
   /** Answers with an alias and, for a question about addresses, those of its target: ours at once, others from outside. */
@@ -147,6 +186,25 @@ export class DnsServer {
     const { id, flags, nameEnd, edns } = query;
     return this.#writer.code(message, { kind: "refuse", id, flags, rcode, questionEnd: nameEnd + 4, edns });
   }
+}
+
+interface Offer {
+  readonly message: Uint8Array;
+  readonly query: Query;
+  readonly known: KnownAnswer;
+  readonly bytesMax: number;
+  readonly keep: KeepAnswers;
+}
+
+/** Others of the same name may have another case (0x20), an EDNS cookie, or whatever else is different each time. */
+function isRepeatable(message: Uint8Array, { nameEnd, edns }: Query): boolean {
+  const { length } = message;
+  if (length > KEPT_QUESTION_BYTES_MAX || length !== nameEnd + 4 + (edns === null ? 0 : OPT_BYTES)) return false;
+  for (let at = HEADER_BYTES; at < nameEnd; at++) {
+    const byte = message[at] ?? 0;
+    if (byte >= 65 && byte <= 90) return false;
+  }
+  return true;
 }
 
 interface Followed {

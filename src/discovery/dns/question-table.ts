@@ -16,6 +16,8 @@ export interface KnownAnswer {
   /** Null for a negative answer, which then has `soa`. */
   readonly set: RecordSet | null;
   readonly soa: Uint8Array | null;
+  /** Whoever keeps answers has no place for this one. */
+  isTooLong: boolean;
 }
 
 interface Slot {

@@ -1,4 +1,5 @@
 import type { Ipv4 } from "../../model/ip.ts";
+import type { DnsCounts } from "../../model/wire.ts";
 
 /** What the fast path does at the ingress of a device. */
 export type FastPathProgram = "from_container" | "from_uplink" | "from_tunnel";
@@ -92,6 +93,7 @@ export interface FastPath {
   counters(): Promise<{
     readonly ports: ReadonlyMap<number, FastPathCounters>;
     readonly peers: ReadonlyMap<Ipv4, FastPathCounters>;
+    readonly dns: DnsCounts;
   }>;
   /** Takes filters, programs and maps away; nothing there is fine. All packets go the kernel's own way afterwards. */
   remove(): Promise<void>;

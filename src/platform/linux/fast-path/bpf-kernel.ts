@@ -17,6 +17,7 @@ const COMMAND = {
   info: 15,
 } as const;
 const PROGRAM_CLASSIFIER = 3;
+const CLOCK_MONOTONIC = 1;
 const ATTRIBUTE_BYTES = 128;
 const LOG_BYTES = 256 * 1024;
 const NO_ENTRY = 2;
@@ -40,6 +41,7 @@ export class BpfKernel {
     syscall: { args: ["i64", "i64", "ptr", "i64"], returns: "i64" },
     __errno_location: { args: [], returns: "ptr" },
     close: { args: ["i32"], returns: "i32" },
+    clock_gettime: { args: ["i32", "ptr"], returns: "i32" },
   });
   readonly #call: number;
 
@@ -141,6 +143,13 @@ export class BpfKernel {
 
   close(handle: BpfHandle): void {
     this.#library.symbols.close(handle);
+  }
+
+  /** The clock of `bpf_ktime_get_ns`, which is no other's here. */
+  nowNs(): bigint {
+    const time = new BigInt64Array(2);
+    this.#library.symbols.clock_gettime(CLOCK_MONOTONIC, ptr(time));
+    return (time[0] ?? 0n) * 1_000_000_000n + (time[1] ?? 0n);
   }
 
   #must(command: number, attribute: Attribute, what: string): number {

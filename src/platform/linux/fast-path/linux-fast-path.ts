@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { AppError, unreachable } from "../../../model/error.ts";
 import type { Ipv4 } from "../../../model/ip.ts";
+import type { DnsCounts } from "../../../model/wire.ts";
 import type {
   FastPath,
   FastPathAction,
@@ -13,6 +14,7 @@ import type {
 import type { Runner } from "../../ports/runner.ts";
 import type { BpfHandle } from "./bpf-kernel.ts";
 import { possibleProcessors } from "./bpf-kernel.ts";
+import { DNS_SIZES, decodeDnsCounts } from "./encode-answers.ts";
 import {
   COUNTER_BYTES,
   ENTRY_SIZES,
@@ -25,6 +27,7 @@ import {
 import type { EntryMap } from "./encode-entries.ts";
 import { parseFilteredDevices, parseFilters } from "./parse-tc-output.ts";
 import type { IngressFilters } from "./parse-tc-output.ts";
+import { LinuxKernelAnswers } from "./linux-kernel-answers.ts";
 import { openPrograms, removePrograms } from "./program-store.ts";
 import type { OpenPrograms } from "./program-store.ts";
 
@@ -48,6 +51,8 @@ export interface LinuxFastPathOptions {
 export class LinuxFastPath implements FastPath {
   readonly #options: LinuxFastPathOptions;
   #open: OpenPrograms | null = null;
+  /** Of the same programs: does nothing while they are not open. */
+  readonly answers = new LinuxKernelAnswers(() => this.#open);
 
   constructor(options: LinuxFastPathOptions) {
     this.#options = options;
@@ -57,8 +62,10 @@ export class LinuxFastPath implements FastPath {
     if (this.#open !== null) return;
     const { directory, object, runner } = this.#options;
     const opened = await openPrograms(directory, await object(), runner);
-    for (const map of ENTRY_MAPS) assertSizes(map, opened);
+    for (const map of ENTRY_MAPS) assertSizes(map, ENTRY_SIZES[map], opened);
+    for (const [map, sizes] of Object.entries(DNS_SIZES)) assertSizes(map, sizes, opened);
     this.#open = opened;
+    this.answers.opened();
   }
 
   async observe(): Promise<FastPathState> {
@@ -105,7 +112,15 @@ export class LinuxFastPath implements FastPath {
     return Promise.resolve({
       ports: read<number>("ports_seen", decodeNumber),
       peers: read<Ipv4>("peers_seen", decodeAddress),
+      dns: this.#dnsCounts(),
     });
+  }
+
+  #dnsCounts(): DnsCounts {
+    const { key, value } = DNS_SIZES.dns_seen;
+    const sizes = { key, value: value * possibleProcessors() };
+    const [only] = this.#opened().kernel.entries(this.#map("dns_seen"), sizes);
+    return decodeDnsCounts(only?.value ?? new Uint8Array());
   }
 
   async remove(): Promise<void> {
@@ -193,9 +208,13 @@ export class LinuxFastPath implements FastPath {
   }
 }
 
-function assertSizes(map: EntryMap, { object }: OpenPrograms): void {
+interface MapSizes {
+  readonly key: number;
+  readonly value: number;
+}
+
+function assertSizes(map: string, { key, value }: MapSizes, { object }: OpenPrograms): void {
   const spec = object.maps.find(({ name }) => name === map);
-  const { key, value } = ENTRY_SIZES[map];
   if (spec?.keyBytes !== key || spec.valueBytes !== value) {
     throw new AppError(
       "internal",

@@ -18,6 +18,11 @@ const MAP_BY_HANDLE = 0x10;
 const FOLDER_NAME = /^[0-9a-f]{16}$/;
 /** Learnt by the programs, told by nobody: what a new release has to take over. */
 const LEARNT = "translated";
+/** Says for how long DNS answers are given; all zero: for none. */
+const ANSWERING = "dns_state";
+const KEY_BYTES = 4;
+/** The kernel takes as many bytes as the map's values have, in whatever release. */
+const VALUE_BYTES_MAX = 256;
 
 export interface OpenPrograms {
   readonly kernel: BpfKernel;
@@ -42,7 +47,11 @@ export async function openPrograms(directory: string, bytes: Uint8Array, runner:
     removeFolder(folder);
     install(kernel, object, { directory, folder });
   }
-  for (const other of listFolders(directory)) if (other !== folder) removeFolder(other);
+  for (const other of listFolders(directory)) {
+    if (other === folder) continue;
+    silence(kernel, other);
+    removeFolder(other);
+  }
   return adopt(kernel, object, folder);
 }
 
@@ -107,6 +116,14 @@ function takeOver(
     }
     kernel.close(from);
   }
+}
+
+/** Programs of an older release stay at their devices for a moment more: nobody tells them any longer what is new. */
+function silence(kernel: BpfKernel, folder: string): void {
+  const handle = kernel.open(`${folder}/${ANSWERING}`);
+  if (handle === null) return;
+  kernel.update(handle, new Uint8Array(KEY_BYTES), new Uint8Array(VALUE_BYTES_MAX));
+  kernel.close(handle);
 }
 
 function link({ code, maps: uses }: BpfProgramSpec, maps: ReadonlyMap<string, BpfHandle>): Uint8Array {

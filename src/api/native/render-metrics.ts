@@ -1,3 +1,4 @@
+import type { DnsCounts } from "../../model/wire.ts";
 import type { LinkJson } from "./shapes.ts";
 
 const MODES: readonly LinkJson["mode"][] = ["direct", "vxlan", "wireguard", "relay", "none"];
@@ -56,6 +57,27 @@ export function renderLinkMetrics(links: readonly LinkJson[]): string {
     MODES.map((mode) => `apollo_link_mode{${labels(link)},mode="${mode}"} ${Number(link.mode === mode)}`),
   );
   return [...blocks, block("apollo_link_mode", "1 for the mode that the link is in", modes)].join("");
+}
+
+/** The same of the DNS questions of containers, one sample for each host with a fast path. */
+export function renderDnsMetrics(counts: ReadonlyMap<string, DnsCounts>): string {
+  const samples = (name: string, value: (of: DnsCounts) => number): readonly string[] =>
+    [...counts].map(([host, of]) => `${name}{host="${escape(host)}"} ${value(of)}`);
+  const [answered, passed] = ["apollo_dns_kernel_answers_total", "apollo_dns_agent_questions_total"];
+  return [
+    block(
+      answered,
+      "DNS questions of containers that the kernel answered",
+      samples(answered, (of) => of.answered),
+      "counter",
+    ),
+    block(
+      passed,
+      "DNS questions of containers over UDP that the kernel left to the agent",
+      samples(passed, (of) => of.passed),
+      "counter",
+    ),
+  ].join("");
 }
 
 function block(name: string, help: string, samples: readonly string[], type: "gauge" | "counter" = "gauge"): string {

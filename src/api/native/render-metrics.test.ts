@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { fakeRequest } from "../../sim/fake-request.ts";
 import { createNativeHandler } from "./handler.ts";
-import { renderLinkMetrics } from "./render-link-metrics.ts";
+import { renderDnsMetrics, renderLinkMetrics } from "./render-metrics.ts";
 import type { NativeOptions } from "./handler.ts";
 import type { LinkJson } from "./shapes.ts";
 
@@ -20,6 +20,7 @@ const LINK: LinkJson = {
   encryption: "none",
   sinceMs: 0,
 };
+const COUNTS = new Map([["h1", { answered: 40, passed: 2 }]]);
 const LINKS: readonly LinkJson[] = [
   LINK,
   { ...LINK, host: "h2", peer: "h1", mode: "none", up: null, rttMs: null, mtu: null },
@@ -42,8 +43,17 @@ test("renderLinkMetrics() leaves out what is not known and says each mode as 0 o
   expect(odd).toContain('apollo_link_up{host="h1",peer="a\\"b\\\\c\\nd"} 1\n');
 });
 
+test("renderDnsMetrics() counts what the kernel answered and what it left to the agent, host by host", () => {
+  const text = renderDnsMetrics(COUNTS);
+  expect(text).toContain(
+    '# TYPE apollo_dns_kernel_answers_total counter\napollo_dns_kernel_answers_total{host="h1"} 40\n',
+  );
+  expect(text).toContain('\napollo_dns_agent_questions_total{host="h1"} 2\n');
+  expect(renderDnsMetrics(new Map())).not.toContain("host=");
+});
+
 test("GET /api/links gives all links or one host's, GET /api/metrics the same as text", async () => {
-  const services = { links: () => LINKS, hosts: () => [{ name: "h1" }, { name: "h2" }] };
+  const services = { links: () => LINKS, dnsCounts: () => COUNTS, hosts: () => [{ name: "h1" }, { name: "h2" }] };
   const options = { apps: {}, services, authorize: () => ({ kind: "admin" }) } as unknown as NativeOptions;
   const handle = createNativeHandler(options);
   const ask = async (path: string): Promise<readonly [number, string]> => {
@@ -54,5 +64,5 @@ test("GET /api/links gives all links or one host's, GET /api/metrics the same as
   expect(await ask("/api/links")).toEqual([200, JSON.stringify(LINKS)]);
   expect(await ask("/api/links?host=h1")).toEqual([200, JSON.stringify([LINK])]);
   expect((await ask("/api/links?host=h9"))[0]).toBe(404);
-  expect(await ask("/api/metrics")).toEqual([200, renderLinkMetrics(LINKS)]);
+  expect(await ask("/api/metrics")).toEqual([200, renderLinkMetrics(LINKS) + renderDnsMetrics(COUNTS)]);
 });

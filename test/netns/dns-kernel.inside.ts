@@ -1,0 +1,122 @@
+/**
+ * What runs in the namespaces of dns-kernel.netns.test.ts, one JSON command a line and one JSON answer each: `agent DIRECTORY`, the DNS and
+ * fast path parts of an agent, or `asker`, a client that sends datagrams as they are given.
+ */
+import { createInterface } from "node:readline";
+import { AgentState } from "../../src/agent/agent-state.ts";
+import { createDnsPart } from "../../src/agent/dns-part.ts";
+import { createFastPathPart } from "../../src/agent/fast-path-part.ts";
+import { fixedResolver } from "../../src/agent/resolver-file.ts";
+import { DEFAULT_SETTINGS } from "../../src/model/cluster.ts";
+import type { Endpoint } from "../../src/model/endpoint.ts";
+import type { HostId } from "../../src/model/ids.ts";
+import { parseIpv4 } from "../../src/model/ip.ts";
+import { type DnsCounts, WIRE_VERSION } from "../../src/model/wire.ts";
+import type { LocalPort } from "../../src/network/local-port.ts";
+import { systemClock } from "../../src/platform/clock/system-clock.ts";
+import { systemRandom } from "../../src/platform/clock/system-random.ts";
+import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-path.ts";
+import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
+import type { Log } from "../../src/platform/ports/log.ts";
+import { BunDatagramClient } from "../../src/platform/udp/bun-datagram-client.ts";
+import { BunListener } from "../../src/platform/udp/bun-listener.ts";
+
+export type AgentCommand =
+  | { readonly kind: "ports"; readonly ports: readonly LocalPort[]; readonly guarded: readonly string[] }
+  | { readonly kind: "catalog"; readonly upsert: readonly Endpoint[]; readonly remove: readonly string[] }
+  | { readonly kind: "look" };
+
+export interface AgentLook {
+  readonly counts: DnsCounts | null;
+  readonly conditions: readonly string[];
+  readonly on: boolean;
+}
+
+/** Sends each, in hexadecimal, and waits for its answer. */
+export interface AskerCommand {
+  readonly datagrams: readonly string[];
+  readonly to: string;
+  readonly waitMs: number;
+}
+
+/** Null: none came. */
+export type AskerAnswer = readonly (string | null)[];
+
+const SILENT: Log & { readonly child: () => Log } = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+  child: () => SILENT,
+};
+
+async function runAgent(directory: string, object: string): Promise<void> {
+  const state = new AgentState();
+  const fastPath = new LinuxFastPath({
+    runner: new ProcessRunner(),
+    directory,
+    object: () => Bun.file(object).bytes(),
+  });
+  const fixed = { state, clock: systemClock, log: SILENT };
+  const path = createFastPathPart({ ...fixed, fastPath, enabled: true });
+  const dns = createDnsPart({
+    ...fixed,
+    listener: new BunListener(),
+    datagrams: new BunDatagramClient(systemClock),
+    random: systemRandom,
+    gateway: () => parseIpv4("10.2.1.1"),
+    resolver: fixedResolver([]),
+    kernel: fastPath.answers,
+  });
+  let revision = 1;
+  const identity = { hostId: "x" as HostId, hostName: "own", settings: DEFAULT_SETTINGS, epoch: "e" };
+  state.receive({ type: "welcome", wire: WIRE_VERSION, ...identity, blocks: ["10.2.1.0/24"] });
+  state.receive({ type: "catalog", reset: true, revision, upsert: [], remove: [], hosts: [] });
+  state.setWays([]);
+  const { signal } = new AbortController();
+  void path.run(signal);
+  void dns.run(signal);
+  await answerLines(async (command: AgentCommand): Promise<AgentLook> => {
+    if (command.kind === "catalog") {
+      const { upsert, remove } = command;
+      state.receive({ type: "catalog", reset: false, revision: ++revision, upsert, remove, hosts: null });
+    }
+    if (command.kind === "ports") {
+      state.setSlowRanges("policy", { policy: command.guarded, virtual: [] });
+      state.setPorts("engine", command.ports);
+    }
+    const conditions = state.conditions().map(({ text }) => text);
+    const { on } = path.mode();
+    return { counts: on ? (await fastPath.counters()).dns : null, conditions, on };
+  });
+}
+
+async function runAsker(): Promise<void> {
+  let take: (answer: string) => void = () => undefined;
+  const socket = await Bun.udpSocket({ socket: { data: (_, answer) => take(answer.toString("hex")) } });
+  await answerLines(async ({ datagrams, to, waitMs }: AskerCommand): Promise<AskerAnswer> => {
+    const answers: (string | null)[] = [];
+    for (const datagram of datagrams) {
+      const stop = new AbortController();
+      const answer = new Promise<string>((resolve) => {
+        take = resolve;
+      });
+      socket.send(Buffer.from(datagram, "hex"), 53, to);
+      answers.push(await Promise.race([answer, systemClock.sleep(waitMs, stop.signal).then(() => null)]));
+      stop.abort();
+    }
+    return answers;
+  });
+}
+
+async function answerLines<C, A>(answer: (command: C) => A | Promise<A>): Promise<void> {
+  for await (const line of createInterface({ input: process.stdin })) {
+    console.log(JSON.stringify(await answer(JSON.parse(line) as C)));
+  }
+}
+
+if (import.meta.main) {
+  const [role, directory = "", object = ""] = process.argv.slice(2);
+  await (role === "agent" ? runAgent(directory, object) : runAsker());
+  process.exit(0);
+}
