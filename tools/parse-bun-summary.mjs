@@ -25,6 +25,8 @@ export function parseBunFailures(output) {
   let file = "";
   let error = "";
   for (const line of withoutColours(output).split("\n")) {
+    // From here on Bun lists them once more.
+    if (/^[0-9]+ tests? failed:$/.test(line)) break;
     const heading = /^(\S+\.test\.tsx?):$/.exec(line);
     const end = /^\((pass|fail|skip)\) (.*?)(?: \[[0-9.]+ms\])?$/.exec(line);
     if (heading !== null) file = heading[1];

@@ -37,6 +37,9 @@ test("parseBunFailures() names file, test and first error of each failure", () =
     "src/b.test.ts:",
     "(fail) too long [60000.00ms]",
     "  ^ this test timed out after 60000ms.",
+    "",
+    "2 tests failed:",
+    "(fail) two > of them [20325.18ms]",
   ].join("\n");
   expect(parseBunFailures(output)).toEqual([
     { file: "src/a.test.ts", test: "two > of them", error: "Waited 20 s for a refusal" },

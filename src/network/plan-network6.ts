@@ -60,14 +60,14 @@ export function desireNetwork6(range6: string, desired: DesiredNetwork, observed
   const gateway = gateway6Of(range6, desired.gateway);
   const reached = desired.peers.filter(({ mtu }) => mtu >= MTU6_MIN);
   const routes = reached.flatMap((peer) => {
-    const hop = nextHop(range6, peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer);
+    const hop = nextHop(peer.mode === "relay" && peer.relay !== undefined ? { ...peer, ...peer.relay } : peer);
     const parts = peerParts6(range6, peer, desired.routed ?? []);
     return parts.map((destination) => ({ destination, ...hop, source: gateway, mtu: peer.mtu }));
   });
   const tunnelled = desired.peers.filter(({ mode, candidate }) => mode === "vxlan" || candidate?.mode === "vxlan");
   const neighbours = tunnelled.map((peer) => ({
     device: TUNNEL,
-    address: gateway6Of(range6, peer.gateway),
+    address: linkLocalOf(peer.gateway),
     mac: tunnelMac(peer.gateway),
   }));
   const ways = new Set(desired.peers.filter(({ mode }) => mode !== "wireguard").map(({ device }) => device));
@@ -90,15 +90,18 @@ function virtualRoutes(
   return [{ destination, via: null, device: BRIDGE, source, mtu: null, onlink: false }];
 }
 
+/**
+ * Link-local next hops belong to their device, whatever other routes say. The kernel would not change a route into the tunnel
+ * with the peer's gateway as its next hop: that address is what the present route leads to another way.
+ */
 function nextHop(
-  range6: string,
   to: Pick<DesiredPeer, "mode" | "underlay" | "device"> & { readonly gateway: Ipv4 },
 ): Pick<NetworkRoute6, "via" | "device" | "onlink"> {
   if (to.mode === "wireguard") return { via: null, device: WIREGUARD, onlink: false };
   if (to.mode === "direct") {
     return { via: isIpv4(to.underlay) ? linkLocalOf(to.underlay) : to.underlay, device: to.device, onlink: false };
   }
-  return { via: gateway6Of(range6, to.gateway), device: TUNNEL, onlink: true };
+  return { via: linkLocalOf(to.gateway), device: TUNNEL, onlink: false };
 }
 
 /**

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import type { HostId } from "../../src/model/ids.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import { formatCidr6, formatIpv6 } from "../../src/model/ip6.ts";
 import { address6Of, gateway6Of, host6Of, linkLocalOf } from "../../src/network/address6.ts";
 import { containerMac } from "../../src/network/attachment.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
+import { type LinkFacts, NO_FACTS } from "../../src/network/choose-link-mode.ts";
 import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
 import { bridgeOf, declaredGateway } from "../../src/network/declared-network.ts";
 import { planDeclaredNetworks } from "../../src/network/plan-declared-networks.ts";
@@ -279,6 +281,22 @@ test("declared networks reach over hosts, directly and by VXLAN: routed ones by 
     answersNoPing(container("a"), attached6(IN_BLUE, "b")),
   ];
   expect(await Promise.all(silent)).toEqual([true, true]);
+});
+
+test("a link that changes between direct, VXLAN and a relay takes IPv6 along, and is settled after one pass", async () => {
+  const relayed: LinkFacts = { ...NO_FACTS, relay: { via: "c" as HostId, mtu: 1450 } };
+  const steps = [{ ...NO_FACTS, skip: 1 }, relayed, { ...NO_FACTS, skip: 1 }, NO_FACTS];
+  for (const [step, facts] of steps.entries()) {
+    for (const [name, peer] of [
+      ["a", "b"],
+      ["b", "a"],
+    ] as const) {
+      host(name).facts = new Map([[peer as HostId, facts]]);
+      expect([step, (await host(name).pass()).some(({ kind }) => kind === "put-route6")]).toEqual([step, true]);
+      expect([step, (await host(name).plan()).actions]).toEqual([step, []]);
+    }
+    expect([step, await reaches(container("a"), address6("b"))]).toEqual([step, true]);
+  }
 });
 
 test("hosts reach containers, and containers hosts by their gateways", async () => {

@@ -40,6 +40,8 @@ export class WireguardHost {
   declaredBlocks: readonly string[] = [];
   /** What it was told of the others. */
   peers: readonly Peer[] = [];
+  /** What was measured of the links to them. */
+  facts: KnownNetwork["facts"] = null;
   which: (program: string) => string | null = Bun.which;
   readonly #directory = mkdtempSync(join(tmpdir(), "apollo-wg-keys-"));
 
@@ -76,9 +78,10 @@ export class WireguardHost {
   }
 
   known(): KnownNetwork {
-    const { block, peers, encryption, range6, rules, declared } = this;
+    const { block, peers, encryption, range6, rules, declared, facts = null } = this;
     const policy = { encryption, trustedRanges: ["0.0.0.0/0"] };
-    return { range: RANGE, range6, blocks: [block], peers, rules, declared, policy, keys: this.keys.announced() };
+    const keys = this.keys.announced();
+    return { range: RANGE, range6, blocks: [block], peers, rules, declared, policy, facts, keys };
   }
 
   async plan(): Promise<{ readonly plan: HostPlan; readonly actions: readonly NetworkAction[] }> {

@@ -165,7 +165,7 @@ export class LinuxWiring implements Wiring {
     const argv = ["ip", "address", "delete", alone(address), "dev", EXPOSED_DEVICE];
     const { code, stderr } = await this.#runner.run(argv, { okCodes: REFUSED });
     // Newer kernels say the latter.
-    if (code !== 0 && !/Cannot assign requested address|Address not found/.test(stderr)) {
+    if (code !== 0 && !/cannot assign requested address|address not found/i.test(stderr)) {
       throw new AppError("unavailable", `Cannot take ${address} off this host: ${stderr.trim()}`);
     }
   }
