@@ -81,7 +81,12 @@ setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 3);
-  for (const host of world.lab.hosts) await startProbe(host, ["--network", NETWORK]);
+  for (const host of world.lab.hosts) {
+    // The engine gives a container that starts before the resolver that the host had until then.
+    const resolver = (): string => readInNode(name, host, "/etc/resolv.conf") ?? "";
+    await eventually(`the resolver of ${host}`, () => Promise.resolve(resolver().includes("apollo")));
+    await startProbe(host, ["--network", NETWORK]);
+  }
 });
 afterAll(() => downLab(name));
 
