@@ -32,7 +32,7 @@ const COMMANDS = {
   build: { about: "build dist/apollo", run: (bun) => runBuild(bun) },
   demo: { about: "the guided tour on a lab of three hosts; --once ends by itself", run: demo, withBrowser: true },
   test: { about: "build, check and all tests", run: test, withBrowser: true },
-  ok: { about: "check and the fast tests, under a minute", run: ok },
+  ok: { about: "check and the fast tests, two minutes", run: ok },
   check: { about: "types, lint, format, layers, house rules", run: (bun) => report([], () => checks(bun)) },
   bench: { about: "a benchmark by name, [--json]; without a name, the list", run: bench },
   sim: {
