@@ -50,17 +50,17 @@ export class OverlayLab {
     try {
       await publishWebImage(lab.name, lab.hosts[0] ?? "h1");
       await swarmUp(lab);
-      const places = new Map<string, Places>();
-      for (const host of lab.hosts) places.set(host, await startContainers(lab, host));
+      const places = new Map(
+        await Promise.all(lab.hosts.map(async (host) => [host, await startContainers(lab, host)] as const)),
+      );
       const filters = new Map<string, readonly Filter[]>();
       for (const host of lab.hosts) filters.set(host, await awaitFilters(lab, host));
       await awaitReach(lab, places);
       for (const host of lab.hosts) await putAhead(lab, host);
       // From here on only kernels work, as they do without an agent; nothing else takes part in the measurement.
-      for (const host of lab.hosts) await stopAgent(lab, host);
-      for (const { host, apollo, swarm } of places.values()) {
-        for (const place of [host, apollo, swarm]) await serveLoad(lab, place);
-      }
+      await Promise.all(lab.hosts.map((host) => stopAgent(lab, host)));
+      const all = [...places.values()].flatMap(({ host, apollo, swarm }) => [host, apollo, swarm]);
+      await Promise.all(all.map((place) => serveLoad(lab, place)));
       return new OverlayLab(lab, places, filters);
     } catch (error) {
       await lab.down();
@@ -119,8 +119,8 @@ async function startContainers(lab: Lab, host: string): Promise<Places> {
 
 /** The agent has seen the container and attached all it attaches: uplink, tunnel and the container's wire. */
 async function awaitFilters(lab: Lab, host: string): Promise<readonly Filter[]> {
-  // Near hosts have a direct and a tunnelled peer, the far one two tunnelled ones, the untrusted one neither.
-  const wanted = host === UNTRUSTED ? 1 : lab.node(host).segment === 1 ? 3 : 2;
+  // Container, uplink and tunnel, since each has a tunnelled peer; the untrusted one has links of neither kind.
+  const wanted = host === UNTRUSTED ? 1 : 3;
   return waitFor(
     async () => {
       const found = await listFilters(lab, host);

@@ -31,6 +31,10 @@ export interface Container {
   readonly health?: "starting" | "healthy" | "unhealthy";
   /** Whether the engine starts it again after a crash, its own restart or the host's; missing: not known. */
   readonly restart?: "no" | "unless-stopped" | "on-failure" | "always";
+  /** False: its programs cannot change routes and filters of its network namespace; missing: not known. */
+  readonly netAdmin?: boolean;
+  /** Id of the container whose network namespace it shares; missing: it has one of its own. */
+  readonly networkOf?: string;
 }
 
 /** Labels on everything the agent creates; what does not carry them is never touched. */

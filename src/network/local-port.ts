@@ -16,4 +16,6 @@ export interface LocalPort {
   /** The same for IPv6; missing: none. */
   readonly addresses6?: readonly Ipv6[];
   readonly container: string;
+  /** True: what is sent to its addresses ends in the container, since nobody there could have it forwarded; missing: not known. */
+  readonly ends?: true;
 }

@@ -99,6 +99,13 @@ test("desireEntries() lets a slow address, a slow block and a range around block
   expect(kindOf({ ...WANT, virtual: ["10.2.2.128/25"] }, "10.2.2.200")).toBe("virtual");
 });
 
+test("desireFilters() has the uplink open the packets of a tunnel before its device", () => {
+  expect(desireFilters({ ...WANT, ports: [], peers: [FAR] }, DEVICES)).toEqual([
+    { device: "apollo-vx0", program: "from_tunnel" },
+    { device: "eth0", program: "from_uplink" },
+  ]);
+});
+
 test("desireFilters() takes devices that are there and are Ethernet, and no other of the same name", () => {
   expect(desireFilters(WANT, DEVICES)).toEqual([
     { device: "apollo-vx0", program: "from_tunnel" },
@@ -137,7 +144,7 @@ test("planFastPath() marks slow before anything else, and uncovers last", () => 
   expect(planFastPath(slow, NOTHING).map(text)[0]).toBe("put-entry routes 10.2.2.9/32");
   const state = { ...NOTHING, entries: desireEntries(slow, DEVICES), filters: desireFilters(slow, DEVICES) };
   const moved = planFastPath({ ...WANT, peers: [FAR] }, state).map(text);
-  expect(moved).toEqual(["delete-entry routes 10.2.2.0/24", "detach eth0", "delete-entry routes 10.2.2.9/32"]);
+  expect(moved).toEqual(["delete-entry routes 10.2.2.0/24", "delete-entry routes 10.2.2.9/32"]);
 });
 
 test("planFastPath() takes away the way of a peer that must be encrypted, and programs of an older release", () => {

@@ -35,10 +35,10 @@ export function desireEntries(desired: DesiredFastPath, devices: FastPathState["
   const slow = desired.slow.map(parseCidr);
   const isSlow = (address: Ipv4): boolean => slow.some((cidr) => cidrContains(cidr, address));
   const { gatewayMac } = desired;
-  const ports = desired.ports.flatMap(({ index: ifindex, mac, addresses }) =>
+  const ports = desired.ports.flatMap(({ index: ifindex, mac, addresses, ends = false }) =>
     addresses.flatMap((address): FastPathEntry[] => [
       { map: "sources", ifindex, address, mac, slow: isSlow(address) },
-      { map: "endpoints", address, ifindex, mac, gatewayMac, slow: isSlow(address) },
+      { map: "endpoints", address, ifindex, mac, gatewayMac, slow: isSlow(address), ends },
     ]),
   );
   const none = { ifindex: 0, nextHop: NO_ADDRESS, mtu: 0, peer: NO_ADDRESS, local: NO_ADDRESS };
@@ -88,22 +88,21 @@ interface Way {
   readonly local: Ipv4;
   readonly underlay: Ipv4;
   /** What waits for the peer's packets, and where. */
-  readonly filter: FastPathFilter;
+  readonly filters: readonly FastPathFilter[];
 }
 
 /** Null for every mode but the two plain ones: what is to be encrypted must not have a way around that. */
 function wayTo({ mode, device, underlay, gateway, source }: DesiredPeer): Way | null {
   // Its programs speak IPv4 alone.
   if (!isIpv4(underlay)) return null;
+  const uplink = { device, program: "from_uplink" } as const;
   switch (mode) {
-    case "direct": {
-      const filter = { device, program: "from_uplink" } as const;
-      return { kind: "direct", device, nextHop: underlay, local: NO_ADDRESS, underlay, filter };
-    }
+    case "direct":
+      return { kind: "direct", device, nextHop: underlay, local: NO_ADDRESS, underlay, filters: [uplink] };
     case "vxlan": {
       if (source === undefined || !isIpv4(source)) return null;
-      const filter = { device: TUNNEL, program: "from_tunnel" } as const;
-      return { kind: "tunnel", device, nextHop: gateway, local: source, underlay, filter };
+      const filters = [uplink, { device: TUNNEL, program: "from_tunnel" }] as const;
+      return { kind: "tunnel", device, nextHop: gateway, local: source, underlay, filters };
     }
     default:
       return null;
@@ -144,7 +143,8 @@ export function entryKey(entry: FastPathEntry): string {
 /** The programs by device. Devices that are not there, or are not Ethernet, get none. */
 export function desireFilters(desired: DesiredFastPath, devices: FastPathState["devices"]): readonly FastPathFilter[] {
   const want = new Map<string, FastPathProgram>();
-  for (const way of desired.peers.map(wayTo)) if (way !== null) want.set(way.filter.device, way.filter.program);
+  for (const { device, program } of desired.peers.flatMap((peer) => wayTo(peer)?.filters ?? []))
+    want.set(device, program);
   for (const { device, index } of desired.ports) {
     // The index tells a new device of the same name apart.
     if (devices.get(device)?.index === index) want.set(device, "from_container");

@@ -29,6 +29,19 @@ test("planPorts() joins both ends of a wire by the index of the far one", () => 
   ]);
 });
 
+test("planPorts() says that packets end in a container only where nobody in its namespace could forward them", () => {
+  const endOf = (...containers: readonly Container[]): boolean | undefined =>
+    planPorts("apollo", { bridgePorts: [port(7, 6)], containers, indexes: new Map([[100, [6]]]) })[0]?.ends;
+  const web = on("a", 100);
+  const beside = { ...on("b", 300, "none"), networkOf: "a" };
+  expect(endOf(web)).toBeUndefined();
+  expect(endOf({ ...web, netAdmin: true })).toBeUndefined();
+  expect(endOf({ ...web, netAdmin: false })).toBe(true);
+  expect(endOf({ ...web, netAdmin: false }, { ...beside, netAdmin: false })).toBe(true);
+  expect(endOf({ ...web, netAdmin: false }, { ...beside, netAdmin: true })).toBeUndefined();
+  expect(endOf({ ...web, netAdmin: false }, beside)).toBeUndefined();
+});
+
 test("planPorts() leaves out what it cannot tell: two that fit, none that fits, a MAC that nobody knows", () => {
   const indexes = new Map([
     [100, [1, 6]],

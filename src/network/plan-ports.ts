@@ -26,11 +26,19 @@ export function planPorts(network: string, { bridgePorts, containers, indexes }:
         const { device, index } = port;
         const six = container.addresses6?.[network];
         const known = { addresses: [address], ...(six === undefined ? {} : { addresses6: [six] }) };
-        return [{ network, device, index, mac: mac.toLowerCase(), ...known, container: container.id }];
+        const ends = isEnd(container, containers) ? ({ ends: true } as const) : {};
+        return [{ network, device, index, mac: mac.toLowerCase(), ...known, container: container.id, ...ends }];
       });
       return fitting.length === 1 ? fitting : [];
     })
     .toSorted((a, b) => a.index - b.index);
+}
+
+/** Neither it nor who shares its network namespace may turn packets to elsewhere. */
+function isEnd({ id, netAdmin }: Container, containers: readonly Container[]): boolean {
+  return (
+    netAdmin === false && containers.every(({ networkOf, netAdmin: other }) => networkOf !== id || other === false)
+  );
 }
 
 /**

@@ -50,6 +50,7 @@ export class FastPathLab {
   readonly lab: NetworkLab;
   readonly #object: string;
   readonly #hosts = new Map<HostName, FastHost>();
+  #router: Namespace | null = null;
 
   constructor(name: string) {
     this.lab = new NetworkLab(name);
@@ -62,10 +63,17 @@ export class FastPathLab {
     return found;
   }
 
+  /** Between the wire of a and b and that of c. */
+  get router(): Namespace {
+    if (this.#router === null) throw new Error("The lab is not up");
+    return this.#router;
+  }
+
   /** The kernel's own network first, as the agent has it; nothing of the fast path yet. */
   async up(): Promise<void> {
     await buildFastPath(this.#object);
     const fabric = await this.lab.addNamespace("fabric");
+    this.#router = fabric;
     await fabric.runner.run(["ip", "-batch", "-"], {
       stdin: [
         "link add seg1 type bridge forward_delay 0 stp_state 0",

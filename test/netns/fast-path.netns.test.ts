@@ -1,4 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Ipv4 } from "../../src/model/ip.ts";
+import { TUNNEL, TUNNEL_PORT, TUNNEL_VNI } from "../../src/network/plan-network.ts";
 import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-path.ts";
 import { isBpf } from "../../src/platform/linux/fast-path/program-store.ts";
 import type { FastPathCounters } from "../../src/platform/ports/fast-path.ts";
@@ -68,6 +73,85 @@ test.each([
   expect(after.sentBytes - pinged.sentBytes).toBeGreaterThan(TRANSFER_BYTES);
   const peers = (await park.host(other).fastPath.counters()).peers;
   expect(peers.get(HOSTS.a.address)?.sentBytes).toBeGreaterThan(TRANSFER_BYTES);
+});
+
+/** That came through the tunnel's device, and not opened by a program before it. */
+async function tunnelPackets(name: HostName): Promise<number> {
+  const argv = ["cat", `/sys/class/net/${TUNNEL}/statistics/rx_packets`];
+  return Number((await park.host(name).space.runner.run(argv)).stdout);
+}
+
+test("what ends in a container comes out of its tunnel at the uplink, the rest and what met congestion at the tunnel's device", async () => {
+  await everyHost();
+  const { container, desired } = park.host("a");
+  const ends = desired.ports.map((port) => ({ ...port, ends: true as const }));
+  await park.converge("a", { ports: ends });
+  const before = await tunnelPackets("a");
+  const counted = await portCounters("a");
+  expect(await pings(container, HOSTS.c.container)).toBe(2);
+  expect(await bytesFrom(container, HOSTS.c.container, BIG_PORT)).toBe(TRANSFER_BYTES);
+  const opened = await tunnelPackets("a");
+  // The segment with SYN, which the kernel handles.
+  expect(opened - before).toBe(1);
+  const { receivedBytes, receivedPackets } = await portCounters("a");
+  expect(receivedBytes - counted.receivedBytes).toBeGreaterThan(TRANSFER_BYTES);
+  expect(receivedPackets - counted.receivedPackets).toBeGreaterThan(TRANSFER_BYTES / 1450);
+  const { stdout } = await container.runner.run(["ping", "-n", "-c", "1", "-W", "10", HOSTS.c.container]);
+  expect(stdout).toContain("ttl=62");
+  const { runner } = park.router;
+  await runner.run(["nft", "-f", "-"], {
+    stdin: `table ip congested { chain c { type filter hook forward priority 0; udp dport ${TUNNEL_PORT} ip ecn set ce; }; }\n`,
+  });
+  try {
+    // Capable of it, as the answer is then too: for what is not, the mark means to be dropped (RFC 6040).
+    const capable = ["ping", "-n", "-c", "1", "-W", "10", "-Q", "2", HOSTS.c.container];
+    expect((await container.runner.run(capable)).stdout).toContain("1 received");
+    expect(await tunnelPackets("a")).toBe(opened + 1);
+  } finally {
+    await runner.run(["nft", "delete", "table", "ip", "congested"]);
+  }
+  await park.converge("a");
+  const closed = await tunnelPackets("a");
+  expect(await bytesFrom(container, HOSTS.c.container, BIG_PORT)).toBe(TRANSFER_BYTES);
+  expect(await tunnelPackets("a")).toBeGreaterThan(closed + 1);
+});
+
+/** asm-generic/socket.h */
+const SO_NO_CHECK = 11;
+
+/** RFC 7348: our network's number, a frame, and in it an empty UDP datagram. */
+function vxlanDatagram(from: Ipv4, to: Ipv4): Uint8Array {
+  const ip = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, ...bytesOf(from), ...bytesOf(to)];
+  const sum = ip.reduce((total, byte, at) => total + (at % 2 === 0 ? byte * 256 : byte), 0);
+  const check = 0xffff - ((sum & 0xffff) + (sum >> 16));
+  ip.splice(10, 2, check >> 8, check & 0xff);
+  const frame = [0x0a, 0x70, 0, 0, 0, 1, 0x0a, 0x70, 0, 0, 0, 2, 0x08, 0x00];
+  return Uint8Array.from([8, 0, 0, 0, 0, 0, TUNNEL_VNI, 0, ...frame, ...ip, 0, 9, 0, 9, 0, 8, 0, 0]);
+}
+
+function bytesOf(address: Ipv4): readonly number[] {
+  return address.split(".").map(Number);
+}
+
+test("nobody but the peer itself, in its own network and to the right end, opens a packet at the uplink", async () => {
+  await everyHost();
+  const { desired } = park.host("a");
+  const ends = desired.ports.map((port) => ({ ...port, ends: true as const }));
+  await park.converge("a", { ports: ends });
+  const before = await portCounters("a");
+  // b is a direct peer, so what says that it comes from c's block through a tunnel of b is none of the fast path's business.
+  const file = join(tmpdir(), `apollo-${park.host("b").space.name}-forged`);
+  writeFileSync(file, vxlanDatagram(HOSTS.c.container, HOSTS.a.container));
+  try {
+    // RFC 7348 wants no UDP checksum: what has one is not looked at.
+    const to = `UDP:${HOSTS.a.address}:${TUNNEL_PORT},setsockopt-int=1:${SO_NO_CHECK}:1`;
+    await park.host("b").space.runner.run(["socat", "-u", `OPEN:${file}`, to]);
+  } finally {
+    rmSync(file);
+  }
+  expect(await pings(park.host("a").container, HOSTS.c.container)).toBe(2);
+  expect((await portCounters("a")).receivedPackets - before.receivedPackets).toBe(2);
+  await park.converge("a");
 });
 
 test("a source that is not the port's is dropped and counted, with the right MAC and with a wrong one", async () => {

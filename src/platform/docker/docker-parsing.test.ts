@@ -107,6 +107,23 @@ test("property: the demultiplexer gives the same output however the frames are c
   );
 });
 
+test.each([
+  [{ Privileged: false, CapAdd: null, NetworkMode: "apollo" }, { netAdmin: false }],
+  [{ Privileged: false, CapAdd: ["NET_RAW", "SYS_PTRACE"] }, { netAdmin: false }],
+  [{ Privileged: false, CapAdd: ["CAP_NET_ADMIN"] }, { netAdmin: true }],
+  [{ Privileged: false, CapAdd: ["net_admin"] }, { netAdmin: true }],
+  [{ Privileged: false, CapAdd: ["ALL"] }, { netAdmin: true }],
+  [{ Privileged: true }, { netAdmin: true }],
+  [{}, { netAdmin: true }],
+  [
+    { Privileged: false, NetworkMode: "container:abc" },
+    { netAdmin: false, networkOf: "abc" },
+  ],
+] as const)("parseContainer() tells who may change its network: %p", (HostConfig, expected) => {
+  const { netAdmin, networkOf } = parseContainer({ Id: "c1", HostConfig });
+  expect({ netAdmin, networkOf }).toEqual({ networkOf: undefined, ...expected });
+});
+
 test("parseContainer() takes an inspection with nothing in it, and changeKey() sees a restart", () => {
   expect(parseContainer({ Id: "c1" })).toMatchObject({
     id: "c1",

@@ -23,7 +23,12 @@ export interface InspectJson {
     readonly FinishedAt?: string;
     readonly Health?: { readonly Status?: string } | null;
   };
-  readonly HostConfig?: { readonly RestartPolicy?: { readonly Name?: string } };
+  readonly HostConfig?: {
+    readonly RestartPolicy?: { readonly Name?: string };
+    readonly NetworkMode?: string;
+    readonly Privileged?: boolean;
+    readonly CapAdd?: readonly string[] | null;
+  };
   readonly NetworkSettings?: {
     readonly Networks?: Readonly<Record<string, EndpointJson | null>> | null;
   };
@@ -82,6 +87,7 @@ export function parseContainer(json: InspectJson): Container {
     exposedPorts: Object.keys(json.Config?.ExposedPorts ?? {}).flatMap(parsePort),
     ...readHealth(json.State?.Health?.Status),
     restart: parseRestart(json.HostConfig?.RestartPolicy?.Name),
+    ...readNetAdmin(json.HostConfig),
     pid: json.State?.Pid === undefined || json.State.Pid <= 0 ? null : json.State.Pid,
   };
 }
@@ -137,6 +143,19 @@ function readAliases(
 /** Engines before some version write "" for "no". */
 function parseRestart(name: string | undefined): NonNullable<Container["restart"]> {
   return name === "unless-stopped" || name === "on-failure" || name === "always" ? name : "no";
+}
+
+const NETWORK_OF = "container:";
+/** capabilities(7): the first is what it takes, the others lead to it. Engines take and give names with and without "CAP_". */
+const NET_ADMINS: ReadonlySet<string> = new Set(["NET_ADMIN", "SYS_ADMIN", "ALL"]);
+
+function readNetAdmin(config: InspectJson["HostConfig"]): Pick<Container, "netAdmin" | "networkOf"> {
+  if (config === undefined) return {};
+  const { NetworkMode: mode = "", CapAdd: added } = config;
+  const netAdmin =
+    config.Privileged !== false ||
+    (added ?? []).some((name) => NET_ADMINS.has(name.toUpperCase().replace(/^CAP_/, "")));
+  return { netAdmin, ...(mode.startsWith(NETWORK_OF) ? { networkOf: mode.slice(NETWORK_OF.length) } : {}) };
 }
 
 /** The engine writes year 1 for "never". */

@@ -28,6 +28,8 @@ export type FastPathEntry =
       /** What the container takes for its router. */
       readonly gatewayMac: string;
       readonly slow: boolean;
+      /** What comes to the address is not forwarded from there: a packet may stay marked as one in a tunnel after it was opened. */
+      readonly ends: boolean;
     }
   | {
       readonly map: "routes";

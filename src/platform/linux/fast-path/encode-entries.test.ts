@@ -51,6 +51,7 @@ const entry: fc.Arbitrary<FastPathEntry> = fc.oneof(
     mac,
     gatewayMac: mac,
     slow: fc.boolean(),
+    ends: fc.boolean(),
   }),
   fc.record({
     map: fc.constant("routes" as const),

@@ -16,6 +16,7 @@ export const ENTRY_SIZES: Readonly<Record<EntryMap, { readonly key: number; read
 export const COUNTER_BYTES = 40;
 
 const SLOW = 1;
+const ENDS = 2;
 const KINDS: readonly FastRouteKind[] = ["direct", "tunnel", "slow", "virtual", "local"];
 
 export interface EncodedEntry {
@@ -36,7 +37,7 @@ export function encodeEntry(entry: FastPathEntry): EncodedEntry {
     case "endpoints":
       k.address(entry.address);
       v.number(entry.ifindex);
-      v.number(entry.slow ? SLOW : 0);
+      v.number((entry.slow ? SLOW : 0) | (entry.ends ? ENDS : 0));
       v.mac(entry.mac);
       v.mac(entry.gatewayMac);
       break;
@@ -70,7 +71,8 @@ export function decodeEntry(map: EntryMap, { key, value }: EncodedEntry): FastPa
       return { map, ifindex: k.number(), address: k.address(), mac: v.mac(), slow: v.short() === SLOW };
     case "endpoints": {
       const [ifindex, flags] = [v.number(), v.number()];
-      return { map, address: k.address(), ifindex, mac: v.mac(), gatewayMac: v.mac(), slow: flags === SLOW };
+      const [slow, ends] = [(flags & SLOW) !== 0, (flags & ENDS) !== 0];
+      return { map, address: k.address(), ifindex, mac: v.mac(), gatewayMac: v.mac(), slow, ends };
     }
     case "routes": {
       const prefix = k.number();

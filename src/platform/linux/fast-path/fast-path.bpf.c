@@ -5,8 +5,9 @@
  *
  *   from_container  host end of a container's veth: checks the source, finds the peer's block, hands to its next hop; where
  *                   that is a tunnel, writes the outer headers itself, as the VXLAN device would
- *   from_uplink     device to the other hosts: finds the container, hands the packet into its namespace
- *   from_tunnel     the same for what came out of VXLAN
+ *   from_uplink     device to the other hosts: finds the container, hands the packet into its namespace; takes off the outer
+ *                   headers itself where nothing behind could tell
+ *   from_tunnel     the same for what came out of the VXLAN device
  *
  * Whatever is not plain goes on as if there was no program (TC_ACT_OK): other protocols than IPv4, options, fragments, TTL at
  * its end, packets larger than the way carries (the kernel answers with ICMP), ICMP other than echo, addresses marked slow,
@@ -69,7 +70,7 @@ static long (*store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from
 static long (*change_tail)(struct __sk_buff *skb, __u32 bytes, __u64 flags) = (void *)BPF_FUNC_skb_change_tail;
 
 enum route_kind { ROUTE_DIRECT = 1, ROUTE_TUNNEL = 2, ROUTE_SLOW = 3, ROUTE_VIRTUAL = 4, ROUTE_LOCAL = 5 };
-enum port_flag { PORT_SLOW = 1 };
+enum port_flag { PORT_SLOW = 1, PORT_ENDS = 2 };
 
 struct source_key {
   __u32 ifindex;
@@ -174,11 +175,11 @@ INLINE void count_sent(void *map, __u32 key, struct __sk_buff *skb) {
   seen->sent_bytes += skb->len - ETH_HLEN;
 }
 
-INLINE void count_received(void *map, __u32 key, struct __sk_buff *skb) {
+INLINE void count_received(void *map, __u32 key, __u32 packets, __u32 bytes) {
   struct counters *seen = counters_of(map, key);
   if (!seen) return;
-  seen->received_packets += packets_of(skb);
-  seen->received_bytes += skb->len - ETH_HLEN;
+  seen->received_packets += packets;
+  seen->received_bytes += bytes;
 }
 
 INLINE void count_refused(__u32 ifindex) {
@@ -381,7 +382,7 @@ INLINE int to_local(struct __sk_buff *skb, struct packet *packet) {
   if ((to->flags & PORT_SLOW) || !plain_header(packet)) return TC_ACT_OK;
   if (!same_mac(packet->eth->h_dest, to->mac) || !fits(skb, to->ifindex)) return TC_ACT_OK;
   count_sent(&ports_seen, skb->ifindex, skb);
-  count_received(&ports_seen, to->ifindex, skb);
+  count_received(&ports_seen, to->ifindex, packets_of(skb), skb->len - ETH_HLEN);
   return redirect_peer(to->ifindex, 0);
 }
 
@@ -472,29 +473,83 @@ INLINE int is_translated(struct packet *packet) {
   return read_ports(packet, &other, &flow.port) && map_lookup(&translated, &flow);
 }
 
-INLINE int from_peer(struct __sk_buff *skb, __u32 kind) {
-  struct packet packet;
-  if (skb->pkt_type != 0 || !open_packet(skb, &packet)) return TC_ACT_OK;
-  __be32 address = packet.ip->daddr;
-  struct endpoint *to = map_lookup(&endpoints, &address);
-  if (!to || (to->flags & PORT_SLOW) || !plain_header(&packet)) return TC_ACT_OK;
-  /* Only what a peer may send us this way: for the rest the host's own rules say what they let in. */
-  struct route *route = route_to(packet.ip->saddr);
-  if (!route || route->kind != kind || is_translated(&packet) || !fits(skb, to->ifindex)) return TC_ACT_OK;
-  count_received(&ports_seen, to->ifindex, skb);
-  count_received(&peers_seen, route->peer, skb);
-  copy_mac(packet.eth->h_dest, to->mac);
-  copy_mac(packet.eth->h_source, to->gateway_mac);
-  decrease_ttl(packet.ip);
+/* Counts the packet, and puts it into the container as its router would. */
+INLINE int hand_over(struct __sk_buff *skb, struct endpoint *to, __be32 peer, __u32 packets) {
+  struct ethhdr *eth = (void *)(long)skb->data;
+  struct iphdr *ip = (void *)(eth + 1);
+  if ((void *)(ip + 1) > (void *)(long)skb->data_end) return TC_ACT_SHOT;
+  __u32 bytes = skb->len - ETH_HLEN;
+  count_received(&ports_seen, to->ifindex, packets, bytes);
+  count_received(&peers_seen, peer, packets, bytes);
+  copy_mac(eth->h_dest, to->mac);
+  copy_mac(eth->h_source, to->gateway_mac);
+  decrease_ttl(ip);
   return redirect_peer(to->ifindex, 0);
 }
 
+/* Only what a peer may send us this way: for the rest the host's own rules say what they let in. */
+INLINE struct route *way_back(struct packet *packet, __u32 kind) {
+  struct route *route = route_to(packet->ip->saddr);
+  return route && route->kind == kind && !is_translated(packet) ? route : 0;
+}
+
+INLINE int from_peer(struct __sk_buff *skb, struct packet *packet, __u32 kind) {
+  __be32 address = packet->ip->daddr;
+  struct endpoint *to = map_lookup(&endpoints, &address);
+  if (!to || (to->flags & PORT_SLOW) || !plain_header(packet)) return TC_ACT_OK;
+  struct route *route = way_back(packet, kind);
+  if (!route || !fits(skb, to->ifindex)) return TC_ACT_OK;
+  return hand_over(skb, to, route->peer, packets_of(skb));
+}
+
+/*
+ * As fits(), for what is inside: the kernel cannot check the segments of a size to come. It still takes the opened packet
+ * for one in a tunnel when it is large: cut into segments once more it would be garbage. So only what ends here is opened.
+ */
+INLINE int inner_fits(struct __sk_buff *skb, struct endpoint *to, __u32 header) {
+  __u32 mtu = 0;
+  if (!(to->flags & PORT_ENDS) || check_mtu(skb, to->ifindex, &mtu, 0, 0) < 0) return 0;
+  return (skb->gso_size ? sizeof(struct iphdr) + header + skb->gso_size : skb->len - ETH_HLEN - TUNNEL_BYTES) <= mtu;
+}
+
+/* What the VXLAN device would do with a packet of a peer: RFC 7348. A mark of congestion outside (RFC 6040) is left to it. */
+INLINE int open_tunnel(struct __sk_buff *skb) {
+  __u32 wanted = ETH_HLEN + TUNNEL_BYTES + sizeof(struct iphdr) + sizeof(struct tcphdr);
+  if ((void *)(long)skb->data + wanted > (void *)(long)skb->data_end) pull_data(skb, skb->len < wanted ? skb->len : wanted);
+  struct outer *outer = (void *)(long)skb->data + ETH_HLEN;
+  struct packet inner = {.eth = (void *)(outer + 1), .end = (void *)(long)skb->data_end};
+  inner.ip = (void *)(inner.eth + 1);
+  if ((void *)(inner.ip + 1) > inner.end || inner.eth->h_proto != SWAP16(ETH_P_IP)) return TC_ACT_OK;
+  if (outer->udp.check || outer->flags != SWAP32(VXLAN_HAS_VNI) || outer->vni != SWAP32(VXLAN_VNI << 8)) return TC_ACT_OK;
+  if ((outer->ip.tos & ECN_BITS) == ECN_BITS) return TC_ACT_OK;
+  __u32 header = plain_header(&inner);
+  __be32 address = inner.ip->daddr;
+  struct endpoint *to = map_lookup(&endpoints, &address);
+  if (!header || !to || (to->flags & PORT_SLOW) || !inner_fits(skb, to, header)) return TC_ACT_OK;
+  struct route *route = way_back(&inner, ROUTE_TUNNEL);
+  if (!route || route->peer != outer->ip.saddr || route->local != outer->ip.daddr) return TC_ACT_OK;
+  __u32 packets = packets_of(skb);
+  /* What the kernel will not do to this packet it leaves undone. */
+  if (adjust_room(skb, -(__s32)TUNNEL_BYTES, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO)) return TC_ACT_OK;
+  return hand_over(skb, to, route->peer, packets);
+}
+
+INLINE int is_tunnel(struct packet *packet) {
+  struct udphdr *udp = (void *)(packet->ip + 1);
+  if (packet->ip->protocol != IPPROTO_UDP || plain_header(packet) != sizeof(*udp)) return 0;
+  return (void *)(udp + 1) <= packet->end && udp->dest == SWAP16(VXLAN_PORT);
+}
+
 SECTION("classifier/from_uplink") int from_uplink(struct __sk_buff *skb) {
-  return from_peer(skb, ROUTE_DIRECT);
+  struct packet packet;
+  if (skb->pkt_type != 0 || !open_packet(skb, &packet)) return TC_ACT_OK;
+  return is_tunnel(&packet) ? open_tunnel(skb) : from_peer(skb, &packet, ROUTE_DIRECT);
 }
 
 SECTION("classifier/from_tunnel") int from_tunnel(struct __sk_buff *skb) {
-  return from_peer(skb, ROUTE_TUNNEL);
+  struct packet packet;
+  if (skb->pkt_type != 0 || !open_packet(skb, &packet)) return TC_ACT_OK;
+  return from_peer(skb, &packet, ROUTE_TUNNEL);
 }
 
 /* As the kernel reads it: bpf_check_mtu is for programs under the GPL only. */
