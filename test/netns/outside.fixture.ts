@@ -6,7 +6,7 @@ import { createOutsidePart } from "../../src/agent/outside-part.ts";
 import { DEFAULT_SETTINGS } from "../../src/model/cluster.ts";
 import type { Endpoint } from "../../src/model/endpoint.ts";
 import type { HostId, ServiceName } from "../../src/model/ids.ts";
-import { type Ipv4, parseIpv4 } from "../../src/model/ip.ts";
+import type { Ipv4 } from "../../src/model/ip.ts";
 import { EMPTY_NETWORK_CONFIG, type NetworkConfig } from "../../src/model/network-config.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
@@ -37,22 +37,18 @@ export interface HostPlace {
   readonly block: string;
 }
 
-export function endpointOf(
-  service: string,
-  host: string,
-  address: string,
-  port: number,
-  more: Partial<Endpoint> = {},
-): Endpoint {
+/** Where an instance of a service is. */
+export type ServedAt = Pick<Endpoint, "host" | "address" | "address6" | "port">;
+
+export function endpointOf(service: string, at: ServedAt, more: Partial<Endpoint> = {}): Endpoint {
+  const { host, address, port } = at;
   return {
     id: `${host}:${address}:${port}`,
     service: service as ServiceName,
-    address: parseIpv4(address),
-    port,
+    ...at,
     protocol: "tcp",
     tags: [],
     meta: {},
-    host,
     container: address,
     instanceId: null,
     appId: null,
