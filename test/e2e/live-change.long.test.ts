@@ -1,24 +1,21 @@
 // Hosts that come and go, agents that are killed and replaced, and a partition, all under traffic of others.
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { downLab } from "../../src/lab/down-lab.ts";
+import { beforeAll, expect, test } from "bun:test";
 import { addHost, cutLink, endDaemonOf, healLink, startDaemonOf } from "../../src/lab/lab-control.ts";
 import { timed } from "../../src/lab/tour-report.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, eventually, hostPhase, testLabName } from "./cluster.fixture.ts";
+import { clusterUp, eventually, hostPhase } from "./cluster.fixture.ts";
 import { PingStream, Probes, Stream, conditions, hostsOf } from "./faults.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("live");
+const name = testLab("live");
 let world: TourWorld;
 let probes: Probes;
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 3);
-  probes = new Probes(world);
-  for (const host of world.lab.hosts) await probes.start(host);
+  probes = await Probes.everywhere(world);
   await probes.healed("the start");
 });
-afterAll(() => downLab(name));
 
 test("a host that joins and one that is removed break no connection and lose no packet of others", async () => {
   const streams = [await Stream.start(world, probes, "h1", "h2"), await Stream.start(world, probes, "h2", "h3")];

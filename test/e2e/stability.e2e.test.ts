@@ -1,7 +1,6 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { startEngine } from "../../src/lab/engine.ts";
 import { cutLink, endDaemonOf, healLink, startDaemonOf, startHost, stopHost } from "../../src/lab/lab-control.ts";
 import { processOf } from "../../src/lab/lab-state.ts";
@@ -11,7 +10,6 @@ import { timed } from "../../src/lab/tour-report.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import {
   DnsLoop,
-  LAB_TIMEOUT_MS,
   allRuns,
   clusterUp,
   deploy,
@@ -20,11 +18,11 @@ import {
   ingressStatuses,
   keptByEngine,
   runsOn,
-  testLabName,
   webApp,
 } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("stable");
+const name = testLab("stable");
 const NAME = "web.service.consul";
 const OUTSIDE = "web.example.com";
 const SERVER = "s1";
@@ -32,8 +30,6 @@ const ENDPOINTS = z.array(
   z.object({ name: z.string(), endpoints: z.array(z.object({ address: z.string(), health: z.string() })) }),
 );
 let world: TourWorld;
-
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 3);
@@ -45,7 +41,6 @@ beforeAll(async () => {
   await world.dnsFollows(NAME, addresses(instances));
   for (const host of world.lab.hosts) await leadsTo(host, 200);
 });
-afterAll(() => downLab(name));
 
 function addresses(instances: readonly { readonly address: string }[]): readonly string[] {
   return instances.map((instance) => instance.address);
