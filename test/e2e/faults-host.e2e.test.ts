@@ -177,7 +177,7 @@ test("large packets vanish without a word: the MTU is found, and a large file pa
 });
 
 test("a cut in one direction: a third host carries the link, its cause and cure are shown, and it is direct again", async () => {
-  await cutLink(name, "h1", "h2", { oneWay: true });
+  await cutLink(name, { from: "h1", to: "h2", oneWay: true });
   try {
     const relayed = async (from: string, to: string) => (await linkOf(world, from, to))?.mode === "relay";
     await eventually(
@@ -189,7 +189,7 @@ test("a cut in one direction: a third host carries the link, its cause and cure 
     expect(told?.text).toContain('Host "h2" is reached through host "h3" as relay');
     expect(told?.hint).toContain("firewall");
   } finally {
-    await healLink(name, "h1", "h2", { oneWay: true });
+    await healLink(name, { from: "h1", to: "h2", oneWay: true });
   }
   await eventually("direct again", async () => (await linkOf(world, "h1", "h2"))?.mode === "direct", 60_000);
   await probes.healed("the end of the cut");

@@ -82,11 +82,11 @@ test("both sides of a partition go on inside, and all is whole after it", async 
     ["s1", "h3"],
   ] as const;
   const local = await probes.inside("h3", ["curl", "-s", "-m", "2", `http://${probes.address("h3")}/`]);
-  for (const [a, b] of cuts) await cutLink(name, a, b);
+  for (const [a, b] of cuts) await cutLink(name, { from: a, to: b });
   await eventually("the server to miss h3", async () => (await hostPhase(world, "h3")) === "down");
   expect(await probes.broken(["h1", "h2"])).toEqual([]);
   expect(await world.lab.mustExec("h3", local)).toBe("ok\n");
   expect(await world.lab.mustExec("h3", ["dig", "+short", "probe.service.consul"])).toContain(probes.address("h3"));
-  for (const [a, b] of cuts) await healLink(name, a, b);
+  for (const [a, b] of cuts) await healLink(name, { from: a, to: b });
   await probes.healed("a partition");
 });

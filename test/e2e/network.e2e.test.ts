@@ -134,11 +134,11 @@ test("names that a container asks for again and again are answered by the kernel
 test("a link that was cut works again once it is whole, in both modes", async () => {
   for (const to of ["h2", "h3"]) {
     const address = await probeAddress(to);
-    await cutLink(name, "h1", to);
+    await cutLink(name, { from: "h1", to });
     expect(await reaches("h1", address, 1)).toBe(false);
     // The server is reached all the while: nobody takes a host for dead because two others do not see each other.
     expect(await hostPhase(world, to)).toBe("up");
-    await healLink(name, "h1", to);
+    await healLink(name, { from: "h1", to });
     const { ms } = await timed(() => eventually(`h1 to reach ${to} again`, () => reaches("h1", address)));
     console.log(`h1 reaches ${to} ${ms} ms after the cut is healed`);
   }

@@ -245,7 +245,7 @@ test("a host that is cut off from the server goes on by itself, is replaced, and
   const lost = free.find((instance) => instance.host === "h2");
   if (lost === undefined) throw new Error("Three instances are on three hosts");
   await world.dnsFollows("apart.service.consul", addresses(free));
-  await cutLink(name, SERVER, "h2");
+  await cutLink(name, { from: SERVER, to: "h2" });
   await eventually("it to be replaced", async () => {
     const there = (await world.instances("apart")).filter((each) => each.host !== "h2" && each.health === "healthy");
     return there.length === 3;
@@ -257,7 +257,7 @@ test("a host that is cut off from the server goes on by itself, is replaced, and
   // It still runs, and its own host still knows it.
   expect(await lab.mustExec("h1", ["curl", "-s", "-m", "5", `http://${lost.address}/`])).toBe("ok\n");
   expect(addressesOf(await world.dig("h2", "apart.service.consul", "A"))).toContain(lost.address);
-  await healLink(name, SERVER, "h2");
+  await healLink(name, { from: SERVER, to: "h2" });
   await eventually("h2 to be up", async () => (await hostPhase(world, "h2")) === "up");
   const now = await world.settled("apart", 3);
   await world.dnsFollows("apart.service.consul", addresses(now));

@@ -267,11 +267,11 @@ test("the doctor sees that both hosts and the ways between them are well, and wh
 });
 
 test("no packets between the hosts", async () => {
-  await cutLink(name, "h1", "h2");
+  await cutLink(name, { from: "h1", to: "h2" });
   await eventually("the link to be found down", async () =>
     /^link: h2 does not answer h1 \(.*% lost\)$/.test((await fault("front", `${addressOf("db")}:80`)) ?? ""),
   );
-  await healLink(name, "h1", "h2");
+  await healLink(name, { from: "h1", to: "h2" });
   await eventually("all to be well", async () => (await fault("front", "db")) === null);
 });
 

@@ -9,7 +9,7 @@ import { address6Of, gateway6Of, host6Of } from "../../src/network/address6.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
 import { NetworkLab, found, waitFor } from "./network-lab.ts";
 import type { ServedAt } from "./outside.fixture.ts";
-import { OutsideHosts, endpointOf } from "./outside.fixture.ts";
+import { OutsideHosts, served } from "./outside.fixture.ts";
 
 const PLACES = {
   a: { name: "a", address: parseIpv4("192.0.2.1"), address6: "2001:db8:1::1", block: "10.2.1.0/24" },
@@ -77,11 +77,11 @@ export class OutsideLab extends NetworkLab {
   }
 
   web(name: ContainerName, more: Partial<Endpoint> = {}): Endpoint {
-    return endpointOf("web", this.at(name, 8080), more);
+    return served("web", this.at(name, 8080), more);
   }
 
   dns(name: ContainerName): Endpoint {
-    return endpointOf("dns", this.at(name, 5353), { protocol: "udp" });
+    return served("dns", this.at(name, 5353), { protocol: "udp" });
   }
 
   /** Where a service of that container is. */

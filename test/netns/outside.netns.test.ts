@@ -3,7 +3,7 @@ import { parseNetworkObject } from "../../src/model/network-config.ts";
 import type { Publication, VirtualService } from "../../src/model/network-config.ts";
 import { waitFor } from "./network-lab.ts";
 import { CLIENT, CONTAINERS, OutsideLab, VIP } from "./outside-lab.ts";
-import { endpointOf } from "./outside.fixture.ts";
+import { served } from "./outside.fixture.ts";
 
 const lab = new OutsideLab("outside", null);
 
@@ -116,8 +116,8 @@ test("a port that a program of the host listens on stays its own, with a conditi
 }, 60_000);
 
 test("binding to another service moves new connections at once and leaves old ones where they are", async () => {
-  const old = endpointOf("old", lab.at("a6", 9000));
-  const fresh = endpointOf("fresh", lab.at("b5", 8080));
+  const old = served("old", lab.at("a6", 9000));
+  const fresh = served("fresh", lab.at("b5", 8080));
   const bind = (service: string) => ({
     virtuals: [virtual({ service, port: 7000 })],
     publications: [publication({ service, port: 7001 })],
