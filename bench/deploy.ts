@@ -10,6 +10,7 @@ import { systemClock } from "../src/platform/clock/system-clock.ts";
 import { type Bench, median } from "./bench.ts";
 import { containerSpec } from "../src/sim/plain-container.ts";
 import { swarmUp } from "./swarm.ts";
+import { SERVER_TLS_NAME } from "../src/model/server-name.ts";
 
 const HOSTS = 3;
 const INSTANCES = 30;
@@ -95,7 +96,7 @@ type Api = (method: string, path: string, body?: unknown) => Promise<unknown>;
 
 async function openApi(lab: Lab): Promise<Api> {
   const admin = parseAdminConfig(await Bun.file(lab.adminConfigPath).text());
-  const tls = { ca: admin.ca, serverName: "server.apollo.internal" };
+  const tls = { ca: admin.ca, serverName: SERVER_TLS_NAME };
   return async (method, path, body) => {
     const headers = { authorization: `Bearer ${admin.token}`, "content-type": "application/json" };
     const init = { method, headers, tls, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
