@@ -4,7 +4,6 @@ import type { HostId } from "../src/model/ids.ts";
 import { formatIpv4, parseIpv4, ipv4ToNumber } from "../src/model/ip.ts";
 import type { ServerMessage } from "../src/model/wire.ts";
 import { parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../src/model/wire.ts";
-import type { Log } from "../src/platform/ports/log.ts";
 import type { StoreWrite } from "../src/platform/ports/store.ts";
 import { type AgentSession, frameOf } from "../src/server/agent-session.ts";
 import { ClusterServer } from "../src/server/cluster-server.ts";
@@ -14,6 +13,7 @@ import { FakeStore } from "../src/sim/fake-store.ts";
 import { SeededRandom } from "../src/sim/seeded-random.ts";
 import { VirtualClock } from "../src/sim/virtual-clock.ts";
 import { type Bench, median } from "./bench.ts";
+import { SILENT_LOG } from "../src/sim/silent-log.ts";
 
 const HOSTS = 1000;
 const QUICK_HOSTS = 200;
@@ -21,7 +21,6 @@ const ROUNDS = 3;
 const FIRST_ADDRESS = ipv4ToNumber(parseIpv4("10.64.0.1"));
 const FIRST_BLOCK = ipv4ToNumber(parseIpv4("10.128.0.0"));
 const RESOURCES = { cpus: 4, memoryMiB: 4000, diskMiB: 4000 };
-const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 /** What it costs the server and each host when one of a thousand hosts joins, gets a further block, is silent, or leaves. */
 export const benchControl: Bench = async ({ rounds: wanted, quick, progress }) => {
@@ -85,7 +84,7 @@ class Cluster {
     await clock.settle(
       store.commit(hosts.map((value): StoreWrite => ({ kind: "put", key: keyOf.host(value.id), value }))),
     );
-    const deps = { store, clock, random, log: SILENT, initial: DEFAULT_SETTINGS };
+    const deps = { store, clock, random, log: SILENT_LOG, initial: DEFAULT_SETTINGS };
     this.#server = await clock.settle(ClusterServer.open(deps));
     for (const host of hosts) await this.#connect(host);
     await this.#settle();

@@ -8,6 +8,9 @@ import { DockerEngine } from "../src/platform/docker/docker-engine.ts";
 import type { Engine } from "../src/platform/ports/engine.ts";
 import { systemClock } from "../src/platform/clock/system-clock.ts";
 import { type Bench, median } from "./bench.ts";
+import { containerSpec } from "../src/sim/plain-container.ts";
+import { swarmUp } from "./swarm.ts";
+import { SERVER_TLS_NAME } from "../src/model/server-name.ts";
 
 const HOSTS = 3;
 const INSTANCES = 30;
@@ -34,7 +37,7 @@ export const benchDeploy: Bench = async ({ rounds: wanted, quick, progress }) =>
   try {
     await publishWebImage(lab.name, lab.hosts[0] ?? "h1");
     for (const host of lab.hosts) await lab.mustExec(host, ["docker", "pull", "-q", WEB_IMAGE], { timeoutMs: 60_000 });
-    await swarmUp(lab);
+    await swarmUp(lab, { network: SWARM_NETWORK, options: ["--subnet", "10.9.0.0/16"] });
     const api = await openApi(lab);
     const engines = lab.hosts.map((host) => engineOf(lab, host));
     const seconds = { apollo: [] as number[], raw: [] as number[], swarm: [] as number[], unchecked: [] as number[] };
@@ -93,7 +96,7 @@ type Api = (method: string, path: string, body?: unknown) => Promise<unknown>;
 
 async function openApi(lab: Lab): Promise<Api> {
   const admin = parseAdminConfig(await Bun.file(lab.adminConfigPath).text());
-  const tls = { ca: admin.ca, serverName: "server.apollo.internal" };
+  const tls = { ca: admin.ca, serverName: SERVER_TLS_NAME };
   return async (method, path, body) => {
     const headers = { authorization: `Bearer ${admin.token}`, "content-type": "application/json" };
     const init = { method, headers, tls, ...(body === undefined ? {} : { body: JSON.stringify(body) }) };
@@ -160,29 +163,16 @@ async function rawHost(engine: Engine, index: number): Promise<readonly string[]
   const worker = async (): Promise<void> => {
     while (next < share) {
       const number = next++;
-      const id = await engine.createContainer({
+      const spec = containerSpec({
         name: `bench-raw-${index}-${number}`,
         image: WEB_IMAGE,
-        argv: null,
-        entrypoint: null,
-        env: {},
-        labels: {},
-        user: null,
-        tty: false,
-        privileged: false,
         cpus: 0.01,
         memoryBytes: 16 * 2 ** 20,
-        hostname: null,
         network: "apollo",
-        address: null,
-        dns: [],
-        dnsSearch: [],
         exposedPorts: [{ port: PORT, protocol: "tcp" }],
-        publish: [],
-        mounts: [],
         stopGraceMs: 1000,
-        restart: "no",
       });
+      const id = await engine.createContainer(spec);
       await engine.startContainer(id);
       ids.push(id);
     }
@@ -196,17 +186,6 @@ async function removeAll(engine: Engine | undefined, ids: readonly string[]): Pr
 }
 
 const SWARM_NETWORK = "bench-overlay";
-
-async function swarmUp(lab: Lab): Promise<void> {
-  const [first = "h1", ...others] = lab.hosts;
-  const { address } = lab.node(first);
-  await lab.mustExec(first, ["docker", "swarm", "init", "--advertise-addr", address], { timeoutMs: 60_000 });
-  const token = (await lab.mustExec(first, ["docker", "swarm", "join-token", "-q", "worker"])).trim();
-  for (const host of others) {
-    await lab.mustExec(host, ["docker", "swarm", "join", "--token", token, `${address}:2377`], { timeoutMs: 60_000 });
-  }
-  await lab.mustExec(first, ["docker", "network", "create", "-d", "overlay", "--subnet", "10.9.0.0/16", SWARM_NETWORK]);
-}
 
 /** Swarm counts a replica with a check as running when it is healthy. */
 async function swarmRound(lab: Lab, { checked }: { readonly checked: boolean }): Promise<number> {

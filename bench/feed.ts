@@ -5,7 +5,6 @@ import type { Endpoint } from "../src/model/endpoint.ts";
 import type { Host } from "../src/model/host.ts";
 import { formatVersion, type HostId, type InstanceId, type ServiceName } from "../src/model/ids.ts";
 import type { Instance, InstanceStatus } from "../src/model/instance.ts";
-import type { Log } from "../src/platform/ports/log.ts";
 import type { StoreWrite } from "../src/platform/ports/store.ts";
 import { HTTP_CHECK, sampleSpec } from "../src/scheduling/sample-cluster.ts";
 import { ClusterServer } from "../src/server/cluster-server.ts";
@@ -18,6 +17,7 @@ import { SeededRandom } from "../src/sim/seeded-random.ts";
 import { VirtualClock } from "../src/sim/virtual-clock.ts";
 import { DEFAULT_SETTINGS } from "../src/model/cluster.ts";
 import { type Bench, median } from "./bench.ts";
+import { SILENT_LOG } from "../src/sim/silent-log.ts";
 
 const HOSTS = 100;
 const APPS = 100;
@@ -101,7 +101,7 @@ async function largeServer(): Promise<{ server: ClusterServer; clock: VirtualClo
   const filled = store.commit(puts);
   await clock.advance(1000);
   await filled;
-  const opening = ClusterServer.open({ store, clock, random, log: QUIET, initial: DEFAULT_SETTINGS });
+  const opening = ClusterServer.open({ store, clock, random, log: SILENT_LOG, initial: DEFAULT_SETTINGS });
   await clock.advance(1000);
   const server = await opening;
   for (const { id, name } of hosts) {
@@ -117,8 +117,6 @@ async function largeServer(): Promise<{ server: ClusterServer; clock: VirtualClo
   }
   return { server, clock, ids: instances.map((instance) => instance.id) };
 }
-
-const QUIET: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 function put(key: string, value: unknown): StoreWrite {
   return { kind: "put", key, value };

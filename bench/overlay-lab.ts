@@ -5,6 +5,7 @@ import { upLab } from "../src/lab/lab.ts";
 import { waitFor } from "../src/lab/wait-for.ts";
 import type { Place } from "./overlay-load.ts";
 import { inPlace, serveLoad } from "./overlay-load.ts";
+import { swarmUp } from "./swarm.ts";
 
 const BINARY = "dist/apollo";
 const SWARM_NETWORK = "bench-overlay";
@@ -49,7 +50,7 @@ export class OverlayLab {
     });
     try {
       await publishWebImage(lab.name, lab.hosts[0] ?? "h1");
-      await swarmUp(lab);
+      await swarmUp(lab, { network: SWARM_NETWORK, options: ["--attachable", "--subnet", SWARM_RANGE] });
       const places = new Map(
         await Promise.all(lab.hosts.map(async (host) => [host, await startContainers(lab, host)] as const)),
       );
@@ -86,18 +87,6 @@ export class OverlayLab {
       await this.lab.mustExec(host, ["tc", "-batch", "-"], { stdin: `${lines.join("\n")}\n` });
     }
   }
-}
-
-async function swarmUp(lab: Lab): Promise<void> {
-  const [first = "h1", ...others] = lab.hosts;
-  const { address } = lab.node(first);
-  await lab.mustExec(first, ["docker", "swarm", "init", "--advertise-addr", address], { timeoutMs: 60_000 });
-  const token = (await lab.mustExec(first, ["docker", "swarm", "join-token", "-q", "worker"])).trim();
-  for (const host of others) {
-    await lab.mustExec(host, ["docker", "swarm", "join", "--token", token, `${address}:2377`], { timeoutMs: 60_000 });
-  }
-  const create = ["docker", "network", "create", "-d", "overlay", "--attachable", "--subnet", SWARM_RANGE];
-  await lab.mustExec(first, [...create, SWARM_NETWORK]);
 }
 
 async function startContainers(lab: Lab, host: string): Promise<Places> {

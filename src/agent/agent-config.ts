@@ -61,8 +61,6 @@ export interface AgentDefaults {
   readonly address: HostAddress | null;
 }
 
-/** The name in every server's certificate, whatever address is dialled. */
-export const SERVER_TLS_NAME = "server.apollo.internal";
 export const DEFAULT_AGENT_DATA_DIR = "/var/lib/apollo/agent";
 const DEFAULT_DOCKER_SOCKET = "/var/run/docker.sock";
 const DEFAULT_SERVER_PORT = "8443";

@@ -5,7 +5,7 @@ import type { InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceGoal } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Engine } from "../platform/ports/engine.ts";
-import { assign, assignmentOf, containerSpec, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
+import { assign, assignmentOf, joinedState, recordingLog } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { MemoryFile } from "../sim/memory-file.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
@@ -13,6 +13,7 @@ import type { AgentState } from "./agent-state.ts";
 import { AddressBook } from "./address-book.ts";
 import { createContainersPart } from "./containers-part.ts";
 import { SECURE_AFTER_MS } from "./plan-containers.ts";
+import { containerSpec } from "../sim/plain-container.ts";
 
 const LATENCY_MS = { list: 3, inspect: 1, create: 20, start: 300, stop: 5, remove: 30, pull: 2000, logs: 5 };
 

@@ -5,50 +5,33 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import type { Endpoint } from "../model/endpoint.ts";
-import type { HostId, ServiceName } from "../model/ids.ts";
+import type { HostId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { systemRandom } from "../platform/clock/system-random.ts";
-import type { Log } from "../platform/ports/log.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import { AgentState } from "./agent-state.ts";
 import { createDnsPart } from "./dns-part.ts";
 import { fixedResolver } from "./resolver-file.ts";
+import { type EndpointChange, endpointOf } from "../model/endpoint.fixture.ts";
+import { SILENT_LOG } from "../sim/silent-log.ts";
 
 const LOOPBACK = parseIpv4("127.0.0.1");
-const SILENT: Log & { readonly child: () => Log } = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => SILENT,
-};
 
-function endpoint(id: string, service: string, address: string, over: Partial<Endpoint> = {}): Endpoint {
-  return {
-    id: `h2:${id}:8080`,
-    service: service as ServiceName,
-    address: parseIpv4(address),
-    port: 8080,
-    protocol: "tcp",
-    tags: [],
-    meta: {},
-    host: "h2",
-    container: id,
-    instanceId: null,
-    appId: null,
-    health: "passing",
-    ...over,
-  };
+/** Of the other host. */
+function endpoint({ name, ...change }: EndpointChange & { readonly name: string }): Endpoint {
+  return endpointOf({ id: `h2:${name}:8080`, host: "h2", container: name, ...change });
 }
 
 const WEB = [
-  endpoint("a", "web", "10.2.2.1", { tags: ["v1"] }),
-  endpoint("b", "web", "10.2.2.2", { tags: ["v2"] }),
-  endpoint("c", "web", "10.2.2.3", { tags: ["v2"] }),
+  endpoint({ name: "a", service: "web", address: "10.2.2.1", tags: ["v1"] }),
+  endpoint({ name: "b", service: "web", address: "10.2.2.2", tags: ["v2"] }),
+  endpoint({ name: "c", service: "web", address: "10.2.2.3", tags: ["v2"] }),
 ];
-const MANY = Array.from({ length: 100 }, (_, index) => endpoint(`m${index}`, "many", `10.2.3.${index + 1}`));
+const MANY = Array.from({ length: 100 }, (_, index) =>
+  endpoint({ name: `m${index}`, service: "many", address: `10.2.3.${index + 1}` }),
+);
 
 const state = new AgentState();
 const controller = new AbortController();
@@ -121,7 +104,7 @@ beforeAll(async () => {
     datagrams: new BunDatagramClient(systemClock),
     clock: systemClock,
     random: systemRandom,
-    log: SILENT,
+    log: SILENT_LOG,
     gateway: () => LOOPBACK,
     resolver: fixedResolver([LOOPBACK]),
     ports: { gateway: port, loopback: consulPort, upstream },
@@ -184,7 +167,9 @@ test("an endpoint that leaves is out of the next answer, and the applied revisio
   state.receive({ type: "catalog", reset: false, revision: 8, upsert: [], remove: ["h2:a:8080"], hosts: null });
   expect(state.appliedRevision()).toBe(8);
   expect((await dig("+short", "web.service.consul")).toSorted()).toEqual(["10.2.2.2", "10.2.2.3"]);
-  state.setLocalEndpoints([endpoint("local", "web", "10.2.1.9", { id: "h1:local:8080", host: "h1" })]);
+  state.setLocalEndpoints([
+    endpoint({ name: "local", service: "web", address: "10.2.1.9", id: "h1:local:8080", host: "h1" }),
+  ]);
   expect((await dig("+short", "web.service.consul")).length).toBe(3);
 });
 

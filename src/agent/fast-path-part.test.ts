@@ -3,7 +3,6 @@ import { AppError } from "../model/error.ts";
 import type { HostId } from "../model/ids.ts";
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import { parseIpv4 } from "../model/ip.ts";
-import type { Log } from "../platform/ports/log.ts";
 import { FakeBridgePorts } from "../sim/fake-bridge-ports.ts";
 import { FakeFastPath } from "../sim/fake-fast-path.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
@@ -11,8 +10,8 @@ import { parseContainer } from "../platform/docker/parse-container.ts";
 import { AgentState } from "./agent-state.ts";
 import { createFastPathPart } from "./fast-path-part.ts";
 import { createPortsPart } from "./ports-part.ts";
+import { SILENT_LOG } from "../sim/silent-log.ts";
 
-const SILENT: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const PEER = {
   gateway: parseIpv4("10.2.2.1"),
   underlay: parseIpv4("192.0.2.2"),
@@ -47,8 +46,8 @@ class Host {
 
   start({ enabled = true } = {}): ReturnType<typeof createFastPathPart> {
     const { state, clock } = this;
-    const part = createFastPathPart({ state, fastPath: this.kernel, clock, log: SILENT, enabled });
-    const ports = createPortsPart({ state, engine: this.#engine(), ports: this.bridge, clock, log: SILENT });
+    const part = createFastPathPart({ state, fastPath: this.kernel, clock, log: SILENT_LOG, enabled });
+    const ports = createPortsPart({ state, engine: this.#engine(), ports: this.bridge, clock, log: SILENT_LOG });
     void part.run(this.abort.signal);
     void ports.run(this.abort.signal);
     return part;
@@ -86,7 +85,7 @@ test("createFastPathPart() waits until ways and ports are known, then has both a
   expect(String(host.kernel).split("\n")).toEqual([
     "eth0 from_uplink",
     "veth1 from_container",
-    "endpoints 10.2.1.5 7 02:42:0a:02:01:05 0a:71:0a:02:01:01 false",
+    "endpoints 10.2.1.5 7 02:42:0a:02:01:05 0a:71:0a:02:01:01 false false",
     "routes 10.2.1.0/24 local 0 0.0.0.0 0 0.0.0.0 0.0.0.0",
     "routes 10.2.2.0/24 direct 2 192.0.2.2 1500 192.0.2.2 0.0.0.0",
     "settings 0",

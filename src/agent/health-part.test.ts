@@ -3,12 +3,13 @@ import { LocalHealth } from "../discovery/health/local-health.ts";
 import type { HealthCheck } from "../model/app.ts";
 import type { InstanceStatus } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
-import { assign, assignmentOf, containerSpec, joinedState } from "../sim/agent-fixtures.ts";
+import { assign, assignmentOf, joinedState } from "../sim/agent-fixtures.ts";
 import { FAKE_IMAGE, FakeEngine } from "../sim/fake-engine.ts";
 import { FakeProber } from "../sim/fake-prober.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import type { AgentState } from "./agent-state.ts";
 import { createHealthPart } from "./health-part.ts";
+import { containerSpec } from "../sim/plain-container.ts";
 
 const timing = { gracePeriodMs: 60_000, intervalMs: 5000, timeoutMs: 1000, maxConsecutiveFailures: 3 };
 const HTTP: HealthCheck = { ...timing, kind: "http", path: "/", portIndex: 0, port: null, ignoreHttp1xx: false };

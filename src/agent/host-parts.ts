@@ -35,7 +35,7 @@ import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import { UdpPortExchange } from "../platform/udp/udp-port-exchange.ts";
 import { LinuxProbeSockets } from "../platform/udp/probe-sockets.ts";
-import { SERVER_TLS_NAME, type ConsulAccess } from "./agent-config.ts";
+import { type ConsulAccess } from "./agent-config.ts";
 import type { MakeParts } from "./agent.ts";
 import { joinBooks } from "./address-books.ts";
 import { createDeclaredNetworksPart } from "./declared-networks-part.ts";
@@ -59,6 +59,7 @@ import { createOutsidePart } from "./outside-part.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { registerTraceQueries } from "./trace-queries.ts";
 import { ResolverFile } from "./resolver-file.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface HostPartsOptions {
   readonly engine: Engine;

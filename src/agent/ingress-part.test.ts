@@ -1,4 +1,3 @@
-import type { Log } from "../platform/ports/log.ts";
 import { expect, test } from "bun:test";
 import { endpointFixture as endpoint } from "../ingress/endpoint.fixture.ts";
 import { defaultProxySettings } from "../ingress/proxy-settings.ts";
@@ -10,9 +9,9 @@ import { proxyPaths } from "../platform/ports/proxy.ts";
 import { FakeProxy } from "../sim/fake-proxy.ts";
 import { AgentState } from "./agent-state.ts";
 import { createIngressPart } from "./ingress-part.ts";
+import { SILENT_LOG } from "../sim/silent-log.ts";
 
 const SETTINGS = defaultProxySettings(proxyPaths("/run/apollo/ingress"));
-const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
 /** Time that moves only when told; everything that can run without it has run when `advance` returns. */
 class StepClock implements Clock {
@@ -69,7 +68,7 @@ function createWorld(): World {
   const clock = new StepClock();
   const state = new AgentState();
   const proxy = new FakeProxy({ clock, latencyMs: 1 });
-  const part = createIngressPart({ state, proxy, clock, log: SILENT, settings: SETTINGS });
+  const part = createIngressPart({ state, proxy, clock, log: SILENT_LOG, settings: SETTINGS });
   const end = new AbortController();
   let running = Promise.resolve();
   return {
@@ -186,7 +185,7 @@ test("IngressPart adopts the proxy of the agent before it, and does not drop thi
   next.restore(world.state.snapshot());
   const end = new AbortController();
   const { clock, proxy } = world;
-  const running = createIngressPart({ state: next, proxy, clock, log: SILENT, settings: SETTINGS }).run(end.signal);
+  const running = createIngressPart({ state: next, proxy, clock, log: SILENT_LOG, settings: SETTINGS }).run(end.signal);
   await clock.advance(100);
   expect(containers(proxy)).toEqual(["a", "own"]);
   next.setLocalEndpoints([]);

@@ -18,7 +18,7 @@ import { proxyPaths } from "../platform/ports/proxy.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { ADDRESS_FILES } from "./address-books.ts";
 import { ATTACH_FILES, PLUGIN_SOCKET } from "./attach-parts.ts";
-import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
+import { parseAgentConfig } from "./agent-config.ts";
 import type { AgentFlags } from "./agent-config.ts";
 import { readMembership } from "./join.ts";
 import { loadLastKnown } from "./last-known.ts";
@@ -26,6 +26,7 @@ import { leaveCluster } from "./leave.ts";
 import { ResolverFile } from "./resolver-file.ts";
 import { KEY_FILE } from "./host-parts.ts";
 import { BPF_DIR, RUN_DIR, claimHost } from "./agent-command.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface LeaveFlags extends Pick<AgentFlags, "dataDir"> {
   /** Stops instances that run here instead of refusing. */

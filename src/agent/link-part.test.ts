@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { Holder } from "../model/holder.ts";
-import type { HostId, InstanceId, ServiceName } from "../model/ids.ts";
+import type { HostId, InstanceId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { LinkReport } from "../model/link.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
@@ -13,6 +13,10 @@ import type { FakeServerEnd } from "../sim/fake-agent-transport.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { AgentState } from "./agent-state.ts";
 import { createLinkPart } from "./link-part.ts";
+import { endpointOf } from "../model/endpoint.fixture.ts";
+import { containerSpec } from "../sim/plain-container.ts";
+import { holder } from "../network/policy/policy.fixture.ts";
+import type { ContainerSpec } from "../platform/ports/engine.ts";
 
 const A = "https://a:8443";
 const B = "https://b:8443";
@@ -94,21 +98,13 @@ function messages<Type extends AgentMessage["type"]>(
   return end.received.filter((message): message is AgentMessage & { type: Type } => message.type === type);
 }
 
+/** A container that says something and goes on. */
+function talker(name: string): ContainerSpec {
+  return containerSpec({ name, image: "web", argv: ["sh", "-c", "echo hi; sleep 9"], cpus: 0, memoryBytes: 0 });
+}
+
 function endpoint(id: string): Endpoint {
-  return {
-    id,
-    service: "web" as ServiceName,
-    address: parseIpv4("10.2.1.5"),
-    port: 80,
-    protocol: "tcp",
-    tags: [],
-    meta: {},
-    host: "alpha",
-    container: "c",
-    instanceId: null,
-    appId: null,
-    health: "passing",
-  };
+  return endpointOf({ id, service: "web", address: "10.2.1.5", port: 80, host: "alpha", container: "c" });
 }
 
 test("says hello, takes the welcome, counts as connected with the first whole list of assignments", async () => {
@@ -256,31 +252,7 @@ test("logs and exec come as channels; input may come before the program runs", a
   const { clock, state, transport, engine, stop } = openWorld();
   const { instance } = assignmentOf("a");
   let containerId = "";
-  void engine
-    .createContainer({
-      name: instance.id,
-      image: "web",
-      argv: ["sh", "-c", "echo hi; sleep 9"],
-      entrypoint: null,
-      env: {},
-      labels: {},
-      user: null,
-      tty: false,
-      privileged: false,
-      cpus: 0,
-      memoryBytes: 0,
-      hostname: null,
-      network: "host",
-      address: null,
-      dns: [],
-      dnsSearch: [],
-      exposedPorts: [],
-      publish: [],
-      mounts: [],
-      stopGraceMs: 0,
-      restart: "no",
-    })
-    .then((id) => engine.startContainer((containerId = id)));
+  void engine.createContainer(talker(instance.id)).then((id) => engine.startContainer((containerId = id)));
   await clock.advance(50);
   state.setReport(instance.id, {
     phase: "running",
@@ -331,31 +303,7 @@ test("logs and exec come as channels; input may come before the program runs", a
 test("output waits while the connection is full", async () => {
   const { clock, state, transport, engine, stop } = openWorld();
   const { instance } = assignmentOf("a");
-  void engine
-    .createContainer({
-      name: instance.id,
-      image: "web",
-      argv: ["sh", "-c", "echo hi; sleep 9"],
-      entrypoint: null,
-      env: {},
-      labels: {},
-      user: null,
-      tty: false,
-      privileged: false,
-      cpus: 0,
-      memoryBytes: 0,
-      hostname: null,
-      network: "host",
-      address: null,
-      dns: [],
-      dnsSearch: [],
-      exposedPorts: [],
-      publish: [],
-      mounts: [],
-      stopGraceMs: 0,
-      restart: "no",
-    })
-    .then((id) => engine.startContainer(id));
+  void engine.createContainer(talker(instance.id)).then((id) => engine.startContainer(id));
   await clock.advance(50);
   expect(state.connected).toBe(true);
   transport.bufferedBytes = 1024 * 1024;
@@ -463,34 +411,24 @@ test("a probe key is kept when an older server has none to give", async () => {
 test("who holds an address goes up once it is known and after each change, and what others say of theirs comes down", async () => {
   const { clock, state, transport, stop } = openWorld();
   await clock.advance(10);
-  const holder = (host: string): Holder => ({
-    id: `${host}:box:apollo`,
-    address: parseIpv4("10.2.1.9"),
-    network: "apollo",
-    host,
-    container: "box",
-    instance: null,
-    app: null,
-    services: [],
-    labels: {},
-  });
+  const of = (host: string): Holder => holder({ host, address: parseIpv4("10.2.1.9"), container: "box" });
   const told = (): readonly AgentMessage[] => last(transport).received.filter(({ type }) => type === "holders");
   expect(told()).toEqual([]);
   state.setLocalEndpoints([]);
-  state.setLocalHolders("registration", [holder(IDENTITY.hostName)]);
+  state.setLocalHolders("registration", [of(IDENTITY.hostName)]);
   await clock.advance(10);
   state.setLocalHolders("registration", []);
   await clock.advance(10);
   const id = `${IDENTITY.hostName}:box:apollo`;
   expect(told()).toEqual([
-    { type: "holders", reset: true, upsert: [holder(IDENTITY.hostName)], remove: [] },
+    { type: "holders", reset: true, upsert: [of(IDENTITY.hostName)], remove: [] },
     { type: "holders", reset: false, upsert: [], remove: [id] },
   ]);
   const peer = { id: "other" as HostId, name: "other", address: parseIpv4("192.0.2.9"), blocks: [] };
   last(transport).send({ type: "peers", peers: [peer] });
-  last(transport).send({ type: "holders", host: "other", reset: true, upsert: [holder("other")], remove: [] });
+  last(transport).send({ type: "holders", host: "other", reset: true, upsert: [of("other")], remove: [] });
   await clock.advance(10);
-  expect(state.holders()).toEqual([holder("other")]);
+  expect(state.holders()).toEqual([of("other")]);
   // A host that is no member any more holds nothing.
   last(transport).send({ type: "peers", peers: [] });
   await clock.advance(10);

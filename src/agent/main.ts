@@ -15,7 +15,7 @@ import type { Log } from "../platform/ports/log.ts";
 import { socketProber } from "../platform/probe/socket-prober.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
-import { parseAgentConfig, SERVER_TLS_NAME } from "./agent-config.ts";
+import { parseAgentConfig } from "./agent-config.ts";
 import type { AgentConfig, AgentFlags } from "./agent-config.ts";
 import { startAgent } from "./agent.ts";
 import { ADDRESS_FILES } from "./address-books.ts";
@@ -24,6 +24,7 @@ import type { AgentState } from "./agent-state.ts";
 import { findMembership, markRemoved } from "./find-membership.ts";
 import type { Membership } from "./join.ts";
 import { readResources } from "./read-resources.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 /** What the program around the agent gives it: parts that it wires, and what it found out about the machine. */
 export interface AgentSurroundings {

@@ -7,12 +7,11 @@ import type { NetworkConfig } from "../model/network-config.ts";
 import { EMPTY_NETWORK_CONFIG, parseNetworkObject } from "../model/network-config.ts";
 import { endpointAt } from "../network/outside.fixture.ts";
 import type { HostTraffic, UdpFlow } from "../platform/ports/host-traffic.ts";
-import type { Log } from "../platform/ports/log.ts";
 import { VirtualClock } from "../sim/virtual-clock.ts";
 import { AgentState } from "./agent-state.ts";
 import { createOutsidePart } from "./outside-part.ts";
+import { SILENT_LOG } from "../sim/silent-log.ts";
 
-const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const VIP = parseIpv4("10.3.0.7");
 const VIRTUAL: Partial<NetworkConfig> = { virtuals: [parseNetworkObject("virtual", { name: "web", address: VIP })] };
 
@@ -65,7 +64,7 @@ class World {
 
   async start(): Promise<void> {
     const { state, traffic, clock } = this;
-    const part = createOutsidePart({ state, traffic, clock, log: SILENT });
+    const part = createOutsidePart({ state, traffic, clock, log: SILENT_LOG });
     this.#running = part.run(this.#end.signal);
     await clock.advance(100);
   }
@@ -134,7 +133,7 @@ test("a restarted agent has the table left alone until it knows its rules, its o
   const { state } = world;
   const rulesAtOnce: boolean[] = [];
   state.on("rules", () => rulesAtOnce.push(!state.rulesComplete()));
-  createOutsidePart({ state, traffic: world.traffic, clock: world.clock, log: SILENT });
+  createOutsidePart({ state, traffic: world.traffic, clock: world.clock, log: SILENT_LOG });
   expect([!state.rulesComplete(), state.appliedRevision()]).toEqual([true, 0]);
   await world.start();
   expect(!state.rulesComplete()).toBe(false);

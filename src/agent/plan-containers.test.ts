@@ -7,27 +7,20 @@ import { parseIpv4 } from "../model/ip.ts";
 import { assignmentOf } from "../sim/agent-fixtures.ts";
 import { planContainers } from "./plan-containers.ts";
 import type { ContainersPlan, KnownAddresses, ObservedContainers, WantedContainers } from "./plan-containers.ts";
+import { containerOf } from "../model/container.fixture.ts";
 
 const ID = assignmentOf("a").instance.id;
 
-function containerOf(change: Partial<Container> = {}): Container {
-  return {
+function ofInstance(change: Partial<Container> = {}): Container {
+  return containerOf({
     id: "c1",
     name: ID,
-    image: "web:1",
-    state: "running",
-    exitCode: null,
     startedAtMs: 5,
-    finishedAtMs: null,
-    oomKilled: false,
-    env: {},
     labels: { [LABEL_INSTANCE]: ID },
     addresses: { apollo: parseIpv4("10.2.1.9") },
     fixedAddress: parseIpv4("10.2.1.9"),
-    exposedPorts: [],
-    pid: 7,
     ...change,
-  };
+  });
 }
 
 interface Case {
@@ -53,7 +46,7 @@ function plan({ goal = "running", container = null, wanted = {}, observed = {} }
       ...wanted,
     },
     {
-      containers: container === null ? [] : [containerOf(container)],
+      containers: container === null ? [] : [ofInstance(container)],
       deaths: new Map(),
       told: new Set(),
       busy: new Map(),
@@ -78,7 +71,7 @@ function words(input: Case): string {
 
 const death = { deaths: new Map([["c1", { exitCode: 1, atMs: 900, told: false }]]) };
 const told = (atMs: number) => ({ deaths: new Map([["c1", { exitCode: 1, atMs, told: true }]]), nowMs: 1000 + atMs });
-const other = { ...containerOf(), id: "c2", name: "other", labels: {} };
+const other = { ...ofInstance(), id: "c2", name: "other", labels: {} };
 const failure = {
   failures: new Map([[ID, { phase: "failed", reason: "no image", exitCode: null, atMs: 900 } as const]]),
 };
@@ -127,12 +120,12 @@ describe("planContainers()", () => {
     ["waits whether the engine itself ends", { container: { state: "exited" }, observed: told(0) }, "- unsaid"],
     [
       "condemns one that was stopped by hand, as others were not told to end",
-      { observed: { ...told(0), containers: [containerOf({ state: "exited" }), other] } },
+      { observed: { ...told(0), containers: [ofInstance({ state: "exited" }), other] } },
       "condemn unsaid",
     ],
     [
       "waits while all others were told to end too",
-      { observed: { ...told(0), containers: [containerOf({ state: "exited" }), other], told: new Set(["c2"]) } },
+      { observed: { ...told(0), containers: [ofInstance({ state: "exited" }), other], told: new Set(["c2"]) } },
       "- unsaid",
     ],
     [

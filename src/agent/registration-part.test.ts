@@ -6,17 +6,10 @@ import type { HostId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
-import type { Log } from "../platform/ports/log.ts";
 import { AgentState } from "./agent-state.ts";
 import { createRegistrationPart } from "./registration-part.ts";
-
-const SILENT: Log & { readonly child: () => Log } = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => SILENT,
-};
+import { SILENT_LOG } from "../sim/silent-log.ts";
+import { containerOf } from "../model/container.fixture.ts";
 
 /** Time that passes only when told to. */
 class ManualClock implements Clock {
@@ -96,23 +89,14 @@ class FakeEngine {
 }
 
 function container(name: string, over: Partial<Container> = {}): Container {
-  return {
+  return containerOf({
     id: name,
     name,
-    image: "web:1",
-    state: "running",
-    exitCode: null,
-    startedAtMs: 1,
-    finishedAtMs: null,
-    oomKilled: false,
     env: { SERVICE_NAME: "web" },
-    labels: {},
     addresses: { apollo: parseIpv4("10.2.1.7") },
-    fixedAddress: null,
     exposedPorts: [{ port: 8080, protocol: "tcp" }],
-    pid: 1,
     ...over,
-  };
+  });
 }
 
 interface Setup {
@@ -130,7 +114,7 @@ async function setUp(prepare?: (engine: FakeEngine) => void): Promise<Setup> {
   state.identity = { hostId: "x" as HostId, hostName: "h1", settings: DEFAULT_SETTINGS, blocks: [], epoch: "e" };
   state.hosts = [{ name: "h1", address: parseIpv4("192.168.0.1"), up: true }];
   const controller = new AbortController();
-  const done = createRegistrationPart({ state, engine, clock, log: SILENT }).run(controller.signal);
+  const done = createRegistrationPart({ state, engine, clock, log: SILENT_LOG }).run(controller.signal);
   await settle();
   return {
     state,
@@ -196,7 +180,7 @@ test("createRegistrationPart() registers nothing before reports can be believed,
   let writes = 0;
   state.on("local", () => (writes += 1));
   const controller = new AbortController();
-  const options = { state, engine, clock: new ManualClock(), log: SILENT, reportsKnown: () => known };
+  const options = { state, engine, clock: new ManualClock(), log: SILENT_LOG, reportsKnown: () => known };
   const done = createRegistrationPart(options).run(controller.signal);
   await settle();
   expect(writes).toBe(0);

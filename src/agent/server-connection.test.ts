@@ -3,14 +3,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AppError } from "../model/error.ts";
-import {
-  makeServerCertificate,
-  makeCertificateAuthority,
-  fingerprint,
-  SERVER_NAME,
-} from "../platform/tls/certificates.ts";
+import { makeServerCertificate, makeCertificateAuthority, fingerprint } from "../platform/tls/certificates.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 const CREDENTIAL = "right";
 let caPem = "";
@@ -25,7 +21,7 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "apollo-link-"));
   const ca = await makeCertificateAuthority(Date.now());
   otherCa = (await makeCertificateAuthority(Date.now())).certificate;
-  const { certificate, key } = await makeServerCertificate(ca, { dns: [SERVER_NAME], ips: [] }, Date.now());
+  const { certificate, key } = await makeServerCertificate(ca, { dns: [SERVER_TLS_NAME], ips: [] }, Date.now());
   caPem = ca.certificate;
   server = Bun.serve({
     port: 0,
@@ -71,7 +67,7 @@ async function refusal(attempt: Promise<unknown>): Promise<AppError> {
 const quiet = { frame: () => undefined, closed: () => undefined };
 
 test("a verified, authenticated stream carries frames both ways and tells its end", async () => {
-  const transport = webSocketTransport({ caPem, serverName: SERVER_NAME, credential: CREDENTIAL });
+  const transport = webSocketTransport({ caPem, serverName: SERVER_TLS_NAME, credential: CREDENTIAL });
   const frame = Promise.withResolvers<string>();
   const closed = Promise.withResolvers<string>();
   const connection = await transport.connect(url, { frame: frame.resolve, closed: closed.resolve }, 5000);
@@ -84,7 +80,7 @@ test("a verified, authenticated stream carries frames both ways and tells its en
 });
 
 test("a wrong credential, CA or name and a silent port are refused, each with its reason", async () => {
-  const good = { caPem, serverName: SERVER_NAME, credential: CREDENTIAL };
+  const good = { caPem, serverName: SERVER_TLS_NAME, credential: CREDENTIAL };
   const denied = await refusal(webSocketTransport({ ...good, credential: "wrong" }).connect(url, quiet, 5000));
   expect(denied.code).toBe("denied");
   const otherServer = await refusal(webSocketTransport({ ...good, caPem: otherCa }).connect(url, quiet, 5000));
@@ -103,7 +99,7 @@ test("a wrong credential, CA or name and a silent port are refused, each with it
 });
 
 test("the join client shows the CA with its fingerprint, and posts only to a verified server", async () => {
-  const client = httpsJoinClient(SERVER_NAME);
+  const client = httpsJoinClient(SERVER_TLS_NAME);
   expect(await client.fetchCa(url)).toEqual({ pem: caPem, fingerprint: fingerprint(caPem) });
   const request = { url, path: "/api/join", bearer: CREDENTIAL, caPem, body: { name: "h1" } };
   expect(await client.post(request)).toEqual({ got: { name: "h1" } });

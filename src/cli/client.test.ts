@@ -3,8 +3,9 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { AppError } from "../model/error.ts";
 import { openChannel } from "./channel.ts";
-import { ApolloClient, appPath, SERVER_TLS_NAME } from "./client.ts";
+import { ApolloClient, appPath } from "./client.ts";
 import { Interrupted } from "./format-error.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 interface Authority {
   readonly ca: string;

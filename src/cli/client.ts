@@ -2,9 +2,8 @@ import { AppError, describeError, type ErrorCode, HTTP_STATUS } from "../model/e
 import type { ErrorJson } from "../api/native/shapes.ts";
 import type { Connection } from "./connection.ts";
 import { Interrupted } from "./format-error.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
-/** The name in every server's certificate: addresses change, and the CA belongs to the cluster alone. */
-export const SERVER_TLS_NAME = "server.apollo.internal";
 /** The slowest answer (all apps of a large cluster) takes about a second. */
 const REQUEST_TIMEOUT_MS = 30_000;
 const RESPONSE_BYTES_MAX = 256 * 1024 * 1024;

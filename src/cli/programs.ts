@@ -1,88 +1,11 @@
+import type { AgentFlags } from "../agent/agent-config.ts";
+import type { LeaveFlags } from "../agent/leave-command.ts";
+import type { DiscoveryFlags } from "../discovery-agent/discovery-config.ts";
+import type { ServerFlags } from "../server/main.ts";
+import type { UpFlags } from "../up/main.ts";
 import type { CniSurroundings } from "./run-cni.ts";
 import { readCount } from "./read-count.ts";
 import { VERSION } from "./version.ts";
-
-/** What `apollo server` was told. Missing fields come from its config file, the environment or its defaults. */
-export interface ServerFlags {
-  readonly config?: string;
-  readonly dataDir?: string;
-  /** ADDRESS:PORT of the one HTTPS port. */
-  readonly listen?: string;
-  /** Address that agents reach this server by. */
-  readonly advertise?: string;
-  readonly range?: string;
-  /** CIDR, "auto" or "off". */
-  readonly range6?: string;
-  readonly virtualRange?: string;
-  readonly blockPrefix?: string;
-  readonly datacenter?: string;
-  readonly dnsDomain?: string;
-  readonly containerDomain?: string;
-  readonly ingressDomain?: string;
-  /** auto, required or off. */
-  readonly encryption?: string;
-  /** CIDR texts with commas. */
-  readonly trustedRanges?: string;
-  /** Serves the API without a token, on loopback only. */
-  readonly anonymous?: boolean;
-  /** ADDRESS:PORT of Consul's API in plain HTTP, or "off". */
-  readonly consulListen?: string;
-  /** "off", "allow" or "deny". */
-  readonly consulAcl?: string;
-}
-
-export interface AgentFlags {
-  readonly dataDir?: string;
-  readonly server?: string;
-  /** Join token; needed once, a host that has joined keeps its own credential. */
-  readonly token?: string;
-  /** File that holds it: unlike an argument it is not in everyone's process list. */
-  readonly tokenFile?: string;
-  readonly name?: string;
-  /** Address that other hosts reach this one by. */
-  readonly address?: string;
-  /** `key=value` each. */
-  readonly label?: readonly string[];
-  /** Joins in spite of a wrong clock, a doubled address, or what the machine found to be wrong with itself. */
-  readonly force?: boolean;
-  readonly enableScriptChecks?: boolean;
-  readonly serviceTags?: string;
-}
-
-export interface LeaveFlags {
-  readonly dataDir?: string;
-  /** Stops instances that run here instead of refusing. */
-  readonly containers?: boolean;
-}
-
-/** What `apollo discovery agent` was told. */
-export interface DiscoveryFlags {
-  readonly node?: string;
-  readonly datacenter?: string;
-  readonly domain?: string;
-  readonly bind?: string;
-  readonly client?: string;
-  readonly server?: boolean;
-  readonly bootstrap?: boolean;
-  readonly bootstrapExpect?: string;
-  readonly join?: readonly string[];
-  readonly dataDir?: string;
-  readonly clusterPort?: string;
-  readonly serverPort?: string;
-  readonly httpPort?: string;
-  readonly dnsPort?: string;
-  readonly configFile?: readonly string[];
-  readonly configDir?: readonly string[];
-  readonly token?: string;
-  readonly tokenFile?: string;
-  readonly enableScriptChecks?: boolean;
-  readonly enableLocalScriptChecks?: boolean;
-  readonly leaveOnTerminate?: boolean;
-  readonly logLevel?: string;
-}
-
-/** Server and agent of one host in one process. */
-export type UpFlags = ServerFlags & Pick<AgentFlags, "name" | "address" | "label">;
 
 export interface DemoFlags {
   /** Runs the tour and ends, instead of leaving the lab up until Ctrl-C. */

@@ -1,6 +1,7 @@
 import { AppError } from "../model/error.ts";
 import type { CliContext } from "./cli-context.ts";
 import { findJsonFault } from "./find-json-fault.ts";
+import { readInput } from "./read-input.ts";
 
 /** An app definition is a few kilobytes; what is longer is the wrong file. */
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
@@ -16,7 +17,7 @@ export async function readAppFile(
   path: string,
   { files, stdin }: Pick<CliContext, "files" | "stdin">,
 ): Promise<AppFile> {
-  const text = path === "-" ? await readAll(stdin()) : files.read(path)?.text;
+  const text = path === "-" ? await readText(stdin()) : files.read(path)?.text;
   if (text === undefined) throw new AppError("invalid", `Cannot read ${path}: it does not exist`);
   const value = parseJsonFile(text, path === "-" ? "standard input" : path);
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -41,15 +42,6 @@ function parseJsonFile(text: string, name: string): unknown {
   }
 }
 
-async function readAll(stream: NodeJS.ReadStream): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of stream) {
-    const bytes = typeof chunk === "string" ? Buffer.from(chunk) : (chunk as Uint8Array);
-    size += bytes.length;
-    if (size > FILE_BYTES_MAX)
-      throw new AppError("invalid", `Cannot read standard input: it is longer than ${FILE_BYTES_MAX} bytes`);
-    chunks.push(bytes);
-  }
-  return Buffer.concat(chunks).toString("utf8");
+async function readText(stream: NodeJS.ReadStream): Promise<string> {
+  return Buffer.from(await readInput(stream, FILE_BYTES_MAX)).toString("utf8");
 }

@@ -9,7 +9,6 @@ import { createLastKnownPart, loadLastKnown } from "../agent/last-known.ts";
 import { createLinkPart } from "../agent/link-part.ts";
 import { createLocalHealthPart } from "../agent/local-health-part.ts";
 import { type HostResolver, ResolverFile } from "../agent/resolver-file.ts";
-import { SERVER_TLS_NAME } from "../agent/agent-config.ts";
 import { LocalHealth } from "../discovery/health/local-health.ts";
 import { HostCheckRunner } from "../platform/checks/host-check-runner.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
@@ -27,6 +26,7 @@ import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
 import { localScripts } from "./local-definitions.ts";
 import { noEngine } from "./no-engine.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface DiscoveryNode {
   readonly state: AgentState;

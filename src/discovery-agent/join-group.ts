@@ -1,6 +1,5 @@
 /** How a server becomes one of several: it asks one of those that are there. */
 import { rm } from "node:fs/promises";
-import { SERVER_TLS_NAME } from "../agent/agent-config.ts";
 import { parseJoinToken } from "../cluster/tokens.ts";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
@@ -13,6 +12,7 @@ import type { DiscoveryConfig } from "./discovery-config.ts";
 import { isLoopback, readToken, serverPlace } from "./local-token.ts";
 import { serverPaths, writeGroupFile } from "./server-files.ts";
 import { grantSchema, JOIN_PATH, type ServerGrant, type ServerWish } from "./servers-api.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface GroupJoin {
   /** Servers to ask, each `https://HOST:PORT`. */

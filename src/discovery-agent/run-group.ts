@@ -1,5 +1,4 @@
 /** One of several servers: its etcd, its turns as standby and in office, and its node. */
-import { SERVER_TLS_NAME } from "../agent/agent-config.ts";
 import type { Membership } from "../agent/join.ts";
 import { parseJoinToken } from "../cluster/tokens.ts";
 import { AppError, describeError } from "../model/error.ts";
@@ -21,6 +20,7 @@ import { forgetServer, type GroupFile, readTokenFile, serverPaths } from "./serv
 import { ETCD_PREFIX, readServers } from "./server-records.ts";
 import { LEAVE_PATH } from "./servers-api.ts";
 import { standbyHandler } from "./standby.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface GroupRun {
   readonly config: DiscoveryConfig;

@@ -1,7 +1,6 @@
 /** The node that each process is, server or client: how it becomes a member, runs, and ends its membership. */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { SERVER_TLS_NAME } from "../agent/agent-config.ts";
 import { joinCluster, type Membership, readMembership } from "../agent/join.ts";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
@@ -15,6 +14,7 @@ import { type DiscoveryNode, startDiscoveryNode } from "./discovery-parts.ts";
 import { type LocalApi, registerDefinitions } from "./local-definitions.ts";
 import { isLoopback, readToken } from "./local-token.ts";
 import { runWatches, type WatchAnswer, type WatchDeps } from "./run-watches.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface DiscoveryRun {
   readonly version: string;

@@ -4,11 +4,10 @@ import type { ServiceName } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { parseIpv6 } from "../model/ip6.ts";
 import { type ExplainInput, explainName } from "./explain-name.ts";
+import { endpointOf } from "../model/endpoint.fixture.ts";
 
 function endpoint(id: string, address: string, over: Partial<Endpoint> = {}): Endpoint {
-  const service = "web" as ServiceName;
-  const base = { id, service, address: parseIpv4(address), port: 80, protocol: "tcp", tags: ["v1"], meta: {} } as const;
-  return { ...base, host: "h1", container: id, instanceId: null, appId: null, health: "passing", ...over };
+  return endpointOf({ id, service: "web", address, port: 80, tags: ["v1"], ...over });
 }
 
 const INPUT: ExplainInput = {
@@ -91,16 +90,8 @@ test("explainName() explains names of containers, with services or without", () 
 test("explainName() gives TTL, weight and target as the hosts do", () => {
   const [host] = INPUT.hosts;
   if (host === undefined) throw new Error("Unexpected input without hosts");
-  const base = {
-    service: "heavy" as ServiceName,
-    port: 1,
-    protocol: "tcp",
-    tags: [],
-    meta: {},
-    container: "c",
-  } as const;
-  const place = { id: "heavy", host: host.name, address: host.address, instanceId: null, appId: null } as const;
-  const heavy: Endpoint = { ...base, ...place, health: "warning", weights: { passing: 7, warning: 2 } };
+  const place = { id: "heavy", host: host.name, address: host.address, port: 1, container: "c" };
+  const heavy = endpointOf({ ...place, service: "heavy", health: "warning", weights: { passing: 7, warning: 2 } });
   const input = { ...INPUT, endpoints: [heavy], settings: { serviceTtlSeconds: { "h*": 5 } } };
   const [srv] = explainName(input, "heavy.service.consul", "SRV").answers;
   expect([srv?.ttl, srv?.data]).toEqual([5, `1 2 1 ${host.name}.node.dc1.consul.`]);

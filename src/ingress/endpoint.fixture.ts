@@ -1,6 +1,5 @@
 import type { Endpoint } from "../model/endpoint.ts";
-import { parseServiceName } from "../model/ids.ts";
-import { parseIpv4 } from "../model/ip.ts";
+import { endpointOf } from "../model/endpoint.fixture.ts";
 
 export interface EndpointParts {
   readonly service?: string;
@@ -16,18 +15,13 @@ export interface EndpointParts {
 /** An endpoint for tests: a passing web container unless told otherwise. */
 export function endpointFixture(parts: EndpointParts = {}): Endpoint {
   const { container = "web-1", port = 8080, host = "host-1" } = parts;
-  return {
+  return endpointOf({
     id: `${host}:${container}:${port}`,
-    service: parseServiceName(parts.service ?? "web"),
-    address: parseIpv4(parts.address ?? "10.2.1.2"),
+    service: "web",
+    address: "10.2.1.2",
+    ...parts,
     port,
-    protocol: parts.protocol ?? "tcp",
-    tags: [],
-    meta: parts.meta ?? {},
     host,
     container,
-    instanceId: null,
-    appId: null,
-    health: parts.health ?? "passing",
-  };
+  });
 }

@@ -14,8 +14,6 @@ import type { WaitOptions } from "./wait-for.ts";
 const TOKEN_FILE = "/tmp/join-token";
 export const DATA_DIR = "/var/lib/apollo";
 export const SERVER_PORT = 8443;
-/** Name in the server's certificate: clients that come by an address ask for this one. */
-export const SERVER_TLS_NAME = "server.apollo.internal";
 
 const SERVER_TIMEOUT_MS = 30_000;
 /** A daemon that was just started may not be the program yet: only one that stays away has ended. */

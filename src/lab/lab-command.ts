@@ -225,7 +225,7 @@ function heal(call: LabCall): Promise<number> {
 async function changeLink(call: LabCall, change: typeof cutLink, done: string): Promise<number> {
   const [from, to] = [requireWord(call, 1, "A"), requireWord(call, 2, "B")];
   const oneWay = call.options["one-way"] === true;
-  await change(await chooseLab(call), from, to, { oneWay });
+  await change(await chooseLab(call), { from, to, oneWay });
   call.print(`${from} ${oneWay ? "→" : "↔"} ${to} ${done}.`);
   return 0;
 }

@@ -91,27 +91,25 @@ export async function endDaemonOf(lab: string, host: string, program: string, si
   return told.length;
 }
 
-/** Cuts what goes from `from` to `to`, and unless `oneWay` also back. */
-export async function cutLink(
-  lab: string,
-  from: string,
-  to: string,
-  options: { readonly oneWay?: boolean } = {},
-): Promise<void> {
-  const [a, b] = linkEnds(lab, from, to);
-  await cutOneWay(lab, a, b);
-  if (options.oneWay !== true) await cutOneWay(lab, b, a);
+/** A link between two nodes of a lab; `oneWay`: only what goes from `from` to `to`. */
+export interface LabLink {
+  readonly from: string;
+  readonly to: string;
+  readonly oneWay?: boolean;
 }
 
-export async function healLink(
-  lab: string,
-  from: string,
-  to: string,
-  options: { readonly oneWay?: boolean } = {},
-): Promise<void> {
+export function cutLink(lab: string, link: LabLink): Promise<void> {
+  return eachWay(lab, link, cutOneWay);
+}
+
+export function healLink(lab: string, link: LabLink): Promise<void> {
+  return eachWay(lab, link, healOneWay);
+}
+
+async function eachWay(lab: string, { from, to, oneWay }: LabLink, change: typeof cutOneWay): Promise<void> {
   const [a, b] = linkEnds(lab, from, to);
-  await healOneWay(lab, a, b);
-  if (options.oneWay !== true) await healOneWay(lab, b, a);
+  await change(lab, a, b);
+  if (oneWay !== true) await change(lab, b, a);
 }
 
 function linkEnds(lab: string, from: string, to: string): readonly [LabNode, LabNode] {

@@ -1,11 +1,12 @@
 import { writeFileSync, readFileSync } from "node:fs";
 import type { z } from "zod";
 import { AppError } from "../model/error.ts";
-import { SERVER_TLS_NAME, parseAdminConfig } from "./apollo-daemons.ts";
+import { parseAdminConfig } from "./apollo-daemons.ts";
 import type { AdminConfig } from "./apollo-daemons.ts";
 import { labPaths } from "./lab-paths.ts";
 import type { Lab } from "./lab.ts";
 import { mustRun, runCommand } from "./run-command.ts";
+import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface ApiAnswer {
   readonly status: number;

@@ -72,7 +72,9 @@ export function parseServiceName(text: string): ServiceName {
 
 /** Name under which an app without SERVICE_NAME is registered: `/shop/web` → `shop-web`. */
 export function defaultServiceName(appId: AppId): ServiceName {
-  return appId.slice(1).replaceAll(/[/.]/g, "-").slice(0, 63) as ServiceName;
+  const label = appId.slice(1).replaceAll(/[/.]/g, "-").slice(0, 63);
+  // The cut may leave a dash at the end, which a name cannot have.
+  return label.replace(/-+$/, "") as ServiceName;
 }
 
 const HOST_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;

@@ -1,6 +1,5 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import type { Container } from "../model/container.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { formatIpv4 } from "../model/ip.ts";
 import type { Cidr6, Ipv6 } from "../model/ip6.ts";
@@ -11,6 +10,7 @@ import { containerMac, formatTarget, parseDeclaredWiring, parseTarget, wireDevic
 import type { ObservedWiring, WiringPlan } from "./plan-attachments.ts";
 import { planAttachments } from "./plan-attachments.ts";
 import { hostWire6, wireEnd6 } from "./wire6.ts";
+import { containerOf } from "../model/container.fixture.ts";
 
 const GATEWAY = "10.2.1.1" as Ipv4;
 const DB: AttachTarget = { kind: "container", name: "db" };
@@ -150,22 +150,7 @@ test("planAttachments() wires IPv6 as it was declared, and tells the port's addr
 });
 
 test("planAttachments() says when the engine gave an attachment's address to a container of its own", () => {
-  const twice: Container = {
-    id: "c1",
-    name: "web",
-    image: "web:1",
-    state: "running",
-    exitCode: null,
-    startedAtMs: 1,
-    finishedAtMs: null,
-    oomKilled: false,
-    env: {},
-    labels: {},
-    addresses: { apollo: "10.2.1.130" as Ipv4 },
-    fixedAddress: null,
-    exposedPorts: [],
-    pid: 1,
-  };
+  const twice = containerOf({ id: "c1", name: "web", addresses: { apollo: "10.2.1.130" as Ipv4 } });
   const { conditions } = plan([attachment(DB)], { containers: [twice] });
   expect(conditions.map(({ code, text }) => [code, text.includes('"web"')])).toEqual([["address-twice", true]]);
 });

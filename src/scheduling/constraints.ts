@@ -96,22 +96,23 @@ function refuseValue(host: HostLoad, constraint: Constraint, test: ValueTest): s
 }
 
 function limitRule(constraint: Constraint, limit: number): TallyRule {
-  const tally = new Map<string, number>();
-  return {
-    constraint,
-    tally,
-    refuse(host) {
-      const value = fieldValue(host, constraint.field);
-      if (value === undefined) return missing(constraint);
-      const here = tally.get(value) ?? 0;
-      if (here < limit) return null;
-      return `constraint "${formatConstraint(constraint)}": "${value}" has ${here} of at most ${limit}`;
-    },
-    count: (host) => countValue(tally, fieldValue(host, constraint.field)),
-  };
+  return tallyRule(constraint, (value, tally) => {
+    const here = tally.get(value) ?? 0;
+    return here < limit ? null : `"${value}" has ${here} of at most ${limit}`;
+  });
 }
 
 function clusterRule(constraint: Constraint): TallyRule {
+  return tallyRule(constraint, (value, tally) =>
+    tally.size === 0 || tally.has(value) ? null : `the app is on "${[...tally.keys()].toSorted().join('", "')}"`,
+  );
+}
+
+/** `why` tells what is against a further instance on hosts with this value, given how many there are by value; null: nothing. */
+function tallyRule(
+  constraint: Constraint,
+  why: (value: string, tally: ReadonlyMap<string, number>) => string | null,
+): TallyRule {
   const tally = new Map<string, number>();
   return {
     constraint,
@@ -119,8 +120,8 @@ function clusterRule(constraint: Constraint): TallyRule {
     refuse(host) {
       const value = fieldValue(host, constraint.field);
       if (value === undefined) return missing(constraint);
-      if (tally.size === 0 || tally.has(value)) return null;
-      return `constraint "${formatConstraint(constraint)}": the app is on "${[...tally.keys()].toSorted().join('", "')}"`;
+      const reason = why(value, tally);
+      return reason === null ? null : `constraint "${formatConstraint(constraint)}": ${reason}`;
     },
     count: (host) => countValue(tally, fieldValue(host, constraint.field)),
   };

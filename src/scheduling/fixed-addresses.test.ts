@@ -22,25 +22,26 @@ function instanceOf(id: string, address = A, change: Partial<Instance> = {}): In
   return { ...base, goal: "running", address, ...change };
 }
 
+const RUNNING: InstanceStatus = {
+  phase: "running",
+  containerId: "c",
+  address: A,
+  startedAtMs: 0,
+  health: "none",
+  checks: [],
+  condemned: false,
+};
+
 function plan(
   app: AppVersion,
   instances: readonly Instance[],
   hosts: readonly HostLoad[] = [sampleHost("h1"), sampleHost("h2")],
 ) {
-  const running: InstanceStatus = {
-    phase: "running",
-    containerId: "c",
-    address: A,
-    startedAtMs: 0,
-    health: "none",
-    checks: [],
-    condemned: false,
-  };
   const input: RolloutInput = {
     apps: new Map([[app.spec.id, app]]),
     deployments: [],
     instances: new Map(instances.map((instance) => [instance.id, instance])),
-    statuses: new Map(instances.map(({ id }) => [id, running])),
+    statuses: new Map(instances.map(({ id }) => [id, RUNNING])),
     hosts,
     backoffs: new Map(),
     nowMs: 100_000,
@@ -80,15 +81,6 @@ test("a change of one instance with one address ends the old one first", () => {
 
 /** A pass of a deployment that restarts the app. */
 function planOf(app: AppVersion, instances: readonly Instance[]): readonly string[] {
-  const running: InstanceStatus = {
-    phase: "running",
-    containerId: "c",
-    address: A,
-    startedAtMs: 0,
-    health: "none",
-    checks: [],
-    condemned: false,
-  };
   const { id } = app.spec;
   const { actions } = planRollout({
     apps: new Map([[id, app]]),
@@ -104,7 +96,7 @@ function planOf(app: AppVersion, instances: readonly Instance[]): readonly strin
       },
     ],
     instances: new Map(instances.map((instance) => [instance.id, instance])),
-    statuses: new Map(instances.map((instance) => [instance.id, running])),
+    statuses: new Map(instances.map((instance) => [instance.id, RUNNING])),
     hosts: [sampleHost("h1"), sampleHost("h2")],
     backoffs: new Map(),
     nowMs: 100_000,

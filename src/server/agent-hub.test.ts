@@ -17,6 +17,7 @@ import { VirtualClock } from "../sim/virtual-clock.ts";
 import { ClusterServer } from "./cluster-server.ts";
 import { keyOf } from "./cluster-state.ts";
 import { HostMembers } from "./host-members.ts";
+import { holder } from "../network/policy/policy.fixture.ts";
 
 const SPEC = appSpec({ instances: 1 });
 const VERSION = "2026-01-01T00:00:00.000Z" as Version;
@@ -295,19 +296,9 @@ test("who holds an address is passed on as it was told, kept for agents that com
   const cluster = new Fixture();
   const server = await cluster.startServer();
   const [first, second] = [await cluster.connect(server, 1), await cluster.connect(server, 2)];
-  const holder = (host: string) => ({
-    id: `${host}:box:apollo`,
-    address: parseIpv4("10.2.1.9"),
-    network: "apollo",
-    host,
-    container: "box",
-    instance: null,
-    app: null,
-    services: [],
-    labels: {},
-  });
+  const box = (host: string) => holder({ host, address: parseIpv4("10.2.1.9"), container: "box" });
   // Nobody speaks for another host.
-  await first.say({ type: "holders", reset: true, upsert: [holder("h1"), holder("h2")], remove: [] });
+  await first.say({ type: "holders", reset: true, upsert: [box("h1"), box("h2")], remove: [] });
   const told = { host: "h1", reset: true, upsert: ["h1:box:apollo"], remove: [] };
   expect([holdersIn(first.sent), holdersIn(second.sent)]).toEqual([[], [told]]);
   const later = await cluster.connect(server, 2);

@@ -6,8 +6,7 @@ import { parseIpv4 } from "../model/ip.ts";
 import { NODE, hostNamed, openConsul, type ConsulFixture } from "../sim/consul-fixture.ts";
 import type { HostCheckSource } from "./agent-hub.ts";
 import { relayHostChecks } from "./host-check-relay.ts";
-
-const QUIET = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+import { SILENT_LOG } from "../sim/silent-log.ts";
 
 /** The hosts' side of the relay: what each was told. */
 async function openRelay(): Promise<{ consul: ConsulFixture; source: HostCheckSource; told: string[] }> {
@@ -27,7 +26,7 @@ async function openRelay(): Promise<{ consul: ConsulFixture; source: HostCheckSo
     },
   };
   const hosts = { hostByName: (name: string) => ({ id: `id-${name}`, name }) as never };
-  relayHostChecks({ parts: consul.parts, hub, hosts, log: QUIET });
+  relayHostChecks({ parts: consul.parts, hub, hosts, log: SILENT_LOG });
   const [source] = sources;
   if (source === undefined) throw new Error("the relay serves no checks");
   return { consul, source, told };

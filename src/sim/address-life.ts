@@ -9,7 +9,6 @@ import type { HostId } from "../model/ids.ts";
 import { parseAppId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { BlockLease } from "../model/lease.ts";
-import type { Log } from "../platform/ports/log.ts";
 import { appSpec } from "./agent-fixtures.ts";
 import { FakeStore } from "./fake-store.ts";
 import { FakeTransport } from "./fake-transport.ts";
@@ -19,6 +18,7 @@ import { SeededRandom } from "./seeded-random.ts";
 import { ServerProcess } from "./server-process.ts";
 import { SimMachine } from "./sim-machine.ts";
 import { VirtualClock } from "./virtual-clock.ts";
+import { SILENT_LOG } from "./silent-log.ts";
 
 export interface AddressLifeOptions {
   readonly seed: number;
@@ -28,7 +28,6 @@ export interface AddressLifeOptions {
 }
 
 const LOOK_MS = 250;
-const SILENT: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const APP = parseAppId("/many");
 
 /** A cluster whose user starts and stops copies of one app; the caller tells its story. */
@@ -55,7 +54,16 @@ export class AddressLife {
       const router = parseIpv4("192.0.2.254");
       const random = this.#random.fork();
       const isDenied = (): boolean => this.#server?.isDenied(name) ?? false;
-      return new SimMachine({ name, address, router, clock, network: this.#network, random, log: SILENT, isDenied });
+      return new SimMachine({
+        name,
+        address,
+        router,
+        clock,
+        network: this.#network,
+        random,
+        log: SILENT_LOG,
+        isDenied,
+      });
     });
   }
 
@@ -76,7 +84,7 @@ export class AddressLife {
       random: this.#random.fork(),
       store: this.#store,
       network: this.#network,
-      log: SILENT,
+      log: SILENT_LOG,
       credentialOf: (node) => this.machines.find(({ name }) => name === node)?.credential ?? null,
       settings: { range, blockPrefix },
       inspect: () => undefined,

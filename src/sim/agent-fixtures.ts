@@ -1,43 +1,16 @@
 import type { AgentIdentity } from "../agent/agent-state.ts";
 import { AgentState } from "../agent/agent-state.ts";
 import type { AppSpec } from "../model/app.ts";
-import { DEFAULT_BACKOFF, DEFAULT_STOP_GRACE_MS, DEFAULT_UPGRADE } from "../model/app.ts";
 import { type ClusterSettings, DEFAULT_SETTINGS } from "../model/cluster.ts";
 import type { HostId, InstanceId, Version } from "../model/ids.ts";
-import { instanceIdFor, parseAppId } from "../model/ids.ts";
+import { instanceIdFor } from "../model/ids.ts";
 import type { Assignment, InstanceGoal } from "../model/instance.ts";
-import type { ContainerSpec } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
+import { sampleSpec } from "../scheduling/sample-cluster.ts";
 
 /** An app with every default, as tests want it. */
 export function appSpec(change: Partial<AppSpec> = {}): AppSpec {
-  return {
-    id: parseAppId("/web"),
-    instances: 1,
-    cpus: 0.1,
-    memoryMiB: 32,
-    diskMiB: 0,
-    image: "web:1",
-    forcePull: false,
-    privileged: false,
-    argv: null,
-    shell: false,
-    user: null,
-    tty: false,
-    network: "apollo",
-    ports: [],
-    volumes: [],
-    env: {},
-    labels: {},
-    healthChecks: [],
-    upgrade: DEFAULT_UPGRADE,
-    backoff: DEFAULT_BACKOFF,
-    constraints: [],
-    dependencies: [],
-    killSelection: "YOUNGEST_FIRST",
-    stopGraceMs: DEFAULT_STOP_GRACE_MS,
-    ...change,
-  };
+  return { ...sampleSpec("/web", { image: "web:1" }), ...change };
 }
 
 export function assignmentOf(
@@ -79,34 +52,6 @@ export function joinedState(): AgentState {
 /** What a server sends when its wishes change. */
 export function assign(state: AgentState, upsert: readonly Assignment[], remove: readonly InstanceId[] = []): void {
   state.receive({ type: "assignments", reset: false, upsert, remove });
-}
-
-/** A container as plain as it can be, on the host's network. */
-export function containerSpec(change: Partial<ContainerSpec> = {}): ContainerSpec {
-  return {
-    name: "plain",
-    image: "web:1",
-    argv: null,
-    entrypoint: null,
-    env: {},
-    labels: {},
-    user: null,
-    tty: false,
-    privileged: false,
-    cpus: 0.1,
-    memoryBytes: 32 * 1024 * 1024,
-    hostname: null,
-    network: "host",
-    address: null,
-    dns: [],
-    dnsSearch: [],
-    exposedPorts: [],
-    publish: [],
-    mounts: [],
-    stopGraceMs: 0,
-    restart: "no",
-    ...change,
-  };
 }
 
 export interface RecordingLog extends Log {

@@ -3,6 +3,7 @@ import { AppError } from "../model/error.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { ContainerSpec, Engine, EngineEvent } from "../platform/ports/engine.ts";
+import { containerSpec } from "./plain-container.ts";
 
 /** An engine to try, with what the suite needs to know of its world. */
 export interface EngineUnderTest {
@@ -340,29 +341,7 @@ export function engineContract(name: string, open: () => Promise<EngineUnderTest
 }
 
 function baseSpec(image: string, name: string): ContainerSpec {
-  return {
-    name,
-    image,
-    argv: null,
-    entrypoint: null,
-    env: {},
-    labels: {},
-    user: null,
-    tty: false,
-    privileged: false,
-    cpus: 0.1,
-    memoryBytes: 32 * 1024 * 1024,
-    hostname: null,
-    network: NETWORK,
-    address: null,
-    dns: [],
-    dnsSearch: [],
-    exposedPorts: [],
-    publish: [],
-    mounts: [],
-    stopGraceMs: 0,
-    restart: "no",
-  };
+  return containerSpec({ name, image, network: NETWORK });
 }
 
 async function expectCode(attempt: Promise<unknown>, code: AppError["code"], object?: string): Promise<AppError> {

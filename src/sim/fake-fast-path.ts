@@ -9,6 +9,7 @@ import type {
   FastPathProgram,
   FastPathState,
 } from "../platform/ports/fast-path.ts";
+import { entryKey } from "../network/plan-fast-path.ts";
 
 /** The fast path of a kernel in memory; as strict as the real one about order and devices. */
 export class FakeFastPath implements FastPath {
@@ -49,11 +50,11 @@ export class FakeFastPath implements FastPath {
     this.#requireOpen();
     switch (action.kind) {
       case "put-entry":
-        this.#entries.set(keyOf(action.entry), action.entry);
+        this.#entries.set(entryKey(action.entry), action.entry);
         return;
       case "delete-entry":
         this.#assertNotNeeded(action.entry);
-        this.#entries.delete(keyOf(action.entry));
+        this.#entries.delete(entryKey(action.entry));
         return;
       case "attach":
         if (!this.devices.has(action.filter.device)) {
@@ -109,19 +110,6 @@ export class FakeFastPath implements FastPath {
     const index = this.devices.get(device)?.index;
     const known = [...this.#entries.values()].some((entry) => entry.map === "sources" && entry.ifindex === index);
     if (program === "from_container" && !known) throw new Error(`${device} got its program before its source`);
-  }
-}
-
-function keyOf(entry: FastPathEntry): string {
-  switch (entry.map) {
-    case "sources":
-      return `sources ${entry.ifindex} ${entry.address}`;
-    case "endpoints":
-      return `endpoints ${entry.address}`;
-    case "routes":
-      return `routes ${entry.destination}`;
-    case "settings":
-      return "settings";
   }
 }
 

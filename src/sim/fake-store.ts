@@ -2,6 +2,7 @@ import { AppError } from "../model/error.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Store, StoreChange, StoreCondition, StoreEntry, StoreWrite } from "../platform/ports/store.ts";
+import { StoreWatchers } from "../platform/ports/store-watchers.ts";
 
 const KEY_PATTERN = /^[\x20-\x7e]{1,512}$/;
 const VALUE_BYTES_MAX = 1024 * 1024;
@@ -26,7 +27,7 @@ interface Stored {
 export class FakeStore implements Store {
   readonly #options: FakeStoreOptions;
   readonly #entries: Map<string, Stored>;
-  readonly #watchers = new Set<(change: StoreChange) => void>();
+  readonly #watchers = new StoreWatchers();
   #refusals = 0;
   #revision: { value: number };
   #closed = false;
@@ -86,8 +87,7 @@ export class FakeStore implements Store {
   }
 
   watch(onChange: (change: StoreChange) => void): () => void {
-    this.#watchers.add(onChange);
-    return () => this.#watchers.delete(onChange);
+    return this.#watchers.add(onChange);
   }
 
   async close(): Promise<void> {
@@ -117,8 +117,7 @@ export class FakeStore implements Store {
       if (typeof text === "string") this.#entries.set(key, { text, revision });
       else this.#entries.delete(key);
     });
-    const change = { revision, writes: writes.map((write, at) => copyWrite(write, texts[at] ?? null)) };
-    for (const onChange of this.#watchers) onChange(change);
+    this.#watchers.tell([{ revision, writes: writes.map((write, at) => copyWrite(write, texts[at] ?? null)) }]);
     return revision;
   }
 

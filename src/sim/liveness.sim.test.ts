@@ -14,6 +14,7 @@ import { ServerProcess } from "./server-process.ts";
 import { SimProcess } from "./sim-process.ts";
 import { StreamTransport } from "./stream-transport.ts";
 import { VirtualClock } from "./virtual-clock.ts";
+import { SILENT_LOG } from "./silent-log.ts";
 
 /** A host that stands still for less than this is never taken for dead: 2.5 s of silence, less a heartbeat and its way. */
 const STALL_MS_MAX = 1400;
@@ -22,7 +23,6 @@ const SERVER_STALL_MS_MAX = 8000;
 const LIFE_MS = 40_000;
 const SEEN_WITHIN_MS = 3000;
 const SIZES = [3, 10, 30, 100] as const;
-const QUIET = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
 interface Life {
   readonly falseAlarms: readonly string[];
@@ -59,7 +59,7 @@ class World {
       random: random.fork(),
       store: new FakeStore({ clock, random: random.fork() }),
       network: this.network,
-      log: { ...QUIET, warn: (message, fields) => this.#hear(message, fields) },
+      log: { ...SILENT_LOG, warn: (message, fields) => this.#hear(message, fields) },
       credentialOf: (node) => this.credentials.get(node) ?? null,
       inspect: () => undefined,
     });
@@ -94,7 +94,7 @@ class World {
       transport: process.guard(new StreamTransport(this.network, name, process)),
       clock: process.clock,
       random: this.random.fork(),
-      log: QUIET,
+      log: SILENT_LOG,
       serverUrls: ["https://server:8443"],
       agentVersion: "sim",
       address: parseIpv4("192.0.2.1"),

@@ -153,6 +153,19 @@ export function storeContract(name: string, open: () => Promise<ContractStore>):
     end();
   });
 
+  check("watching twice with one function is two watches, each with an end of its own", async (store) => {
+    let told = 0;
+    const count = (): void => {
+      told += 1;
+    };
+    const [endFirst, endSecond] = [store.watch(count), store.watch(count)];
+    await store.commit([put("a", 1)]);
+    endFirst();
+    await store.commit([put("a", 2)]);
+    expect(told).toBe(3);
+    endSecond();
+  });
+
   check("keys and values out of bounds are refused, and nothing is written", async (store) => {
     const refused = async (key: string, value: unknown): Promise<void> => {
       const error = await store.commit([put("fine", 1), put(key, value)]).catch((reason: unknown) => reason);

@@ -9,8 +9,8 @@ import { nodeDigest } from "../../src/platform/digest/node-digest.ts";
 import { SqliteStore } from "../../src/platform/sqlite/sqlite-store.ts";
 import { makeServerConfig } from "../../src/server/server-config.ts";
 import { startServer, type StartedServer } from "../../src/server/start-server.ts";
+import { SILENT_LOG } from "../../src/sim/silent-log.ts";
 
-const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const stop = new AbortController();
 let directory = "";
 let server: StartedServer;
@@ -24,7 +24,7 @@ beforeAll(async () => {
   const input = { dataDir: directory, listen: "127.0.0.1:1", consulListen: "off" };
   const config = { ...makeServerConfig([input], { version: "0.1.0", ownAddress: "127.0.0.1" }), port: 0 };
   store = SqliteStore.open(join(directory, "state.db"));
-  const adapters = { store, clock: systemClock, random: systemRandom, digest: nodeDigest, log: quiet };
+  const adapters = { store, clock: systemClock, random: systemRandom, digest: nodeDigest, log: SILENT_LOG };
   server = await startServer(config, adapters, stop.signal);
   token = JSON.parse(await Bun.file(server.adminFile).text()).token;
 });

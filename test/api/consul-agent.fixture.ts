@@ -1,7 +1,6 @@
 /** The parts of an agent that serve Consul's API, joined to a real server over TLS, on a free port of loopback. */
 import { createConsulPart } from "../../src/agent/consul-part.ts";
 import type { ConsulAccess } from "../../src/agent/agent-config.ts";
-import { SERVER_TLS_NAME } from "../../src/agent/agent-config.ts";
 import { AgentState } from "../../src/agent/agent-state.ts";
 import { joinCluster } from "../../src/agent/join.ts";
 import { createLinkPart } from "../../src/agent/link-part.ts";
@@ -18,6 +17,7 @@ import { webSocketTransport } from "../../src/platform/server-client/web-socket-
 import { FakeEngine } from "../../src/sim/fake-engine.ts";
 import { MemoryFile } from "../../src/sim/memory-file.ts";
 import type { StartedServer } from "../../src/server/start-server.ts";
+import { SERVER_TLS_NAME } from "../../src/model/server-name.ts";
 
 export interface ConsulAgent {
   readonly state: AgentState;

@@ -11,9 +11,9 @@ import { nodeDigest } from "../../src/platform/digest/node-digest.ts";
 import { diskFile } from "../../src/platform/files/disk-file.ts";
 import { httpsJoinClient } from "../../src/platform/server-client/https-join-client.ts";
 import { SqliteStore } from "../../src/platform/sqlite/sqlite-store.ts";
-import { SERVER_NAME } from "../../src/platform/tls/certificates.ts";
 import { makeServerConfig } from "../../src/server/server-config.ts";
 import { type StartedServer, startServer } from "../../src/server/start-server.ts";
+import { SERVER_TLS_NAME } from "../../src/model/server-name.ts";
 
 const nothing = (): void => undefined;
 const quiet = { debug: nothing, info: nothing, warn: nothing, error: nothing };
@@ -57,7 +57,7 @@ test("a host joins over IPv6 with an IPv6 address; a range that is given later i
     resources: { cpus: 1, memoryMiB: 512, diskMiB: 1024 },
     hostRanges: ["192.0.2.0/24"],
   };
-  await joinCluster(wish, httpsJoinClient(SERVER_NAME), diskFile(join(directory, "agent.json")));
+  await joinCluster(wish, httpsJoinClient(SERVER_TLS_NAME), diskFile(join(directory, "agent.json")));
   const [host] = [...first.cluster.state.hosts.values()];
   expect([host?.name, host?.address as string]).toEqual(["h1", "2001:db8::7"]);
   expect(first.cluster.state.settings.range6 ?? null).toBeNull();

@@ -9,9 +9,9 @@ import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { nodeDigest } from "../../src/platform/digest/node-digest.ts";
 import { prefixRouter } from "../../src/platform/http/prefix-router.ts";
 import { serveHttps, type RunningServer } from "../../src/platform/http/serve-https.ts";
-import { SERVER_NAME } from "../../src/platform/tls/certificates.ts";
 import { openIdentity } from "../../src/platform/tls/identity.ts";
 import { FakeAppService } from "../../src/sim/fake-app-service.ts";
+import { SERVER_TLS_NAME } from "../../src/model/server-name.ts";
 
 const TOKEN = "admin-token-of-this-test";
 let directory = "";
@@ -62,9 +62,14 @@ afterAll(async () => {
 });
 
 async function curl(path: string, ...options: readonly string[]): Promise<string> {
-  const tls = ["--cacert", join(directory, "tls", "ca.crt"), "--resolve", `${SERVER_NAME}:${server.port}:127.0.0.1`];
+  const tls = [
+    "--cacert",
+    join(directory, "tls", "ca.crt"),
+    "--resolve",
+    `${SERVER_TLS_NAME}:${server.port}:127.0.0.1`,
+  ];
   const argv = ["curl", "-sS", "--path-as-is", "-g", "-w", " %{http_code}", ...tls, ...options];
-  const child = Bun.spawn([...argv, `https://${SERVER_NAME}:${server.port}${path}`], {
+  const child = Bun.spawn([...argv, `https://${SERVER_TLS_NAME}:${server.port}${path}`], {
     stdout: "pipe",
     stderr: "pipe",
   });

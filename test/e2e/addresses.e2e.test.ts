@@ -1,31 +1,19 @@
 // Small blocks, many containers, fixed addresses, and hosts that are not who they say they are: on a lab with blocks of 16.
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { downLab } from "../../src/lab/down-lab.ts";
+import { beforeAll, expect, test } from "bun:test";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { endDaemonOf, startDaemonOf } from "../../src/lab/lab-control.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import { cidrContains, parseCidr, parseIpv4 } from "../../src/model/ip.ts";
-import {
-  allRuns,
-  clusterUp,
-  eventually,
-  hostPhase,
-  hostsShape,
-  LAB_TIMEOUT_MS,
-  runsOn,
-  testLabName,
-  webApp,
-} from "./cluster.fixture.ts";
+import { allRuns, clusterUp, eventually, hostPhase, hostsShape, runsOn, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("addr");
+const name = testLab("addr");
 const START_MS_MAX = 100_000;
 let world: TourWorld;
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 2, ["--block-prefix", "28"]);
 });
-afterAll(() => downLab(name));
 
 async function blocksOf(host: string): Promise<readonly string[]> {
   const hosts = await world.client.get(hostsShape, "/api/hosts");

@@ -1,15 +1,15 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { endDaemonOf, startDaemonOf, startHost, stopHost } from "../../src/lab/lab-control.ts";
 import { readInNode } from "../../src/lab/node-command.ts";
 import { timed } from "../../src/lab/tour-report.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, eventually, hostsShape, testLabName } from "./cluster.fixture.ts";
+import { clusterUp, eventually, hostsShape } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("att");
+const name = testLab("att");
 const DATA = "/var/lib/apollo";
 const RANGE = "10.2.0.0/16";
 /** Docker tries a plugin that is not there again for half a minute, and gives up before the next pause would be over. */
@@ -56,12 +56,9 @@ async function wires(host: string): Promise<readonly string[]> {
   return text.split("\n").filter((line) => /veth(at|ep|px)/.test(line));
 }
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
-
 beforeAll(async () => {
   world = await clusterUp(name, 2);
 });
-afterAll(() => downLab(name));
 
 test("a container of another network is attached, and stays so over its restart and the agent's death", async () => {
   const { lab } = world;

@@ -1,20 +1,18 @@
 /** Checks of containers on real engines: registrator's variables, an image's HEALTHCHECK, an app's checks, and one by the API. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, testLabName, webApp } from "./cluster.fixture.ts";
+import { clusterUp, deploy, eventually, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("chk");
+const name = testLab("chk");
 let world: TourWorld;
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
 beforeAll(async () => {
   world = await clusterUp(name, 1);
 });
-afterAll(() => downLab(name));
 
 const checksShape = z.array(
   z.object({ CheckID: z.string(), Type: z.string(), Status: z.string(), Output: z.string() }),

@@ -1,17 +1,17 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { z } from "zod";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { labPaths } from "../../src/lab/lab-paths.ts";
 import { REGISTRY } from "../../src/lab/lab-plan.ts";
 import { ownBinary } from "../../src/lab/own-binary.ts";
 import { runCommand } from "../../src/lab/run-command.ts";
 import type { CommandResult } from "../../src/lab/run-command.ts";
 import type { RunningInstance, TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, testLabName, webApp } from "./cluster.fixture.ts";
+import { clusterUp, deploy, eventually, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("cli");
+const name = testLab("cli");
 const EXIT = { invalid: 2, notFound: 3, conflict: 4, interrupted: 130 };
 const whyShape = z.object({
   summary: z.string(),
@@ -29,13 +29,10 @@ const TALKER = webApp("talker", {
   constraints: [["hostname", "UNIQUE"]],
 });
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
-
 beforeAll(async () => {
   world = await clusterUp(name, 2);
   talkers = await deploy(world, TALKER);
 });
-afterAll(() => downLab(name));
 
 function environment(): Readonly<Record<string, string>> {
   return { PATH: process.env["PATH"] ?? "", HOME: "/root", APOLLO_CONFIG: world.lab.adminConfigPath, NO_COLOR: "1" };

@@ -25,7 +25,12 @@ export async function clusterUp(name: string, hosts: number, serverArgs: readonl
   const binary = ownBinary();
   const lab = await upLab({ name, hosts, binary, serverArgs });
   await publishWebImage(name, "h1");
-  return new TourWorld(lab, new TourClient(lab, binary), { onProgress: () => undefined, signal: undefined });
+  return worldOf(lab);
+}
+
+/** What the tests look at and change in a lab. */
+export function worldOf(lab: Lab): TourWorld {
+  return new TourWorld(lab, new TourClient(lab, ownBinary()), { onProgress: () => undefined, signal: undefined });
 }
 
 /** A web server under a service name of its own, checked each second and never replaced for being sick. */

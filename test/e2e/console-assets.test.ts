@@ -7,6 +7,7 @@ import { buildConsole } from "../../tools/build-console.ts";
 setDefaultTimeout(60_000);
 const ROOT = new URL("../../", import.meta.url).pathname;
 let assets: ConsoleAssets;
+
 beforeAll(async () => {
   await buildConsole(join(ROOT, "dist/console"));
   assets = await ConsoleAssets.open();

@@ -14,6 +14,7 @@ const APP = "/nodejs-rest-api";
 const WAIT_MS = 20_000;
 
 let browser: Browser;
+
 beforeAll(async () => {
   const build = await buildConsole(new URL("../../dist/console", import.meta.url).pathname);
   expect(build.scriptGzipBytes).toBeLessThan(SCRIPT_GZIP_BYTES_MAX);

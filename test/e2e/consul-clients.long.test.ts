@@ -2,30 +2,27 @@
  * Clients of Consul that others wrote, as Debian has them, on a lab: Prometheus and HAProxy's resolvers by DNS, python-consul over
  * HTTP. Debian 12 builds its Prometheus without consul_sd.
  */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { endDaemonOf } from "../../src/lab/lab-control.ts";
 import { SERVER_NODE } from "../../src/lab/lab-plan.ts";
 import { startDaemon, writeInNode } from "../../src/lab/node-command.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, testLabName, webApp } from "./cluster.fixture.ts";
+import { clusterUp, deploy, eventually, webApp } from "./cluster.fixture.ts";
 
-const name = testLabName("csl");
+const name = testLab("csl");
 const CONSUL = "http://127.0.0.1:8500/v1";
 const PROXY_SOCKET = "/tmp/resolving-haproxy.sock";
 const PROMETHEUS = "127.0.0.1:19090";
 let world: TourWorld;
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
 beforeAll(async () => {
   world = await clusterUp(name, 2);
   await deploy(world, webApp("web", { instances: 2 }));
   await startPrometheus();
   await startProxy();
 });
-afterAll(() => downLab(name));
 
 const PROMETHEUS_FILE = `
 global: { scrape_interval: 1s, scrape_timeout: 1s }
@@ -184,6 +181,7 @@ said["gone"] = [put("service/deregister/py1"), c.health.service("py")[1]]
 said["deleted"] = [c.kv.delete("py/", recurse=True), c.kv.get("py/", recurse=True)[1]]
 print(json.dumps(said))
 `;
+import { testLab } from "./test-lab.fixture.ts";
 
 test("python-consul keeps keys, locks, registers and finds with the agent of its host", async () => {
   writeInNode(name, "h2", "/tmp/client.py", PYTHON_FILE);

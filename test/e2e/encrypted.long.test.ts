@@ -1,29 +1,26 @@
 // A cluster whose encryption is required, with containers, Docker and the built agent: what the wire shows, and what breaks.
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { downLab } from "../../src/lab/down-lab.ts";
+import { beforeAll, expect, test } from "bun:test";
 import { enterFabric } from "../../src/lab/fabric.ts";
 import { endDaemonOf, startDaemonOf } from "../../src/lab/lab-control.ts";
 import { labPaths } from "../../src/lab/lab-paths.ts";
 import { processOf } from "../../src/lab/lab-state.ts";
 import { startDaemon } from "../../src/lab/node-command.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, eventually, testLabName } from "./cluster.fixture.ts";
+import { clusterUp, eventually } from "./cluster.fixture.ts";
 import { Probes, Stream, linkOf } from "./faults.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("enc");
+const name = testLab("enc");
 const WIREGUARD = "apollo-wg0";
 let world: TourWorld;
 let probes: Probes;
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 3, ["--encryption", "required"]);
   await capture("start");
-  probes = new Probes(world);
-  for (const host of world.lab.hosts) await probes.start(host);
+  probes = await Probes.everywhere(world);
   await probes.healed("the start");
 });
-afterAll(() => downLab(name));
 
 /** Looks at all wires of the lab: what is WireGuard's, and what should not be there. */
 async function capture(what: string): Promise<void> {

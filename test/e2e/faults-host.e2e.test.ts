@@ -1,25 +1,22 @@
 // What breaks on one host or between two, on one lab: each is mended by the agents themselves, and nothing is reset.
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { downLab } from "../../src/lab/down-lab.ts";
+import { beforeAll, expect, test } from "bun:test";
 import { startEngine } from "../../src/lab/engine.ts";
 import { cutLink, endDaemonOf, healLink, narrowLinks } from "../../src/lab/lab-control.ts";
 import { PROBE } from "../../src/lab/tour-world.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, eventually, testLabName } from "./cluster.fixture.ts";
+import { clusterUp, eventually } from "./cluster.fixture.ts";
 import { Probes, conditions, hostsOf, linkOf } from "./faults.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("fault");
+const name = testLab("fault");
 let world: TourWorld;
 let probes: Probes;
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 3);
-  probes = new Probes(world);
-  for (const host of world.lab.hosts) await probes.start(host);
+  probes = await Probes.everywhere(world);
   await probes.healed("the start");
 });
-afterAll(() => downLab(name));
 
 interface Fault {
   readonly what: string;
@@ -180,7 +177,7 @@ test("large packets vanish without a word: the MTU is found, and a large file pa
 });
 
 test("a cut in one direction: a third host carries the link, its cause and cure are shown, and it is direct again", async () => {
-  await cutLink(name, "h1", "h2", { oneWay: true });
+  await cutLink(name, { from: "h1", to: "h2", oneWay: true });
   try {
     const relayed = async (from: string, to: string) => (await linkOf(world, from, to))?.mode === "relay";
     await eventually(
@@ -192,7 +189,7 @@ test("a cut in one direction: a third host carries the link, its cause and cure 
     expect(told?.text).toContain('Host "h2" is reached through host "h3" as relay');
     expect(told?.hint).toContain("firewall");
   } finally {
-    await healLink(name, "h1", "h2", { oneWay: true });
+    await healLink(name, { from: "h1", to: "h2", oneWay: true });
   }
   await eventually("direct again", async () => (await linkOf(world, "h1", "h2"))?.mode === "direct", 60_000);
   await probes.healed("the end of the cut");

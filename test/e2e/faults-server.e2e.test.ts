@@ -1,29 +1,26 @@
 // Addresses that run out, and a server that cannot store or does not answer: on a lab with room for a few containers.
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { labPaths } from "../../src/lab/lab-paths.ts";
 import { processOf } from "../../src/lab/lab-state.ts";
 import { listInNamespace, signalProcess } from "../../src/lab/process-table.ts";
 import { mustRun } from "../../src/lab/run-command.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, eventually, hostPhase, testLabName } from "./cluster.fixture.ts";
+import { clusterUp, eventually, hostPhase } from "./cluster.fixture.ts";
 import { Probes, conditions } from "./faults.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("flts");
+const name = testLab("flts");
 /** Four blocks of eight: one for each host, and two more. */
 const ARGS = ["--range", "10.2.0.0/27", "--block-prefix", "29"];
 let world: TourWorld;
 let probes: Probes;
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 2, ARGS);
-  probes = new Probes(world);
-  for (const host of world.lab.hosts) await probes.start(host);
+  probes = await Probes.everywhere(world);
 });
-afterAll(() => downLab(name));
 
 const app = (instances: number) => ({
   id: "many",

@@ -46,8 +46,15 @@ export class Probes {
   readonly #world: TourWorld;
   readonly #addresses = new Map<string, string>();
 
-  constructor(world: TourWorld) {
+  private constructor(world: TourWorld) {
     this.#world = world;
+  }
+
+  /** One on each host of the lab. */
+  static async everywhere(world: TourWorld): Promise<Probes> {
+    const probes = new Probes(world);
+    for (const host of world.lab.hosts) await probes.start(host);
+    return probes;
   }
 
   get hosts(): readonly string[] {

@@ -1,6 +1,5 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
-import { downLab } from "../../src/lab/down-lab.ts";
 import type { RunningInstance, TourWorld } from "../../src/lab/tour-world.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import type { Ipv6 } from "../../src/model/ip6.ts";
@@ -8,9 +7,10 @@ import { cidr6Contains, parseCidr6, parseIpv6 } from "../../src/model/ip6.ts";
 import { address6Of, gateway6Of, host6Of, virtual6Of } from "../../src/network/address6.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
-import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, hostsShape, testLabName, webApp } from "./cluster.fixture.ts";
+import { clusterUp, deploy, eventually, hostsShape, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("six");
+const name = testLab("six");
 const HOSTS = ["h1", "h2", "h3"] as const;
 const PLAIN = "plain-six";
 const IPV4_FORMAT = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}";
@@ -19,18 +19,12 @@ let world: TourWorld;
 let range6 = "";
 let instances: readonly RunningInstance[] = [];
 
-setDefaultTimeout(60_000);
-
 beforeAll(async () => {
   world = await clusterUp(name, HOSTS.length);
   const status = await world.client.get(z.object({ settings: z.object({ range6: z.string() }) }), "/api/status");
   range6 = status.settings.range6;
   instances = await deploy(world, webApp("six", { instances: 3, constraints: [["hostname", "UNIQUE"]] }));
-}, LAB_TIMEOUT_MS);
-
-afterAll(async () => {
-  await downLab(name);
-}, LAB_TIMEOUT_MS);
+});
 
 async function gatewayAt(host: string): Promise<ReturnType<typeof gatewayOf>> {
   const hosts = await world.client.get(hostsShape, "/api/hosts");

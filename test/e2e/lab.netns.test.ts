@@ -114,12 +114,12 @@ test(
       ["h1", "h3"],
     ] as const) {
       expect(await ping(lab, from, to)).toBe(true);
-      await cutLink(second, from, to);
+      await cutLink(second, { from, to });
       expect(await ping(lab, from, to)).toBe(false);
-      await healLink(second, from, to);
+      await healLink(second, { from, to });
       expect(await ping(lab, to, from)).toBe(true);
     }
-    await cutLink(second, "h2", "h3", { oneWay: true });
+    await cutLink(second, { from: "h2", to: "h3", oneWay: true });
     expect((await labStatus(second)).cuts).toEqual(["h2>h3"]);
     // Answers come the other way, so a ping fails in both; what h3 sends still arrives.
     expect(await ping(lab, "h2", "h3")).toBe(false);

@@ -1,24 +1,21 @@
 // Hosts that come and go, agents that are killed and replaced, and a partition, all under traffic of others.
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { downLab } from "../../src/lab/down-lab.ts";
+import { beforeAll, expect, test } from "bun:test";
 import { addHost, cutLink, endDaemonOf, healLink, startDaemonOf } from "../../src/lab/lab-control.ts";
 import { timed } from "../../src/lab/tour-report.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, eventually, hostPhase, testLabName } from "./cluster.fixture.ts";
+import { clusterUp, eventually, hostPhase } from "./cluster.fixture.ts";
 import { PingStream, Probes, Stream, conditions, hostsOf } from "./faults.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("live");
+const name = testLab("live");
 let world: TourWorld;
 let probes: Probes;
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 3);
-  probes = new Probes(world);
-  for (const host of world.lab.hosts) await probes.start(host);
+  probes = await Probes.everywhere(world);
   await probes.healed("the start");
 });
-afterAll(() => downLab(name));
 
 test("a host that joins and one that is removed break no connection and lose no packet of others", async () => {
   const streams = [await Stream.start(world, probes, "h1", "h2"), await Stream.start(world, probes, "h2", "h3")];
@@ -85,11 +82,11 @@ test("both sides of a partition go on inside, and all is whole after it", async 
     ["s1", "h3"],
   ] as const;
   const local = await probes.inside("h3", ["curl", "-s", "-m", "2", `http://${probes.address("h3")}/`]);
-  for (const [a, b] of cuts) await cutLink(name, a, b);
+  for (const [a, b] of cuts) await cutLink(name, { from: a, to: b });
   await eventually("the server to miss h3", async () => (await hostPhase(world, "h3")) === "down");
   expect(await probes.broken(["h1", "h2"])).toEqual([]);
   expect(await world.lab.mustExec("h3", local)).toBe("ok\n");
   expect(await world.lab.mustExec("h3", ["dig", "+short", "probe.service.consul"])).toContain(probes.address("h3"));
-  for (const [a, b] of cuts) await healLink(name, a, b);
+  for (const [a, b] of cuts) await healLink(name, { from: a, to: b });
   await probes.healed("a partition");
 });

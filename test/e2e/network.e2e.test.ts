@@ -1,11 +1,10 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { cidrContains, parseCidr, parseIpv4 } from "../../src/model/ip.ts";
 import { cidr6Contains, formatCidr6, parseIpv6 } from "../../src/model/ip6.ts";
 import { host6Of } from "../../src/network/address6.ts";
 import { gatewayOf } from "../../src/network/blocks.ts";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { startEngine } from "../../src/lab/engine.ts";
 import { enterFabric } from "../../src/lab/fabric.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
@@ -20,19 +19,10 @@ import { mustRun } from "../../src/lab/run-command.ts";
 import { timed } from "../../src/lab/tour-report.ts";
 import { NETWORK, PROBE } from "../../src/lab/tour-world.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import {
-  LAB_TIMEOUT_MS,
-  clusterUp,
-  deploy,
-  eventually,
-  hostPhase,
-  hostsShape,
-  runsOn,
-  testLabName,
-  webApp,
-} from "./cluster.fixture.ts";
+import { clusterUp, deploy, eventually, hostPhase, hostsShape, runsOn, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("net");
+const name = testLab("net");
 const RANGE = "10.2.0.0/16";
 const ECHO_PORT = 9001;
 let world: TourWorld;
@@ -77,8 +67,6 @@ async function reaches(from: string, address: string, patienceSec = 5): Promise<
   return (await lab.exec(from, argv)).stdout === "ok\n";
 }
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
-
 beforeAll(async () => {
   world = await clusterUp(name, 3);
   for (const host of world.lab.hosts) {
@@ -88,7 +76,6 @@ beforeAll(async () => {
     await startProbe(host, ["--network", NETWORK]);
   }
 });
-afterAll(() => downLab(name));
 
 test("hosts of one network route to each other directly, others by VXLAN with its MTU; both carry megabytes", async () => {
   const { lab } = world;
@@ -147,11 +134,11 @@ test("names that a container asks for again and again are answered by the kernel
 test("a link that was cut works again once it is whole, in both modes", async () => {
   for (const to of ["h2", "h3"]) {
     const address = await probeAddress(to);
-    await cutLink(name, "h1", to);
+    await cutLink(name, { from: "h1", to });
     expect(await reaches("h1", address, 1)).toBe(false);
     // The server is reached all the while: nobody takes a host for dead because two others do not see each other.
     expect(await hostPhase(world, to)).toBe("up");
-    await healLink(name, "h1", to);
+    await healLink(name, { from: "h1", to });
     const { ms } = await timed(() => eventually(`h1 to reach ${to} again`, () => reaches("h1", address)));
     console.log(`h1 reaches ${to} ${ms} ms after the cut is healed`);
   }

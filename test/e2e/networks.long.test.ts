@@ -1,13 +1,13 @@
 // Declared networks with Docker's containers over two hosts: routed ones, segments with the same range, an app, and their end.
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { endDaemonOf, startDaemonOf } from "../../src/lab/lab-control.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, allRuns, clusterUp, deploy, eventually, testLabName, webApp } from "./cluster.fixture.ts";
+import { LAB_TIMEOUT_MS, allRuns, clusterUp, deploy, eventually, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("nets");
+const name = testLab("nets");
 const HOSTS = ["h1", "h2"];
 let world: TourWorld;
 setDefaultTimeout(LAB_TIMEOUT_MS * 2);
@@ -15,7 +15,6 @@ setDefaultTimeout(LAB_TIMEOUT_MS * 2);
 beforeAll(async () => {
   world = await clusterUp(name, 2);
 });
-afterAll(() => downLab(name));
 
 /** `net` asks the agent of h1, all else the server. */
 async function apollo(...argv: readonly string[]): Promise<string> {

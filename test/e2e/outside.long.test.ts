@@ -1,19 +1,17 @@
 /** Published ports, imported services and services' own addresses on real engines: declared by the CLI, served by every host. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, hostsShape, testLabName, webApp } from "./cluster.fixture.ts";
+import { clusterUp, deploy, eventually, hostsShape, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("out");
+const name = testLab("out");
 let world: TourWorld;
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
 beforeAll(async () => {
   world = await clusterUp(name, 2);
 });
-afterAll(() => downLab(name));
 
 /** Exit code of curl on that host: 0 is an answer, 7 a refusal, 28 silence. */
 async function curl(host: string, target: string): Promise<number> {

@@ -1,14 +1,14 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { endDaemonOf, startDaemonOf } from "../../src/lab/lab-control.ts";
 import { timed } from "../../src/lab/tour-report.ts";
 import { NETWORK } from "../../src/lab/tour-world.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
-import { LAB_TIMEOUT_MS, clusterUp, deploy, eventually, testLabName, webApp } from "./cluster.fixture.ts";
+import { clusterUp, deploy, eventually, webApp } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("pol");
+const name = testLab("pol");
 let world: TourWorld;
 const addresses = new Map<string, string>();
 
@@ -44,15 +44,12 @@ function addressOf(box: string): string {
   return addresses.get(box) ?? "none";
 }
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
-
 beforeAll(async () => {
   world = await clusterUp(name, 2);
   await startBox("h1", "db", "db");
   await startBox("h2", "front", "front");
   await startBox("h2", "eve", "other");
 });
-afterAll(() => downLab(name));
 
 test("a rule by label closes a container without ports, on another host, to all but those with the label", async () => {
   expect(await reaches("h2", "eve", addressOf("db"))).toBe(true);

@@ -1,7 +1,6 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { startEngine } from "../../src/lab/engine.ts";
 import { cutLink, endDaemonOf, healLink, startDaemonOf, startHost, stopHost } from "../../src/lab/lab-control.ts";
 import { processOf } from "../../src/lab/lab-state.ts";
@@ -11,7 +10,6 @@ import { timed } from "../../src/lab/tour-report.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import {
   DnsLoop,
-  LAB_TIMEOUT_MS,
   allRuns,
   clusterUp,
   deploy,
@@ -20,11 +18,11 @@ import {
   ingressStatuses,
   keptByEngine,
   runsOn,
-  testLabName,
   webApp,
 } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("stable");
+const name = testLab("stable");
 const NAME = "web.service.consul";
 const OUTSIDE = "web.example.com";
 const SERVER = "s1";
@@ -32,8 +30,6 @@ const ENDPOINTS = z.array(
   z.object({ name: z.string(), endpoints: z.array(z.object({ address: z.string(), health: z.string() })) }),
 );
 let world: TourWorld;
-
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   world = await clusterUp(name, 3);
@@ -45,7 +41,6 @@ beforeAll(async () => {
   await world.dnsFollows(NAME, addresses(instances));
   for (const host of world.lab.hosts) await leadsTo(host, 200);
 });
-afterAll(() => downLab(name));
 
 function addresses(instances: readonly { readonly address: string }[]): readonly string[] {
   return instances.map((instance) => instance.address);
@@ -250,7 +245,7 @@ test("a host that is cut off from the server goes on by itself, is replaced, and
   const lost = free.find((instance) => instance.host === "h2");
   if (lost === undefined) throw new Error("Three instances are on three hosts");
   await world.dnsFollows("apart.service.consul", addresses(free));
-  await cutLink(name, SERVER, "h2");
+  await cutLink(name, { from: SERVER, to: "h2" });
   await eventually("it to be replaced", async () => {
     const there = (await world.instances("apart")).filter((each) => each.host !== "h2" && each.health === "healthy");
     return there.length === 3;
@@ -262,7 +257,7 @@ test("a host that is cut off from the server goes on by itself, is replaced, and
   // It still runs, and its own host still knows it.
   expect(await lab.mustExec("h1", ["curl", "-s", "-m", "5", `http://${lost.address}/`])).toBe("ok\n");
   expect(addressesOf(await world.dig("h2", "apart.service.consul", "A"))).toContain(lost.address);
-  await healLink(name, SERVER, "h2");
+  await healLink(name, { from: SERVER, to: "h2" });
   await eventually("h2 to be up", async () => (await hostPhase(world, "h2")) === "up");
   const now = await world.settled("apart", 3);
   await world.dnsFollows("apart.service.consul", addresses(now));

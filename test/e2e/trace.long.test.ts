@@ -1,7 +1,6 @@
 /** `apollo net trace` against real faults on two hosts: each is made, named by the trace, and undone. */
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { WEB_IMAGE } from "../../src/lab/images.ts";
 import { cutLink, endDaemonOf, healLink, startDaemonOf } from "../../src/lab/lab-control.ts";
 import { runCommand } from "../../src/lab/run-command.ts";
@@ -9,9 +8,10 @@ import { ownBinary } from "../../src/lab/own-binary.ts";
 import { NETWORK } from "../../src/lab/tour-world.ts";
 import type { TourWorld } from "../../src/lab/tour-world.ts";
 import type { TraceReport } from "../../src/network/trace/trace-facts.ts";
-import { LAB_TIMEOUT_MS, clusterUp, eventually, testLabName } from "./cluster.fixture.ts";
+import { clusterUp, eventually } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("trace");
+const name = testLab("trace");
 let world: TourWorld;
 const addresses = new Map<string, string>();
 
@@ -52,15 +52,12 @@ function nft(host: string, text: string): Promise<string> {
   return world.lab.mustExec(host, ["nft", "-f", "-"], { stdin: text });
 }
 
-setDefaultTimeout(LAB_TIMEOUT_MS);
-
 beforeAll(async () => {
   world = await clusterUp(name, 2);
   await startBox("h1", "front");
   await startBox("h2", "db");
   await eventually("db to be known to h1", async () => (await trace("front", "db:80")).ok);
 });
-afterAll(() => downLab(name));
 
 test("all is well from a container to one on another host: every step is seen, the connection is tried", async () => {
   const report = await trace("front", "db:80");
@@ -270,11 +267,11 @@ test("the doctor sees that both hosts and the ways between them are well, and wh
 });
 
 test("no packets between the hosts", async () => {
-  await cutLink(name, "h1", "h2");
+  await cutLink(name, { from: "h1", to: "h2" });
   await eventually("the link to be found down", async () =>
     /^link: h2 does not answer h1 \(.*% lost\)$/.test((await fault("front", `${addressOf("db")}:80`)) ?? ""),
   );
-  await healLink(name, "h1", "h2");
+  await healLink(name, { from: "h1", to: "h2" });
   await eventually("all to be well", async () => (await fault("front", "db")) === null);
 });
 

@@ -1,8 +1,7 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { z } from "zod";
 import { parseAdminConfig, startAgent, writeAdminConfig } from "../../src/lab/apollo-daemons.ts";
 import { addressesOf } from "../../src/lab/dig.ts";
-import { downLab } from "../../src/lab/down-lab.ts";
 import { startForward } from "../../src/lab/forward.ts";
 import { publishWebImage } from "../../src/lab/images.ts";
 import { endDaemonOf, startHost, stopHost } from "../../src/lab/lab-control.ts";
@@ -11,11 +10,9 @@ import { upLab } from "../../src/lab/lab.ts";
 import { readInNode, startDaemon, writeInNode } from "../../src/lab/node-command.ts";
 import { ownBinary } from "../../src/lab/own-binary.ts";
 import { listInNamespace } from "../../src/lab/process-table.ts";
-import { TourClient } from "../../src/lab/tour-client.ts";
-import { TourWorld } from "../../src/lab/tour-world.ts";
+import type { TourWorld } from "../../src/lab/tour-world.ts";
 import { waitFor } from "../../src/lab/wait-for.ts";
 import {
-  LAB_TIMEOUT_MS,
   allRuns,
   deploy,
   eventually,
@@ -23,19 +20,18 @@ import {
   ingressStatuses,
   keptByEngine,
   runsOn,
-  testLabName,
   webApp,
+  worldOf,
 } from "./cluster.fixture.ts";
 import type { Run } from "./cluster.fixture.ts";
+import { testLab } from "./test-lab.fixture.ts";
 
-const name = testLabName("up");
+const name = testLab("up");
 const HOST = "h1";
 /** Blocks of eight: five containers to a host, so that a full block is soon there. */
 const UP = ["apollo", "up", "--block-prefix", "29"];
 const ADMIN_FILE = "/var/lib/apollo/admin.json";
 let world: TourWorld;
-
-setDefaultTimeout(LAB_TIMEOUT_MS);
 
 beforeAll(async () => {
   const binary = ownBinary();
@@ -49,10 +45,9 @@ beforeAll(async () => {
   const [gate, fabric] = [processOf(name, "gate"), processOf(name, "fabric")];
   const { localPort } = await startForward(name, { gate, fabric }, { node: lab.node(HOST), port: 8443 });
   writeAdminConfig(name, admin, localPort);
-  world = new TourWorld(lab, new TourClient(lab, binary), { onProgress: () => undefined, signal: undefined });
+  world = worldOf(lab);
   await up(HOST);
 });
-afterAll(() => downLab(name));
 
 function up(host: string): Promise<true> {
   return eventually(`${host} to be up`, async () => (await hostPhase(world, host)) === "up");

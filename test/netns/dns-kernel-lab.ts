@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import packet from "dns-packet";
 import type { Endpoint } from "../../src/model/endpoint.ts";
-import type { ServiceName } from "../../src/model/ids.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import type { DnsCounts } from "../../src/model/wire.ts";
 import type { LocalPort } from "../../src/network/local-port.ts";
@@ -16,6 +15,7 @@ import type { Runner } from "../../src/platform/ports/runner.ts";
 import { buildFastPath } from "../../tools/build-fast-path.ts";
 import type { AgentCommand, AgentLook, AskerAnswer, AskerCommand } from "./dns-kernel.inside.ts";
 import { type Namespace, NetworkLab, waitFor } from "./network-lab.ts";
+import { type EndpointChange, endpointOf } from "../../src/model/endpoint.fixture.ts";
 
 export const GATEWAY = "10.2.1.1";
 export const CONTAINERS = { one: "10.2.1.5", two: "10.2.1.6" } as const;
@@ -193,18 +193,9 @@ export class DnsKernelLab {
   }
 }
 
-export function endpoint(id: string, service: string, address: string, over: Partial<Endpoint> = {}): Endpoint {
-  const fixed = {
-    port: 8080,
-    protocol: "tcp",
-    tags: [],
-    meta: {},
-    host: "far",
-    instanceId: null,
-    appId: null,
-  } as const;
-  const named = { id: `far:${id}:8080`, service: service as ServiceName, container: id };
-  return { ...fixed, ...named, address, health: "passing", ...over };
+/** Of a host that is not in the lab. */
+export function endpoint({ name, ...change }: EndpointChange & { readonly name: string }): Endpoint {
+  return endpointOf({ id: `far:${name}:8080`, host: "far", container: name, ...change });
 }
 
 let lastId = 0;

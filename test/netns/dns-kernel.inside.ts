@@ -17,9 +17,9 @@ import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { systemRandom } from "../../src/platform/clock/system-random.ts";
 import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-path.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
-import type { Log } from "../../src/platform/ports/log.ts";
 import { BunDatagramClient } from "../../src/platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../../src/platform/udp/bun-listener.ts";
+import { SILENT_LOG } from "../../src/sim/silent-log.ts";
 
 export type AgentCommand =
   | { readonly kind: "ports"; readonly ports: readonly LocalPort[]; readonly guarded: readonly string[] }
@@ -42,14 +42,6 @@ export interface AskerCommand {
 /** Null: none came. */
 export type AskerAnswer = readonly (string | null)[];
 
-const SILENT: Log & { readonly child: () => Log } = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-  child: () => SILENT,
-};
-
 async function runAgent(directory: string, object: string): Promise<void> {
   const state = new AgentState();
   const fastPath = new LinuxFastPath({
@@ -57,7 +49,7 @@ async function runAgent(directory: string, object: string): Promise<void> {
     directory,
     object: () => Bun.file(object).bytes(),
   });
-  const fixed = { state, clock: systemClock, log: SILENT };
+  const fixed = { state, clock: systemClock, log: SILENT_LOG };
   const path = createFastPathPart({ ...fixed, fastPath, enabled: true });
   const dns = createDnsPart({
     ...fixed,

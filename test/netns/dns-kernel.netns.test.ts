@@ -30,7 +30,7 @@ afterAll(async () => {
 }, 60_000);
 
 test("a question that comes again is answered by the kernel, with the bytes of the agent's answer and its own id", async () => {
-  await park.change([endpoint("web", "web", "10.9.0.1")]);
+  await park.change([endpoint({ name: "web", service: "web", address: "10.9.0.1" })]);
   const asked = question("web.service.consul");
   const [fromAgent] = await park.ask("one", [asked]);
   await park.teach("one", asked);
@@ -47,7 +47,10 @@ test("a question that comes again is answered by the kernel, with the bytes of t
 });
 
 test("names that are not there, other types, targets with their addresses: whatever the agent answers out of the zone", async () => {
-  await park.change([endpoint("db-1", "db", "10.9.1.1"), endpoint("db-2", "db", "10.9.1.2")]);
+  await park.change([
+    endpoint({ name: "db-1", service: "db", address: "10.9.1.1" }),
+    endpoint({ name: "db-2", service: "db", address: "10.9.1.2" }),
+  ]);
   for (const [name, type] of [
     ["nobody.service.consul", "A"],
     ["db.service.consul", "AAAA"],
@@ -69,7 +72,7 @@ test("names that are not there, other types, targets with their addresses: whate
 });
 
 test("without checksum offload, the client's kernel still takes the answer", async () => {
-  await park.change([endpoint("sum", "sum", "10.9.0.4")]);
+  await park.change([endpoint({ name: "sum", service: "sum", address: "10.9.0.4" })]);
   const { runner } = park.space("two");
   await park.teach("two", question("sum.service.consul"));
   await runner.run(["ethtool", "-K", "eth0", "tx", "off"]);
@@ -84,10 +87,10 @@ test("without checksum offload, the client's kernel still takes the answer", asy
 });
 
 test("a change is in every answer from the moment that the agent says so", async () => {
-  await park.change([endpoint("moving", "moving", "10.9.2.0")]);
+  await park.change([endpoint({ name: "moving", service: "moving", address: "10.9.2.0" })]);
   for (let version = 1; version <= SOME; version++) {
     await park.teach("one", question("moving.service.consul"));
-    await park.change([endpoint("moving", "moving", `10.9.2.${version}`)]);
+    await park.change([endpoint({ name: "moving", service: "moving", address: `10.9.2.${version}` })]);
     const answers = await park.ask("one", times(4, "moving.service.consul"));
     expect(answers.map(shown)).toEqual(Array.from({ length: 4 }, () => `NOERROR 10.9.2.${version}`));
   }
@@ -101,8 +104,8 @@ test("what comes first follows the weights, though the kernel answers", async ()
     weights: { passing, warning: 1 },
   });
   await park.change([
-    endpoint("heavy", "shares", "10.9.3.1", weighted(3)),
-    endpoint("light", "shares", "10.9.3.2", weighted(1)),
+    endpoint({ name: "heavy", service: "shares", address: "10.9.3.1", ...weighted(3) }),
+    endpoint({ name: "light", service: "shares", address: "10.9.3.2", ...weighted(1) }),
   ]);
   const before = await park.counts();
   const answers = (await park.ask("one", times(8000, "shares.service.consul"))).map(shown);
@@ -117,7 +120,7 @@ test("what comes first follows the weights, though the kernel answers", async ()
 }, 60_000);
 
 test("a container that a policy speaks of, and a source that is not the port's, get nothing from the kernel", async () => {
-  await park.change([endpoint("kept", "kept", "10.9.4.1")]);
+  await park.change([endpoint({ name: "kept", service: "kept", address: "10.9.4.1" })]);
   await park.teach("one", question("kept.service.consul"));
   await park.guard(["two"]);
   const wait = async (): Promise<number> => {
@@ -148,7 +151,7 @@ test("a container that a policy speaks of, and a source that is not the port's, 
 });
 
 test("what is no plain question goes to the agent, and neither it nor the kernel minds", async () => {
-  await park.change([endpoint("plain", "plain", "10.9.5.1")]);
+  await park.change([endpoint({ name: "plain", service: "plain", address: "10.9.5.1" })]);
   const good = question("plain.service.consul");
   await park.teach("one", good);
   const before = await park.counts();
@@ -183,9 +186,9 @@ test("what is no plain question goes to the agent, and neither it nor the kernel
 
 test("an agent that dies is spoken for until its answers expire, and the next one takes over with its own", async () => {
   await park.change([
-    endpoint("last", "last", "10.9.6.1"),
-    endpoint("pair-1", "pair", "10.9.6.2"),
-    endpoint("pair-2", "pair", "10.9.6.3"),
+    endpoint({ name: "last", service: "last", address: "10.9.6.1" }),
+    endpoint({ name: "pair-1", service: "pair", address: "10.9.6.2" }),
+    endpoint({ name: "pair-2", service: "pair", address: "10.9.6.3" }),
   ]);
   await park.teach("one", question("last.service.consul"));
   await park.teach("one", question("pair.service.consul"));
@@ -212,7 +215,7 @@ test("an agent that dies is spoken for until its answers expire, and the next on
 }, 60_000);
 
 test("an agent that hangs is not spoken for any longer than one that is dead", async () => {
-  await park.change([endpoint("hang", "hang", "10.9.7.1")]);
+  await park.change([endpoint({ name: "hang", service: "hang", address: "10.9.7.1" })]);
   await park.teach("one", question("hang.service.consul"));
   process.kill(park.agentPid(), "SIGSTOP");
   try {

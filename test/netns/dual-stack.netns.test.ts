@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import type { HostId } from "../../src/model/ids.ts";
+import type { Ipv4 } from "../../src/model/ip.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
+import type { Cidr6, Ipv6 } from "../../src/model/ip6.ts";
 import { formatCidr6, formatIpv6 } from "../../src/model/ip6.ts";
-import { address6Of, gateway6Of, host6Of, linkLocalOf } from "../../src/network/address6.ts";
+import { address6Of, linkLocalOf } from "../../src/network/address6.ts";
 import { containerMac } from "../../src/network/attachment.ts";
-import { gatewayOf } from "../../src/network/blocks.ts";
 import { type LinkFacts, NO_FACTS } from "../../src/network/choose-link-mode.ts";
 import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
 import { bridgeOf, declaredGateway } from "../../src/network/declared-network.ts";
@@ -26,22 +27,23 @@ import {
   takesNoConnection,
   waitFor,
 } from "./network-lab.ts";
-import { RANGE, WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
+import type { WireguardHost } from "./wireguard-host.ts";
+import { RANGE, addSwitch } from "./wireguard-host.ts";
+import { WireguardHosts } from "./wireguard-hosts.fixture.ts";
 
 // Hosts a and b are on one wire; c is behind the router, which has an IPv6 address outside and knows nothing of the range.
 const RANGE6 = "fd12:3456:789a::/64";
 const OUTSIDE6 = "2001:db8:ffff::1";
 const TRANSFER_BYTES = 4_000_000;
 const HOSTS = {
-  a: { address: "192.0.2.1", block: "10.2.1.0/24" },
-  b: { address: "192.0.2.2", block: "10.2.2.0/24" },
-  c: { address: "198.51.100.3", block: "10.2.3.0/24" },
+  a: { address: parseIpv4("192.0.2.1"), block: "10.2.1.0/24" },
+  b: { address: parseIpv4("192.0.2.2"), block: "10.2.2.0/24" },
+  c: { address: parseIpv4("198.51.100.3"), block: "10.2.3.0/24" },
 } as const;
 type Name = keyof typeof HOSTS;
 const NAMES = ["a", "b", "c"] as const;
 const lab = new NetworkLab("dual");
-const hosts = new Map<Name, WireguardHost>();
-const containers = new Map<Name, Namespace>();
+const hosts = new WireguardHosts(NAMES, { lab, places: HOSTS, range6: RANGE6 });
 /** A routed network of which each host has a block, and a segment over all of them. */
 const BLUE: DeclaredNetwork = {
   name: "blue",
@@ -53,22 +55,17 @@ const BLUE: DeclaredNetwork = {
 };
 const LAB: DeclaredNetwork = { ...BLUE, name: "lab", layer2: true, range: "10.9.0.0/24", vni: 1001 };
 const [FLAT, IN_BLUE, IN_LAB] = ["flat", "blue", "lab"] as const;
-/** Attached containers by network and host. */
-const attached = new Map<string, Namespace>();
-let router: Namespace | null = null;
 
-function found<T>(value: T | null | undefined, what: string): T {
-  if (value === null || value === undefined) throw new Error(`There is no ${what}`);
-  return value;
-}
-const host = (name: Name): WireguardHost => found(hosts.get(name), `host ${name}`);
-const container = (name: Name): Namespace => found(containers.get(name), `container of ${name}`);
-const gateway6 = (name: Name): string => gateway6Of(RANGE6, gatewayOf([HOSTS[name].block]));
-const address6 = (name: Name): string =>
-  address6Of(host6Of(RANGE6, gatewayOf([HOSTS[name].block])), parseIpv4(HOSTS[name].block.replace(".0/24", ".5")));
+const host = (name: Name): WireguardHost => hosts.get(name);
+const container = (name: Name): Namespace => lab.space(`${name}5`);
+const gateway6 = (name: Name): Ipv6 => hosts.gateway6(name);
+const ownGateway = (name: Name): Ipv4 => hosts.gateway(name);
+const address4 = (name: Name): Ipv4 => parseIpv4(HOSTS[name].block.replace(".0/24", ".5"));
+const address6 = (name: Name): Ipv6 => hosts.address6(name, address4(name));
+const host6 = (name: Name): Cidr6 => hosts.part6(name);
+const router = (): Namespace => lab.space("lan");
 
 const numberOf = (name: Name): number => NAMES.indexOf(name) + 1;
-const ownGateway = (name: Name): ReturnType<typeof gatewayOf> => gatewayOf([HOSTS[name].block]);
 
 /** Where what is attached to a network on a host is, and what it has. */
 function placeOf(network: typeof FLAT | typeof IN_BLUE | typeof IN_LAB, name: Name) {
@@ -106,10 +103,9 @@ async function attach(network: typeof FLAT | typeof IN_BLUE | typeof IN_LAB, nam
       routes: [],
     },
   });
-  attached.set(`${network} ${name}`, made);
 }
 
-const attachedAt = (network: string, name: Name): Namespace => found(attached.get(`${network} ${name}`), network);
+const attachedAt = (network: string, name: Name): Namespace => lab.space(`${name}${network}`);
 const attached6 = (network: typeof FLAT | typeof IN_BLUE | typeof IN_LAB, name: Name): string => {
   const { wire, address } = placeOf(network, name);
   return wireEnd6(wire, address).address;
@@ -127,48 +123,30 @@ async function carryDeclared(name: Name): Promise<void> {
   expect(planDeclaredNetworks(desired, await segments.observe()).ready.map(({ ip6 }) => ip6)).toEqual([true, true]);
 }
 
-/** As Docker makes it: the host's part of the range on the wire, its gateway for everything else. */
-async function addDualContainer(name: Name): Promise<Namespace> {
-  const { space } = host(name);
-  const made = await lab.addContainer(space, `${name}5`, HOSTS[name].block.replace(".0/24", ".5"));
-  await made.runner.run(["ip", "address", "add", `${address6(name)}/96`, "dev", "eth0", "nodad"]);
-  await made.runner.run(["ip", "route", "add", "default", "via", gateway6(name)]);
-  return made;
-}
-
 const PAIRS = [
   ["a", "b"],
   ["a", "c"],
   ["c", "b"],
 ] as const;
 
-async function settle(): Promise<void> {
-  for (const name of NAMES) await host(name).pass();
-  // What a device made in one pass needs comes with the next.
-  for (const name of NAMES) await host(name).pass();
-}
-
 // A busy machine makes each step slow; what counts is what happens.
 setDefaultTimeout(120_000);
 
 beforeAll(async () => {
-  router = await addSwitch(lab, "192.0.2.254/24");
-  const { runner } = router;
+  const middle = await addSwitch(lab, "192.0.2.254/24");
+  const { runner } = middle;
   await runner.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
   await runner.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]);
   await runner.run(["ip", "address", "add", `${OUTSIDE6}/128`, "dev", "lo"]);
   await runner.run(["ip", "address", "add", "2001:db8:1::254/64", "dev", "lan", "nodad"]);
   for (const name of NAMES) {
-    const { address, block } = HOSTS[name];
-    const made = new WireguardHost(await lab.addNamespace(name), { name, address: parseIpv4(address), block });
-    hosts.set(name, made);
+    const { address } = HOSTS[name];
+    const made = await hosts.add(name);
     const routed = name === "c";
-    const far = { at: router, device: `to-${name}`, ...(routed ? { address: "198.51.100.254/24" } : {}) };
+    const far = { at: middle, device: `to-${name}`, ...(routed ? { address: "198.51.100.254/24" } : {}) };
     await lab.wire({ at: made.space, device: "eth0", address: `${address}/24` }, far);
     if (!routed) await runner.run(["ip", "link", "set", `to-${name}`, "master", "lan"]);
     await made.space.runner.run(["ip", "route", "add", "default", "via", routed ? "198.51.100.254" : "192.0.2.254"]);
-    made.encryption = "off";
-    made.range6 = RANGE6;
     made.declared = [BLUE, LAB];
     made.declaredBlocks = [`10.50.${numberOf(name)}.0/24`];
     const borders = { networks: made.declared, range: RANGE, range6: RANGE6, hosts: NAMES.map(ownGateway) };
@@ -178,27 +156,20 @@ beforeAll(async () => {
   const a = host("a").space.runner;
   await a.run(["ip", "address", "add", "2001:db8:1::1/64", "dev", "eth0", "nodad"]);
   await a.run(["ip", "route", "add", "default", "via", "2001:db8:1::254"]);
-  introduce([...hosts.values()]);
-  await settle();
+  hosts.introduce();
+  await hosts.settle();
   for (const name of NAMES) {
-    const made = await addDualContainer(name);
-    containers.set(name, made);
-    await serve6(made, 8080, "printenv SOCAT_PEERADDR");
-    await serve6(made, 9000, `head -c ${TRANSFER_BYTES} /dev/zero`);
+    const made = await hosts.addContainer(name, `${name}5`, address4(name));
+    await lab.serveBoth(made, 8080, "printenv SOCAT_PEERADDR");
+    await lab.serveBoth(made, 9000, `head -c ${TRANSFER_BYTES} /dev/zero`);
   }
-  await serve6(router, 8080, "printenv SOCAT_PEERADDR");
+  await lab.serveBoth(middle, 8080, "printenv SOCAT_PEERADDR");
   for (const name of NAMES) {
     await carryDeclared(name);
     for (const network of [FLAT, IN_BLUE, IN_LAB]) await attach(network, name);
-    await serve6(attachedAt(FLAT, name), 8080, "printenv SOCAT_PEERADDR");
+    await lab.serveBoth(attachedAt(FLAT, name), 8080, "printenv SOCAT_PEERADDR");
   }
 });
-
-/** On both families. */
-async function serve6(at: Namespace, port: number, argv: string): Promise<void> {
-  lab.start(at, ["socat", `TCP6-LISTEN:${port},reuseaddr,fork,ipv6only=0`, `EXEC:${argv}`]);
-  await lab.listens(at, "-Hltn", port);
-}
 
 /** The client as a server at `address` sees it, in the short form; null when it cannot be reached. */
 async function seen(from: Namespace, address: string, port = 8080): Promise<string | null> {
@@ -211,7 +182,7 @@ async function reaches(from: Namespace, address: string): Promise<boolean> {
 }
 
 afterAll(async () => {
-  for (const one of hosts.values()) await one.close();
+  await hosts.close();
   await lab.close();
   expect(await lab.leftovers()).toEqual([]);
 });
@@ -221,7 +192,7 @@ test("a further pass has nothing to do, and no host has a condition", async () =
     const { plan, actions } = await host(name).plan();
     expect(actions).toEqual([]);
     expect(plan.conditions.filter(({ code }) => code !== "engine-down")).toEqual([]);
-    expect(plan.gateway6 as string).toBe(gateway6(name));
+    expect(plan.gateway6).toBe(gateway6(name));
   }
 });
 
@@ -236,7 +207,7 @@ test("containers reach each other by IPv6: on the host's wire, directly and by V
 
 test("what goes to another host is counted by its part of the range", async () => {
   const counters = new LinuxLinkCounters({ runner: host("a").space.runner });
-  const part = formatIpv6(host6Of(RANGE6, gatewayOf([HOSTS.b.block])).first);
+  const part = formatIpv6(host6("b").first);
   const sent = async (): Promise<number> => (await counters.bytes([LINK_SETS6.sent])).get(part) ?? 0;
   const before = await sent();
   expect(await reaches(container("a"), address6("b"))).toBe(true);
@@ -307,8 +278,8 @@ test("hosts reach containers, and containers hosts by their gateways", async () 
 
 test("the outside sees the host's own address, and starts nothing with a container", async () => {
   expect(await expanded(container("a"), OUTSIDE6)).toBe("2001:db8:1::1");
-  await found(router, "router").runner.run(["ip", "route", "add", RANGE6, "via", "2001:db8:1::1"]);
-  expect(await takesNoConnection(found(router, "router"), `[${address6("a")}]`, 8080)).toBe(true);
+  await router().runner.run(["ip", "route", "add", RANGE6, "via", "2001:db8:1::1"]);
+  expect(await takesNoConnection(router(), `[${address6("a")}]`, 8080)).toBe(true);
 });
 
 test("large transfers fit the narrowest part of their way", async () => {
@@ -318,8 +289,6 @@ test("large transfers fit the narrowest part of their way", async () => {
   expect(stdout).toContain("dev apollo-vx0");
   expect(stdout).toContain("mtu 1450");
 });
-
-const host6 = (name: Name): ReturnType<typeof host6Of> => host6Of(RANGE6, gatewayOf([HOSTS[name].block]));
 
 test("what somebody deletes comes back, one pass later", async () => {
   const { runner } = host("a").space;
@@ -348,7 +317,7 @@ test("a host that was told its way out by a router keeps it when it begins to fo
 
 test("where encryption is required, IPv6 goes through WireGuard, and nothing of it any other way", async () => {
   for (const name of NAMES) host(name).encryption = "required";
-  await settle();
+  await hosts.settle();
   for (const name of NAMES) expect(await host(name).pass()).toEqual([]);
   const { stdout } = await host("a").space.runner.run(["ip", "-6", "route", "get", address6("c")]);
   expect(stdout).toContain("dev apollo-wg0");

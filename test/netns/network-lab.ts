@@ -17,7 +17,7 @@ export class NetworkLab {
   readonly #root = new ProcessRunner();
   readonly #stop = new AbortController();
   readonly #background: Promise<unknown>[] = [];
-  readonly #namespaces: string[] = [];
+  readonly #namespaces = new Map<string, Namespace>();
   /** Unique on the machine: runs side by side share nothing. */
   readonly #tag: string;
   #nextLink = 0;
@@ -29,10 +29,16 @@ export class NetworkLab {
   async addNamespace(name: string): Promise<Namespace> {
     const full = `${this.#tag}-${name}`;
     await this.#root.run(["ip", "netns", "add", full]);
-    this.#namespaces.push(full);
     const runner = new ProcessRunner({ prefix: ["ip", "netns", "exec", full] });
+    const made = { name: full, runner };
+    this.#namespaces.set(name, made);
     await runner.run(["ip", "link", "set", "lo", "up"]);
-    return { name: full, runner };
+    return made;
+  }
+
+  /** The namespace that was added under this name. */
+  space(name: string): Namespace {
+    return found(this.#namespaces.get(name), `namespace ${name}`);
   }
 
   /** A wire between two namespaces; both ends are up. Made inside `a`, so the machine's own namespace sees nothing of it. */
@@ -72,6 +78,12 @@ export class NetworkLab {
     await this.listens(at, "-Hltn", port);
   }
 
+  /** The same on both families. */
+  async serveBoth(at: Namespace, port: number, argv: string): Promise<void> {
+    this.start(at, ["socat", `TCP6-LISTEN:${port},reuseaddr,fork,ipv6only=0`, `EXEC:${argv}`]);
+    await this.listens(at, "-Hltn", port);
+  }
+
   /** Resolves when somebody listens on the port; `flags` are those of ss. */
   async listens(at: Namespace, flags: "-Hltn" | "-Hlun", port: number): Promise<void> {
     await waitFor(`port ${port} in ${at.name}`, async () => {
@@ -84,7 +96,7 @@ export class NetworkLab {
   async close(): Promise<void> {
     this.#stop.abort();
     await Promise.allSettled(this.#background);
-    for (const name of this.#namespaces) {
+    for (const { name } of this.#namespaces.values()) {
       await this.#root.run(["ip", "netns", "delete", name], { okCodes: [0, 1] });
     }
   }
@@ -93,6 +105,12 @@ export class NetworkLab {
     const { stdout } = await this.#root.run(["ip", "netns", "list"]);
     return stdout.split("\n").filter((line) => line.startsWith(this.#tag));
   }
+}
+
+/** What is there once the set-up has run. */
+export function found<T>(value: T | null | undefined, what: string): T {
+  if (value === null || value === undefined) throw new Error(`There is no ${what}`);
+  return value;
 }
 
 /** What a server at `address` sees as the client's address; null when it cannot be reached. */

@@ -5,22 +5,16 @@ import type { NetworkEngine } from "../../src/agent/network-subject.ts";
 import { createOutsidePart } from "../../src/agent/outside-part.ts";
 import { DEFAULT_SETTINGS } from "../../src/model/cluster.ts";
 import type { Endpoint } from "../../src/model/endpoint.ts";
-import type { HostId, ServiceName } from "../../src/model/ids.ts";
-import { type Ipv4, parseIpv4 } from "../../src/model/ip.ts";
+import type { HostId } from "../../src/model/ids.ts";
+import type { Ipv4 } from "../../src/model/ip.ts";
 import { EMPTY_NETWORK_CONFIG, type NetworkConfig } from "../../src/model/network-config.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { LinuxHostNetwork } from "../../src/platform/linux/host-network.ts";
 import { LinuxHostTraffic } from "../../src/platform/linux/host-traffic.ts";
-import type { Log } from "../../src/platform/ports/log.ts";
 import type { Namespace } from "./network-lab.ts";
 import { waitFor } from "./network-lab.ts";
-
-const SILENT: Log = {
-  debug: () => undefined,
-  info: () => undefined,
-  warn: () => undefined,
-  error: () => undefined,
-};
+import { endpointOf } from "../../src/model/endpoint.fixture.ts";
+import { SILENT_LOG } from "../../src/sim/silent-log.ts";
 
 /** An engine without containers, which takes every network. */
 const NO_ENGINE: NetworkEngine = {
@@ -37,28 +31,13 @@ export interface HostPlace {
   readonly block: string;
 }
 
-export function endpointOf(
-  service: string,
-  host: string,
-  address: string,
-  port: number,
-  more: Partial<Endpoint> = {},
-): Endpoint {
-  return {
-    id: `${host}:${address}:${port}`,
-    service: service as ServiceName,
-    address: parseIpv4(address),
-    port,
-    protocol: "tcp",
-    tags: [],
-    meta: {},
-    host,
-    container: address,
-    instanceId: null,
-    appId: null,
-    health: "passing",
-    ...more,
-  };
+/** Where an instance of a service is. */
+export type ServedAt = Pick<Endpoint, "host" | "address" | "address6" | "port">;
+
+/** An instance of a service. */
+export function served(service: string, at: ServedAt, more: Partial<Endpoint> = {}): Endpoint {
+  const { host, address, port } = at;
+  return endpointOf({ id: `${host}:${address}:${port}`, service, ...at, container: address, ...more });
 }
 
 /** The hosts of a cluster without a server: what they are told, the test tells them. */
@@ -93,12 +72,12 @@ export class OutsideHosts {
       engine: NO_ENGINE,
       network: new LinuxHostNetwork({ runner, clock }),
       clock,
-      log: SILENT,
+      log: SILENT_LOG,
     });
     const isHidden = (address: string): boolean =>
       [network.gateway(), network.gateway6()].some((own) => own === address);
     const traffic = new LinuxHostTraffic({ runner, isHidden });
-    const outside = createOutsidePart({ state, traffic, clock, log: SILENT });
+    const outside = createOutsidePart({ state, traffic, clock, log: SILENT_LOG });
     this.states.set(hostName, state);
     this.#running.push(network.run(this.#end.signal), outside.run(this.#end.signal));
   }

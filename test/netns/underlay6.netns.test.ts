@@ -1,41 +1,32 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import type { Ipv4 } from "../../src/model/ip.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
+import type { Ipv6 } from "../../src/model/ip6.ts";
 import { parseIpv6 } from "../../src/model/ip6.ts";
-import { address6Of, gateway6Of, host6Of } from "../../src/network/address6.ts";
-import { gatewayOf } from "../../src/network/blocks.ts";
 import { LinuxProbeSockets } from "../../src/platform/udp/probe-sockets.ts";
 import type { Namespace } from "./network-lab.ts";
 import { NetworkLab, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
-import { Capture, WireguardHost, introduce } from "./wireguard-host.ts";
+import type { WireguardHost } from "./wireguard-host.ts";
+import { Capture } from "./wireguard-host.ts";
+import { WireguardHosts } from "./wireguard-hosts.fixture.ts";
 
 // No host has an IPv4 address of its own. Hosts a and b are on one wire; c is behind a router that knows IPv6 alone.
 const RANGE6 = "fd12:3456:789a::/64";
 const TRANSFER_BYTES = 4_000_000;
 const HOSTS = {
-  a: { address: "2001:db8:1::1", block: "10.2.1.0/24" },
-  b: { address: "2001:db8:1::2", block: "10.2.2.0/24" },
-  c: { address: "2001:db8:2::3", block: "10.2.3.0/24" },
+  a: { address: parseIpv6("2001:db8:1::1"), block: "10.2.1.0/24" },
+  b: { address: parseIpv6("2001:db8:1::2"), block: "10.2.2.0/24" },
+  c: { address: parseIpv6("2001:db8:2::3"), block: "10.2.3.0/24" },
 } as const;
 type Name = keyof typeof HOSTS;
 const NAMES = ["a", "b", "c"] as const;
 const lab = new NetworkLab("six");
-const hosts = new Map<Name, WireguardHost>();
-const containers = new Map<Name, Namespace>();
-let router: Namespace | null = null;
+const hosts = new WireguardHosts(NAMES, { lab, places: HOSTS, range6: RANGE6 });
 
-function found<T>(value: T | null | undefined, what: string): T {
-  if (value === null || value === undefined) throw new Error(`There is no ${what}`);
-  return value;
-}
-const host = (name: Name): WireguardHost => found(hosts.get(name), `host ${name}`);
-const container = (name: Name): Namespace => found(containers.get(name), `container of ${name}`);
-const address4 = (name: Name): string => HOSTS[name].block.replace(".0/24", ".5");
-const gateway = (name: Name): ReturnType<typeof gatewayOf> => gatewayOf([HOSTS[name].block]);
-const address6 = (name: Name): string => address6Of(host6Of(RANGE6, gateway(name)), parseIpv4(address4(name)));
-
-async function settle(): Promise<void> {
-  for (const name of [...NAMES, ...NAMES]) await host(name).pass();
-}
+const host = (name: Name): WireguardHost => hosts.get(name);
+const container = (name: Name): Namespace => lab.space(`${name}5`);
+const address4 = (name: Name): Ipv4 => parseIpv4(HOSTS[name].block.replace(".0/24", ".5"));
+const address6 = (name: Name): Ipv6 => hosts.address6(name, address4(name));
 
 async function route(name: Name, destination: string): Promise<string> {
   const family = destination.includes(":") ? "-6" : "-4";
@@ -63,48 +54,42 @@ async function everyoneReachesEveryone(): Promise<void> {
 setDefaultTimeout(120_000);
 
 beforeAll(async () => {
-  router = await lab.addNamespace("router");
+  const router = await lab.addNamespace("router");
   const { runner } = router;
   await runner.run(["sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"]);
   await runner.run(["ip", "link", "add", "lan", "type", "bridge"]);
   await runner.run(["ip", "address", "add", "2001:db8:1::254/64", "dev", "lan", "nodad"]);
   await runner.run(["ip", "link", "set", "lan", "up"]);
   for (const name of NAMES) {
-    const { address, block } = HOSTS[name];
-    const made = new WireguardHost(await lab.addNamespace(name), { name, address: parseIpv6(address), block });
-    hosts.set(name, made);
+    const { address } = HOSTS[name];
+    const made = await hosts.add(name);
     await lab.wire({ at: made.space, device: "eth0" }, { at: router, device: `to-${name}` });
     if (name !== "c") await runner.run(["ip", "link", "set", `to-${name}`, "master", "lan"]);
     else await runner.run(["ip", "address", "add", "2001:db8:2::254/64", "dev", "to-c", "nodad"]);
     await made.space.runner.run(["ip", "address", "add", `${address}/64`, "dev", "eth0", "nodad"]);
     const next = name === "c" ? "2001:db8:2::254" : "2001:db8:1::254";
     await made.space.runner.run(["ip", "route", "add", "default", "via", next]);
-    made.encryption = "off";
-    made.range6 = RANGE6;
   }
-  introduce([...hosts.values()]);
-  await settle();
+  hosts.introduce();
+  await hosts.settle();
   for (const name of NAMES) {
-    const made = await lab.addContainer(host(name).space, `${name}5`, address4(name));
-    containers.set(name, made);
-    await made.runner.run(["ip", "address", "add", `${address6(name)}/96`, "dev", "eth0", "nodad"]);
-    await made.runner.run(["ip", "route", "add", "default", "via", gateway6Of(RANGE6, gateway(name))]);
+    const made = await hosts.addContainer(name, `${name}5`, address4(name));
     await lab.serve(made, 8080, "printenv SOCAT_PEERADDR");
     await lab.serve(made, 9000, `head -c ${TRANSFER_BYTES} /dev/zero`);
   }
 });
 
 afterAll(async () => {
-  for (const one of hosts.values()) await one.close();
+  await hosts.close();
   await lab.close();
   expect(await lab.leftovers()).toEqual([]);
 });
 
 test("pathTo() sees the shared wire and the router", async () => {
   const network = host("a").network();
-  const source = parseIpv6(HOSTS.a.address);
-  expect(await network.pathTo(parseIpv6(HOSTS.b.address))).toEqual({ device: "eth0", via: null, source, mtu: 1500 });
-  expect(await network.pathTo(parseIpv6(HOSTS.c.address))).toEqual({
+  const source = HOSTS.a.address;
+  expect(await network.pathTo(HOSTS.b.address)).toEqual({ device: "eth0", via: null, source, mtu: 1500 });
+  expect(await network.pathTo(HOSTS.c.address)).toEqual({
     device: "eth0",
     via: parseIpv6("2001:db8:1::254"),
     source,
@@ -144,7 +129,7 @@ test("a deleted route, tunnel and forwarding entry come back", async () => {
 
 test("encrypted links go over IPv6, and the wire shows nothing else", async () => {
   for (const name of NAMES) host(name).encryption = "required";
-  await settle();
+  await hosts.settle();
   for (const name of NAMES) expect(await host(name).pass()).toEqual([]);
   expect(await route("a", HOSTS.c.block)).toContain("dev apollo-wg0");
   // 40 outer IPv6, 8 UDP, 32 WireGuard.
@@ -157,7 +142,7 @@ test("encrypted links go over IPv6, and the wire shows nothing else", async () =
     const asked = async (): Promise<boolean> => (await pings(container(from), address4(to))) === 2;
     await waitFor(`the handshake of ${from} and ${to}`, asked);
   }
-  const at = found(router, "router");
+  const at = lab.space("router");
   const capture = await Capture.start(at, {
     filter: "ip or ip6",
     marker: async () => {

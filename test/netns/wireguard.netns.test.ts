@@ -5,17 +5,21 @@ import { join } from "node:path";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import type { NetworkAction } from "../../src/platform/ports/host-network.ts";
 import type { Namespace } from "./network-lab.ts";
-import { NetworkLab, answersNoPing, bytesFrom, clientSeenBy, pings, waitFor } from "./network-lab.ts";
-import { Capture, WireguardHost, addSwitch, introduce } from "./wireguard-host.ts";
+import { NetworkLab, answersNoPing, bytesFrom, clientSeenBy, found, pings, waitFor } from "./network-lab.ts";
+import type { WireguardHost } from "./wireguard-host.ts";
+import { Capture, addSwitch } from "./wireguard-host.ts";
+import { WireguardHosts } from "./wireguard-hosts.fixture.ts";
 
 // Hosts a and b are on one wire; c is behind a router that hides it and lets nobody in. The router is the switch as well.
 const TRANSFER_BYTES = 8_000_000;
 const FILTER = "ip and (net 10.2.0.0/16 or udp port 6784 or icmp)";
 const ADDRESSES = {
-  a: { address: "192.0.2.1", block: "10.2.1.0/24" },
-  b: { address: "192.0.2.2", block: "10.2.2.0/24" },
-  c: { address: "198.51.100.3", block: "10.2.3.0/24" },
+  a: { address: parseIpv4("192.0.2.1"), block: "10.2.1.0/24" },
+  b: { address: parseIpv4("192.0.2.2"), block: "10.2.2.0/24" },
+  c: { address: parseIpv4("198.51.100.3"), block: "10.2.3.0/24" },
 } as const;
+type Name = keyof typeof ADDRESSES;
+const NAMES = ["a", "b", "c"] as const;
 const NAT = `table ip hide {
   chain out { type nat hook postrouting priority 100; ip saddr 198.51.100.0/24 ip daddr 192.0.2.0/24 masquerade; }
   chain in { type filter hook forward priority 0; ip daddr 198.51.100.0/24 ct state new drop; }
@@ -23,17 +27,11 @@ const NAT = `table ip hide {
 `;
 const lab = new NetworkLab("wg");
 const files = mkdtempSync(join(tmpdir(), "apollo-wg-test-"));
-const hosts = new Map<string, WireguardHost>();
-const containers = new Map<string, Namespace>();
-let middle: Namespace | null = null;
+const hosts = new WireguardHosts(NAMES, { lab, places: ADDRESSES, range6: null });
 let capture: Capture | null = null;
 
-function found<T>(value: T | null | undefined, what: string): T {
-  if (value === null || value === undefined) throw new Error(`There is no ${what}`);
-  return value;
-}
-const host = (name: keyof typeof ADDRESSES): WireguardHost => found(hosts.get(name), `host ${name}`);
-const container = (name: keyof typeof ADDRESSES): Namespace => found(containers.get(name), `container of ${name}`);
+const host = (name: Name): WireguardHost => hosts.get(name);
+const container = (name: Name): Namespace => lab.space(`${name}5`);
 const isMarker = (line: string): boolean => line.includes("192.0.2.254 > 192.0.2.2: ICMP echo request");
 /** Of the range, or a tunnel with it inside. */
 const isClear = (line: string): boolean => / 10\.2\.|\.6784[ :]/.test(line);
@@ -47,41 +45,39 @@ async function send(from: Namespace, address: string): Promise<void> {
   await from.runner.run(["ping", "-n", "-c", "1", "-W", "0.05", address], { okCodes: [0, 1] });
 }
 
-async function settle(names: readonly (keyof typeof ADDRESSES)[] = ["a", "b", "c"]): Promise<void> {
+async function settle(names: readonly Name[] = NAMES): Promise<void> {
   for (const name of names) await host(name).pass();
 }
 
 beforeAll(async () => {
-  middle = await addSwitch(lab, "192.0.2.254/24");
+  const middle = await addSwitch(lab, "192.0.2.254/24");
   await middle.runner.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
   await middle.runner.run(["nft", "-f", "-"], { stdin: NAT });
-  for (const [name, { address, block }] of Object.entries(ADDRESSES)) {
-    const made = new WireguardHost(await lab.addNamespace(name), { name, address: parseIpv4(address), block });
-    hosts.set(name, made);
+  for (const name of NAMES) {
+    const { address } = ADDRESSES[name];
+    const made = await hosts.add(name);
     const far = { at: middle, device: `to-${name}`, ...(name === "c" ? { address: "198.51.100.254/24" } : {}) };
     await lab.wire({ at: made.space, device: "eth0", address: `${address}/24` }, far);
     if (name !== "c") await middle.runner.run(["ip", "link", "set", `to-${name}`, "master", "lan"]);
     const next = name === "c" ? "198.51.100.254" : "192.0.2.254";
     await made.space.runner.run(["ip", "route", "add", "default", "via", next]);
-    made.encryption = "off";
   }
-  introduce([...hosts.values()]);
+  hosts.introduce();
   await settle();
-  for (const [name, { block }] of Object.entries(ADDRESSES)) {
-    const made = await lab.addContainer(found(hosts.get(name), name).space, `${name}5`, block.replace(".0/24", ".5"));
-    containers.set(name, made);
+  for (const name of NAMES) {
+    const address = parseIpv4(ADDRESSES[name].block.replace(".0/24", ".5"));
+    const made = await hosts.addContainer(name, `${name}5`, address);
     await lab.serve(made, 8080, "printenv SOCAT_PEERADDR");
     await lab.serve(made, 9000, `head -c ${TRANSFER_BYTES} /dev/zero`);
   }
   await lab.serve(host("b").space, 8081, "printenv SOCAT_PEERADDR");
-  const router = middle;
-  const marker = (): Promise<void> => send(router, "192.0.2.2");
-  capture = await Capture.start(router, { filter: FILTER, marker, isMarker });
+  const marker = (): Promise<void> => send(middle, "192.0.2.2");
+  capture = await Capture.start(middle, { filter: FILTER, marker, isMarker });
 }, 60_000);
 
 afterAll(async () => {
   await capture?.stop();
-  for (const one of hosts.values()) await one.close();
+  await hosts.close();
   await lab.close();
   rmSync(files, { recursive: true });
   expect(await lab.leftovers()).toEqual([]);
@@ -169,11 +165,11 @@ async function echoesInto(space: Namespace): Promise<number> {
 }
 
 test("what comes in the clear under an address of the range is not let in", async () => {
-  const { runner } = found(middle, "switch");
+  const { runner } = lab.space("lan");
   await runner.run(["ip", "address", "add", "10.2.3.77/32", "dev", "lo"]);
   await runner.run(["ip", "route", "add", "10.2.1.0/24", "via", "192.0.2.1"]);
   const before = await echoesInto(container("a"));
-  await pingFrom(found(middle, "switch"), "10.2.3.77", "10.2.1.5");
+  await pingFrom(lab.space("lan"), "10.2.3.77", "10.2.1.5");
   expect(await echoesInto(container("a"))).toBe(before);
   const { stdout } = await host("a").space.runner.run([
     "nft",
@@ -195,7 +191,7 @@ test("a transfer outlives the change of keys, told or not told by a server", asy
     console.log(`  keys rotated under a transfer (${told ? "told" : "not told"}): longest gap ${gapMs} ms`);
   }
   // Dropped once the others know the new pair.
-  introduce([...hosts.values()]);
+  hosts.introduce();
   await settle();
   const { wireguard } = await host("b").observe();
   const known = [host("a"), host("c")].flatMap(({ keys }) => Object.values(keys.announced()));
@@ -227,7 +223,7 @@ async function rotateUnderTransfer(told: boolean): Promise<number> {
   );
   await waitFor("the start of the transfer", async () => numbers.length > 20);
   host("a").keys.rotate(Date.now());
-  if (told) introduce([...hosts.values()]);
+  if (told) hosts.introduce();
   await host("a").pass();
   // b sees the new key at work and follows, whether it was told or not.
   await waitFor("b to follow", async () => {
@@ -255,7 +251,7 @@ test("a silent host behind NAT that changes its key is followed at once: it gree
   });
   await settle(["a", "b"]);
   expect(await clientSeenBy(container("a"), "10.2.3.5", 8080)).toBe("10.2.1.5");
-  introduce([...hosts.values()]);
+  hosts.introduce();
   await settle();
 }, 60_000);
 

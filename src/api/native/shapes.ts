@@ -42,6 +42,7 @@
 import type { NetworkBlocks } from "../../model/lease.ts";
 import type { LinkReport } from "../../model/link.ts";
 import type { Condition } from "../../model/wire.ts";
+import type { AppExplanation } from "../../scheduling/explain-app.ts";
 
 export interface ErrorJson {
   readonly error: {
@@ -173,22 +174,7 @@ export interface VersionJson {
   readonly current: boolean;
 }
 
-export interface WhyJson {
-  readonly app: string;
-  readonly wanted: number;
-  readonly running: number;
-  /** One sentence: "Running as declared" or what it waits for. */
-  readonly summary: string;
-  readonly code: string | null;
-  readonly hosts: readonly { readonly host: string; readonly reason: string }[];
-  readonly retryAtMs: number | null;
-  readonly lastFailure: {
-    readonly instance: string;
-    readonly host: string;
-    readonly message: string;
-    readonly atMs: number;
-  } | null;
-}
+export type WhyJson = AppExplanation;
 
 export interface DnsJson {
   readonly name: string;

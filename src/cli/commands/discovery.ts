@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { AppError, describeError } from "../../model/error.ts";
 import { type CliContext, examples } from "../cli-context.ts";
 import { formatTable } from "../format-table.ts";
-import type { DiscoveryFlags } from "../programs.ts";
+import type { DiscoveryFlags } from "../../discovery-agent/discovery-config.ts";
 
 /** discovery: service discovery alone, without containers; the commands speak Consul's API to a node of it. */
 export function addDiscoveryCommands(program: Command, context: CliContext): void {

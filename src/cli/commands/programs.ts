@@ -1,6 +1,10 @@
 import type { Command } from "commander";
 import { type CliContext, examples } from "../cli-context.ts";
-import type { AgentFlags, DemoFlags, LeaveFlags, ServerFlags, UpFlags } from "../programs.ts";
+import type { AgentFlags } from "../../agent/agent-config.ts";
+import type { LeaveFlags } from "../../agent/leave-command.ts";
+import type { ServerFlags } from "../../server/main.ts";
+import type { UpFlags } from "../../up/main.ts";
+import type { DemoFlags } from "../programs.ts";
 
 /** demo, up, server, agent, lab: the programs that the same binary holds. */
 export function addProgramCommands(program: Command, context: CliContext): void {

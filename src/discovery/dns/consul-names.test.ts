@@ -19,19 +19,26 @@ const NODES = [
   { name: "six", address: "2001:db8::53" },
 ];
 const INSTANCES: readonly ZoneInstance[] = [
-  instance("a", "web", "10.2.1.7", { tags: ["v1", "x.y"], weights: { passing: 7, warning: 2 } }),
-  instance("b", "web", "10.2.1.8", { tags: ["v2"], health: "warning", weights: { passing: 7, warning: 2 } }),
-  instance("c", "web", "10.2.1.9", { tags: ["v2"], health: "critical" }),
-  instance("d", "dual", "10.2.1.20"),
-  instance("e", "dual", V6, { port: 81 }),
-  instance("f", "onnode", "", { port: 1 }),
-  instance("g", "onnode", "192.168.0.1", { port: 2 }),
-  instance("h", "far", "db.example.org", { port: 5432 }),
-  instance("i", "near", "web.service.consul"),
-  instance("j", "tcp-only", "10.2.1.30", { meta: { zone: "a" }, tags: ["blue", "big"] }),
-  instance("k", "Mixed", "10.2.1.31"),
-  instance("l", "ill", "10.2.1.40", { health: "critical" }),
-  instance("m", "node", "10.2.1.50", { tags: ["service"] }),
+  instance({ id: "a", service: "web", address: "10.2.1.7", tags: ["v1", "x.y"], weights: { passing: 7, warning: 2 } }),
+  instance({
+    id: "b",
+    service: "web",
+    address: "10.2.1.8",
+    tags: ["v2"],
+    health: "warning",
+    weights: { passing: 7, warning: 2 },
+  }),
+  instance({ id: "c", service: "web", address: "10.2.1.9", tags: ["v2"], health: "critical" }),
+  instance({ id: "d", service: "dual", address: "10.2.1.20" }),
+  instance({ id: "e", service: "dual", address: V6, port: 81 }),
+  instance({ id: "f", service: "onnode", address: "", port: 1 }),
+  instance({ id: "g", service: "onnode", address: "192.168.0.1", port: 2 }),
+  instance({ id: "h", service: "far", address: "db.example.org", port: 5432 }),
+  instance({ id: "i", service: "near", address: "web.service.consul" }),
+  instance({ id: "j", service: "tcp-only", address: "10.2.1.30", meta: { zone: "a" }, tags: ["blue", "big"] }),
+  instance({ id: "k", service: "Mixed", address: "10.2.1.31" }),
+  instance({ id: "l", service: "ill", address: "10.2.1.40", health: "critical" }),
+  instance({ id: "m", service: "node", address: "10.2.1.50", tags: ["service"] }),
 ];
 
 function zoneOf(settings: Partial<DnsSettings> = {}, instances = INSTANCES): Zone {
@@ -257,9 +264,9 @@ test("what a server remembers of a question never outlives a change", async () =
   const here = new Asker(() => zone);
   const ask = async (name: string): Promise<string> => (await here.ask(name, "A")).code;
   expect([await ask("new.service.consul"), await ask("new.service.consul")]).toEqual(["NXDOMAIN", "NXDOMAIN"]);
-  zone.put(instance("n", "new", "10.2.1.60"));
+  zone.put(instance({ id: "n", service: "new", address: "10.2.1.60" }));
   expect(await ask("NEW.service.consul")).toBe("NOERROR");
-  zone.put(instance("o", "other", "10.2.1.61"));
+  zone.put(instance({ id: "o", service: "other", address: "10.2.1.61" }));
   expect((await here.ask("new.service.consul", "A")).answers.length).toBe(1);
   zone.remove("n");
   expect(await ask("new.service.consul")).toBe("NXDOMAIN");

@@ -1,27 +1,13 @@
 import { expect, test } from "bun:test";
 import { type Endpoint, META_NAME_ONLY } from "../../model/endpoint.ts";
-import type { ServiceName } from "../../model/ids.ts";
-import { parseCidr, parseIpv4 } from "../../model/ip.ts";
+import { parseCidr } from "../../model/ip.ts";
 import { nameKey } from "./domain-name.ts";
 import { TYPE_A, TYPE_PTR } from "./wire-format.ts";
 import { type Zone, buildZone } from "./zone.ts";
+import { endpointOf } from "../../model/endpoint.fixture.ts";
 
 function endpoint(service: string, address: string, over: Partial<Endpoint> = {}): Endpoint {
-  return {
-    id: `h1:${service}:${address}`,
-    service: service as ServiceName,
-    address: parseIpv4(address),
-    port: 80,
-    protocol: "tcp",
-    tags: [],
-    meta: {},
-    host: "h1",
-    container: "box",
-    instanceId: null,
-    appId: null,
-    health: "passing",
-    ...over,
-  };
+  return endpointOf({ id: `h1:${service}:${address}`, service, address, port: 80, container: "box", ...over });
 }
 
 const nameOnly = (name: string, address: string): Endpoint =>

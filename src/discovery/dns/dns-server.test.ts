@@ -3,53 +3,24 @@ import { Buffer } from "node:buffer";
 import packet from "dns-packet";
 import fc from "fast-check";
 import type { Endpoint } from "../../model/endpoint.ts";
-import { type ServiceName } from "../../model/ids.ts";
 import { type Ipv4, formatIpv4, parseCidr, parseIpv4 } from "../../model/ip.ts";
 import { DnsServer, type Transport } from "./dns-server.ts";
 import { type Zone, buildZone } from "./zone.ts";
+import { endpointOf } from "../../model/endpoint.fixture.ts";
+import { EDNS, seeded } from "./dns.fixture.ts";
 
 /** A deterministic stand-in for chance: a linear congruential generator. */
-function seeded(seed: number): { next(): number; uuid(): string; secret(): string } {
-  let state = seed;
-  return {
-    next: () => {
-      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
-      return state / 2_147_483_648;
-    },
-    uuid: () => "",
-    secret: () => "",
-  };
-}
-
-function endpoint(id: string, service: string, address: string, over: Partial<Endpoint> = {}): Endpoint {
-  return {
-    id,
-    service: service as ServiceName,
-    address: parseIpv4(address),
-    port: 8080,
-    protocol: "tcp",
-    tags: [],
-    meta: {},
-    host: "h1",
-    container: id,
-    instanceId: null,
-    appId: null,
-    health: "passing",
-    ...over,
-  };
-}
-
 const ENDPOINTS: readonly Endpoint[] = [
-  endpoint("h1:web1:8080", "web", "10.2.1.7", { tags: ["v1"] }),
-  endpoint("h2:web2:8080", "web", "10.2.2.7", { tags: ["v1", "Blue"], host: "h2" }),
-  endpoint("h2:web3:8080", "web", "10.2.2.8", { tags: ["v2"], host: "h2" }),
-  endpoint("h1:web4:8080", "web", "10.2.1.9", { tags: ["v1", "sick"], health: "critical" }),
-  endpoint("h1:dns:53", "names", "10.2.1.20", { port: 53 }),
-  endpoint("h1:dns:53:udp", "names", "10.2.1.20", { port: 53, protocol: "udp", tags: ["udp"] }),
-  endpoint("h1:ill:1", "ill", "10.2.1.30", { health: "critical" }),
-  endpoint("h1:a.b:1", "a.b", "10.2.1.40"),
-  endpoint("h1:b:1", "b", "10.2.1.41", { tags: ["a", "x.y"] }),
-  endpoint("h1:node:1", "node", "10.2.1.50"),
+  endpointOf({ id: "h1:web1:8080", service: "web", address: "10.2.1.7", tags: ["v1"] }),
+  endpointOf({ id: "h2:web2:8080", service: "web", address: "10.2.2.7", tags: ["v1", "Blue"], host: "h2" }),
+  endpointOf({ id: "h2:web3:8080", service: "web", address: "10.2.2.8", tags: ["v2"], host: "h2" }),
+  endpointOf({ id: "h1:web4:8080", service: "web", address: "10.2.1.9", tags: ["v1", "sick"], health: "critical" }),
+  endpointOf({ id: "h1:dns:53", service: "names", address: "10.2.1.20", port: 53 }),
+  endpointOf({ id: "h1:dns:53:udp", service: "names", address: "10.2.1.20", port: 53, protocol: "udp", tags: ["udp"] }),
+  endpointOf({ id: "h1:ill:1", service: "ill", address: "10.2.1.30", health: "critical" }),
+  endpointOf({ id: "h1:a.b:1", service: "a.b", address: "10.2.1.40" }),
+  endpointOf({ id: "h1:b:1", service: "b", address: "10.2.1.41", tags: ["a", "x.y"] }),
+  endpointOf({ id: "h1:node:1", service: "node", address: "10.2.1.50" }),
 ];
 const HOSTS = [
   { name: "h1", address: parseIpv4("192.168.0.1"), up: true },
@@ -282,7 +253,9 @@ test("DnsServer puts every endpoint first about equally often", () => {
   for (const count of first.values()) expect(count).toBeWithin(850, 1150);
 });
 
-const MANY = Array.from({ length: 100 }, (_, index) => endpoint(`h1:c${index}:8080`, "many", `10.2.3.${index + 1}`));
+const MANY = Array.from({ length: 100 }, (_, index) =>
+  endpointOf({ id: `h1:c${index}:8080`, service: "many", address: `10.2.3.${index + 1}` }),
+);
 
 test("DnsServer cuts to the client's size, says so, and gives all over TCP", () => {
   const zone = zoneOf(MANY);
@@ -303,7 +276,11 @@ test("DnsServer cuts to the client's size, says so, and gives all over TCP", () 
 
 test("DnsServer names targets in full where compression pointers do not reach", () => {
   const endpoints = Array.from({ length: 600 }, (_, index) =>
-    endpoint(`h1:c${index}:8080`, "crowd", `10.2.${4 + Math.floor(index / 200)}.${(index % 200) + 1}`),
+    endpointOf({
+      id: `h1:c${index}:8080`,
+      service: "crowd",
+      address: `10.2.${4 + Math.floor(index / 200)}.${(index % 200) + 1}`,
+    }),
   );
   const asked = ask("crowd.service.consul", "SRV", { zone: zoneOf(endpoints), transport: "tcp" });
   expect([asked.tc, asked.answers.length]).toEqual([false, 600]);
@@ -318,12 +295,12 @@ test("DnsServer follows changes of one service, tag by tag", () => {
   zone.remove("h2:web3:8080");
   expect(ask("v2.web.service.consul", "A", { zone }).rcode).toBe("NXDOMAIN");
   expect(ask("web.service.consul", "A", { zone }).answers.length).toBe(2);
-  zone.put(endpoint("h1:web1:8080", "web", "10.2.1.7", { health: "critical" }));
+  zone.put(endpointOf({ id: "h1:web1:8080", service: "web", address: "10.2.1.7", health: "critical" }));
   expect(addressesOf(ask("web.service.consul", "A", { zone }))).toEqual(["10.2.2.7"]);
   expect(ask("a.b.service.consul", "A", { zone }).answers).toEqual(["a.b.service.consul A 10.2.1.40"]);
   zone.remove("h1:a.b:1");
   expect(ask("a.b.service.consul", "A", { zone }).answers).toEqual(["a.b.service.consul A 10.2.1.41"]);
-  zone.put(endpoint("h1:a.b:1", "a.b", "10.2.1.40"));
+  zone.put(endpointOf({ id: "h1:a.b:1", service: "a.b", address: "10.2.1.40" }));
   expect(ask("a.b.service.consul", "A", { zone }).answers).toEqual(["a.b.service.consul A 10.2.1.40"]);
 });
 
@@ -380,18 +357,7 @@ test("DnsServer survives any change to a real query", () => {
     type: "query",
     id: 9,
     questions: [{ name: "many.service.consul", type: "SRV" }],
-    additionals: [
-      {
-        type: "OPT",
-        name: ".",
-        udpPayloadSize: 1232,
-        flags: 0,
-        options: [],
-        extendedRcode: 0,
-        ednsVersion: 0,
-        flag_do: false,
-      },
-    ],
+    additionals: [EDNS],
   });
   const edits = fc.array(fc.tuple(fc.nat(base.length - 1), fc.integer({ min: 0, max: 255 })), { maxLength: 6 });
   fc.assert(
@@ -414,7 +380,7 @@ test("DnsServer answers an independent decoder with the addresses it was given, 
   fc.assert(
     fc.property(label, label, addresses, (service, tag, numbers) => {
       const zone = zoneOf(
-        numbers.map((number) => endpoint(`h1:${number}`, service, formatIpv4(number), { tags: [tag] })),
+        numbers.map((number) => endpointOf({ id: `h1:${number}`, service, address: formatIpv4(number), tags: [tag] })),
       );
       const wanted = numbers.map((number) => formatIpv4(number) as string).toSorted();
       expect(addressesOf(ask(`${service}.service.consul`, "A", { zone }))).toEqual(wanted);

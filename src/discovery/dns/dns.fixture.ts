@@ -6,6 +6,18 @@ import type { Forwarder } from "./forwarder.ts";
 import type { Zone } from "./zone.ts";
 import type { ZoneInstance } from "./zone-instance.ts";
 
+/** What a client adds to a question when it takes answers of 1232 bytes (RFC 6891). */
+export const EDNS: packet.OptAnswer = {
+  type: "OPT",
+  name: ".",
+  udpPayloadSize: 1232,
+  flags: 0,
+  options: [],
+  extendedRcode: 0,
+  ednsVersion: 0,
+  flag_do: false,
+};
+
 /** A deterministic stand-in for chance: a linear congruential generator. */
 export function seeded(seed: number): { next(): number; uuid(): string; secret(): string } {
   let state = seed;
@@ -16,9 +28,12 @@ export function seeded(seed: number): { next(): number; uuid(): string; secret()
   return { next, uuid: () => "", secret: () => "" };
 }
 
-export function instance(id: string, service: string, address: string, over: Partial<ZoneInstance> = {}): ZoneInstance {
+export function instance({
+  id,
+  ...change
+}: Partial<ZoneInstance> & Pick<ZoneInstance, "id" | "service" | "address">): ZoneInstance {
   const fixed = { port: 8080, protocol: "tcp", tags: [], meta: {}, host: "h1", health: "passing" } as const;
-  return { ...fixed, id, service, address, container: id, ...over };
+  return { ...fixed, id, container: id, ...change };
 }
 
 export interface Shown {
@@ -46,9 +61,7 @@ export class Asker {
   }
 
   async ask(name: string, type: string, { edns, transport = "udp" }: AskOptions = {}): Promise<Shown> {
-    const fixed = { flags: 0, options: [], extendedRcode: 0, ednsVersion: 0, flag_do: false };
-    const additionals: packet.Answer[] =
-      edns === undefined ? [] : [{ ...fixed, type: "OPT", name: ".", udpPayloadSize: edns }];
+    const additionals = edns === undefined ? [] : [{ ...EDNS, udpPayloadSize: edns }];
     const questions = [{ name, type: type as "A", class: "IN" as const }];
     const message = packet.encode({ type: "query", id: 4711, flags: packet.RECURSION_DESIRED, questions, additionals });
     const answer = await new Promise<Uint8Array>((resolve) => this.#server.answer(message, transport, resolve));

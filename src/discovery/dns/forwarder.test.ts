@@ -10,6 +10,7 @@ import { type Upstream, chooseUpstreams } from "./choose-upstreams.ts";
 import { DnsServer, type Transport } from "./dns-server.ts";
 import { Forwarder } from "./forwarder.ts";
 import { parseResponse } from "./parse-response.ts";
+import { EDNS } from "./dns.fixture.ts";
 
 const A = parseIpv4("192.0.2.1");
 const B = parseIpv4("192.0.2.2");
@@ -90,20 +91,7 @@ function setUp(
         id: sent,
         flags: packet.RECURSION_DESIRED,
         questions: [{ name, type: "A" }],
-        additionals: edns
-          ? [
-              {
-                type: "OPT",
-                name: ".",
-                udpPayloadSize: 1232,
-                flags: 0,
-                options: [],
-                extendedRcode: 0,
-                ednsVersion: 0,
-                flag_do: false,
-              },
-            ]
-          : [],
+        additionals: edns ? [EDNS] : [],
       });
       server.answer(message, transport, (bytes) => {
         const answer = packet.decode(Buffer.from(bytes));

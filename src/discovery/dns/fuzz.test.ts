@@ -34,7 +34,14 @@ const NAMES = [
 ];
 
 const many = Array.from({ length: 300 }, (_, index) =>
-  instance(`m${index}`, "web", `10.2.${index >> 8}.${index & 255}`, { tags: ["v1"], port: index, host: "h2" }),
+  instance({
+    id: `m${index}`,
+    service: "web",
+    address: `10.2.${index >> 8}.${index & 255}`,
+    tags: ["v1"],
+    port: index,
+    host: "h2",
+  }),
 );
 const nodes = [
   { name: "h1", address: "192.168.0.1", meta: { long: "x".repeat(700) } },

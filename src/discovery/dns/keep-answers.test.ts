@@ -6,13 +6,15 @@ import { DnsServer } from "./dns-server.ts";
 import { buildZone } from "./zone.ts";
 
 const OPTIONS = { domain: "consul", datacenter: "dc1", ttlSeconds: 0 } as const;
-const many = Array.from({ length: 40 }, (_, index) => instance(`m${index}`, "many", `10.9.1.${index + 1}`));
+const many = Array.from({ length: 40 }, (_, index) =>
+  instance({ id: `m${index}`, service: "many", address: `10.9.1.${index + 1}` }),
+);
 const zone = buildZone(
   [
-    instance("one", "one", "10.9.0.1"),
-    instance("heavy", "shares", "10.9.0.2", { weights: { passing: 3, warning: 1 } }),
-    instance("light", "shares", "10.9.0.3", { weights: { passing: 1, warning: 1 } }),
-    instance("far", "elsewhere", "far.example.org"),
+    instance({ id: "one", service: "one", address: "10.9.0.1" }),
+    instance({ id: "heavy", service: "shares", address: "10.9.0.2", weights: { passing: 3, warning: 1 } }),
+    instance({ id: "light", service: "shares", address: "10.9.0.3", weights: { passing: 1, warning: 1 } }),
+    instance({ id: "far", service: "elsewhere", address: "far.example.org" }),
     ...many,
   ],
   [],

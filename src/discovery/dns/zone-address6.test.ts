@@ -1,21 +1,18 @@
 import { expect, test } from "bun:test";
 import type { Endpoint } from "../../model/endpoint.ts";
-import { type ServiceName, parseServiceName } from "../../model/ids.ts";
 import { parseIpv4 } from "../../model/ip.ts";
 import { parseCidr6, parseIpv6 } from "../../model/ip6.ts";
 import { nameKey } from "./domain-name.ts";
 import type { NameKey } from "./domain-name.ts";
 import { TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_PTR, TYPE_SRV } from "./wire-format.ts";
 import { type Zone, buildZone } from "./zone.ts";
+import { endpointOf } from "../../model/endpoint.fixture.ts";
 
 const RANGE6 = "fd12:3456:789a::/64";
 const ADDRESS6 = parseIpv6("fd12:3456:789a:0:a02:100:a02:107");
 
 function endpoint(change: Partial<Endpoint> = {}): Endpoint {
-  const service: ServiceName = parseServiceName("web");
-  const base = { id: "h1:web:80", service, address: parseIpv4("10.2.1.7"), port: 80, protocol: "tcp" as const };
-  const rest = { tags: [], meta: {}, host: "h1", container: "web-1", instanceId: null, appId: null };
-  return { ...base, ...rest, health: "passing", ...change };
+  return endpointOf({ id: "h1:web:80", service: "web", address: "10.2.1.7", port: 80, container: "web-1", ...change });
 }
 
 function zoneOf(endpoints: readonly Endpoint[]): Zone {

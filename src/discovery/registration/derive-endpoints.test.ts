@@ -1,13 +1,15 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import type { AppSpec, HealthCheck, PortSpec } from "../../model/app.ts";
-import { DEFAULT_BACKOFF, DEFAULT_CHECK_TIMING, DEFAULT_UPGRADE } from "../../model/app.ts";
+import { DEFAULT_CHECK_TIMING } from "../../model/app.ts";
 import { type Container, LABEL_INSTANCE } from "../../model/container.ts";
 import type { HostId, InstanceId } from "../../model/ids.ts";
 import { formatVersion, parseAppId } from "../../model/ids.ts";
 import type { Assignment, InstanceGoal, InstanceHealth, InstanceStatus } from "../../model/instance.ts";
 import { parseIpv4 } from "../../model/ip.ts";
 import { type RegistrationContext, deriveEndpoints } from "./derive-endpoints.ts";
+import { containerOf } from "../../model/container.fixture.ts";
+import { sampleSpec } from "../../scheduling/sample-cluster.ts";
 
 const CONTEXT: RegistrationContext = {
   hostName: "h1",
@@ -20,23 +22,12 @@ const CONTEXT: RegistrationContext = {
 const ADDRESS = parseIpv4("10.2.1.7");
 
 function container(over: Partial<Container> = {}): Container {
-  return {
-    id: "c0ffee",
-    name: "box",
+  return containerOf({
     image: "registry:5000/team/web:1.2",
-    state: "running",
-    exitCode: null,
-    startedAtMs: 1,
-    finishedAtMs: null,
-    oomKilled: false,
-    env: {},
-    labels: {},
     addresses: { apollo: ADDRESS },
-    fixedAddress: null,
     exposedPorts: [{ port: 8080, protocol: "tcp" }],
-    pid: 1,
     ...over,
-  };
+  });
 }
 
 /** One line an endpoint: id, service, address and port, tags, meta, health. */
@@ -178,33 +169,7 @@ const CHECK: HealthCheck = { ...DEFAULT_CHECK_TIMING, kind: "tcp", portIndex: 0,
 const ID = "shop_web.instance-1" as InstanceId;
 
 function spec(over: Partial<AppSpec> = {}): AppSpec {
-  return {
-    id: parseAppId("/shop/web"),
-    instances: 1,
-    cpus: 0.1,
-    memoryMiB: 32,
-    diskMiB: 0,
-    image: "web:1",
-    forcePull: false,
-    privileged: false,
-    argv: null,
-    shell: false,
-    user: null,
-    tty: false,
-    network: "apollo",
-    ports: [PORT],
-    volumes: [],
-    env: {},
-    labels: {},
-    healthChecks: [],
-    upgrade: DEFAULT_UPGRADE,
-    backoff: DEFAULT_BACKOFF,
-    constraints: [],
-    dependencies: [],
-    killSelection: "YOUNGEST_FIRST",
-    stopGraceMs: 3000,
-    ...over,
-  };
+  return sampleSpec("/shop/web", { image: "web:1", ports: [PORT], stopGraceMs: 3000, ...over });
 }
 
 function assigned(over: Partial<AppSpec> = {}, goal: InstanceGoal = "running"): ReadonlyMap<InstanceId, Assignment> {

@@ -110,8 +110,7 @@ function instanceSubject(container: Container, context: RegistrationContext, id:
     address,
     address6: spec.network === "host" ? (context.hostAddress6 ?? null) : address6Of(container, context),
     ports: portsOfApp(spec),
-    // The cut at 63 characters may leave a dash at the end, which a name cannot have.
-    defaultName: defaultServiceName(spec.id).replace(/-+$/, ""),
+    defaultName: defaultServiceName(spec.id),
     checks: [...appChecks(spec, status, container), ...listOf(engineCheck(container))],
     assignment,
   };

@@ -6,6 +6,7 @@ import type { Holder } from "../../model/holder.ts";
 import { parseCidr, parseIpv4 } from "../../model/ip.ts";
 import type { HolderContext } from "./derive-holders.ts";
 import { deriveHolders } from "./derive-holders.ts";
+import { containerOf } from "../../model/container.fixture.ts";
 
 const ADDRESS = parseIpv4("10.2.1.7");
 const CONTEXT: HolderContext = {
@@ -19,23 +20,7 @@ const CONTEXT: HolderContext = {
 };
 
 function container(over: Partial<Container> = {}): Container {
-  return {
-    id: "c0ffee",
-    name: "box",
-    image: "web",
-    state: "running",
-    exitCode: null,
-    startedAtMs: 1,
-    finishedAtMs: null,
-    oomKilled: false,
-    env: {},
-    labels: { tier: "front", other: "x" },
-    addresses: { apollo: ADDRESS },
-    fixedAddress: null,
-    exposedPorts: [],
-    pid: 1,
-    ...over,
-  };
+  return containerOf({ labels: { tier: "front", other: "x" }, addresses: { apollo: ADDRESS }, ...over });
 }
 
 const endpoint = { container: "box", service: "api" } as unknown as Endpoint;

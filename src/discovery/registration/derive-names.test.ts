@@ -5,6 +5,7 @@ import { parseIpv4 } from "../../model/ip.ts";
 import { parseIpv6 } from "../../model/ip6.ts";
 import { type RegistrationContext, deriveEndpoints } from "./derive-endpoints.ts";
 import { deriveNames } from "./derive-names.ts";
+import { containerOf } from "../../model/container.fixture.ts";
 
 const CONTEXT: RegistrationContext = {
   hostName: "h1",
@@ -16,23 +17,8 @@ const CONTEXT: RegistrationContext = {
 };
 
 function container(name: string, over: Partial<Container> = {}): Container {
-  return {
-    id: name,
-    name,
-    image: "web",
-    state: "running",
-    exitCode: null,
-    startedAtMs: 1,
-    finishedAtMs: null,
-    oomKilled: false,
-    env: {},
-    labels: {},
-    addresses: { apollo: parseIpv4("10.2.1.7") },
-    fixedAddress: null,
-    exposedPorts: [{ port: 80, protocol: "tcp" }],
-    pid: 1,
-    ...over,
-  };
+  const addresses = { apollo: parseIpv4("10.2.1.7") };
+  return containerOf({ id: name, name, addresses, exposedPorts: [{ port: 80, protocol: "tcp" }], ...over });
 }
 
 function names(

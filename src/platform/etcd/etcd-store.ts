@@ -10,6 +10,7 @@ import { AppError } from "../../model/error.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { Random } from "../ports/random.ts";
 import type { Store, StoreChange, StoreCondition, StoreEntry, StoreWrite } from "../ports/store.ts";
+import { StoreWatchers } from "../ports/store-watchers.ts";
 import type { EtcdEntry, EtcdGateway, EtcdOutcome, EtcdTransaction, EtcdWrite } from "./etcd-gateway.ts";
 import type { Office } from "./office.ts";
 
@@ -37,10 +38,8 @@ const RETRY_MS = 100;
 
 export class EtcdStore implements Store {
   readonly #options: EtcdStoreOptions;
-  readonly #watchers = new Set<(change: StoreChange) => void>();
-  readonly #undelivered: StoreChange[] = [];
+  readonly #watchers = new StoreWatchers();
   readonly #end = new AbortController();
-  #delivering = false;
   /** One after the other: each knows what the one before it left. */
   #last: Promise<unknown> = Promise.resolve();
   #chain: number;
@@ -97,17 +96,12 @@ export class EtcdStore implements Store {
     const turn = this.#last.then(() => this.#commitNow(encoded, conditions));
     this.#last = turn.catch(() => undefined);
     const revision = await turn;
-    if (revision !== null) this.#deliver({ revision, writes });
+    if (revision !== null) this.#watchers.tell([{ revision, writes }]);
     return revision;
   }
 
   watch(onChange: (change: StoreChange) => void): () => void {
-    // A wrapper of its own, so that watching twice with one function is two watches.
-    const watcher = (change: StoreChange): void => onChange(change);
-    this.#watchers.add(watcher);
-    return () => {
-      this.#watchers.delete(watcher);
-    };
+    return this.#watchers.add(onChange);
   }
 
   /** Waits for commits under way; the office is its holder's to give up. */
@@ -171,20 +165,6 @@ export class EtcdStore implements Store {
     const { signal } = this.#end;
     if (signal.aborted) throw lostOffice();
     return await ask(signal);
-  }
-
-  /** A watcher that commits must not overtake the change that is being told to the others. */
-  #deliver(change: StoreChange): void {
-    this.#undelivered.push(change);
-    if (this.#delivering) return;
-    this.#delivering = true;
-    try {
-      for (let next = this.#undelivered.shift(); next !== undefined; next = this.#undelivered.shift()) {
-        for (const watcher of this.#watchers) watcher(next);
-      }
-    } finally {
-      this.#delivering = false;
-    }
   }
 
   #dataKey(key: string): string {

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { systemClock } from "../clock/system-clock.ts";
 import { AppError } from "../../model/error.ts";
 import { openIdentity, type Identity } from "../tls/identity.ts";
-import { SERVER_NAME } from "../tls/certificates.ts";
 import type { HttpRequest, HttpResponse, HttpUpgrade } from "../ports/http.ts";
 import { prefixRouter } from "./prefix-router.ts";
 import { serveHttps, type RunningServer } from "./serve-https.ts";
+import { SERVER_TLS_NAME } from "../../model/server-name.ts";
 
 let directory = "";
 let identity: Identity;
@@ -84,8 +84,8 @@ afterAll(async () => {
 });
 
 async function curl(path: string, ...options: readonly string[]): Promise<string> {
-  const base = `https://${SERVER_NAME}:${server.port}`;
-  const resolve = `${SERVER_NAME}:${server.port}:127.0.0.1`;
+  const base = `https://${SERVER_TLS_NAME}:${server.port}`;
+  const resolve = `${SERVER_TLS_NAME}:${server.port}:127.0.0.1`;
   const trust = ["--cacert", join(directory, "ca.crt"), "--resolve", resolve];
   const argv = ["curl", "-sS", "--path-as-is", "-w", " %{http_code}", ...trust, ...options, base + path];
   const child = Bun.spawn(argv, { stdout: "pipe", stderr: "pipe" });
@@ -164,7 +164,7 @@ test("the plain listener says that it is not secure", async () => {
 });
 
 test("WebSockets echo text and bytes over TLS", async () => {
-  const tls = { ca: identity.ca, serverName: SERVER_NAME };
+  const tls = { ca: identity.ca, serverName: SERVER_TLS_NAME };
   const socket = new WebSocket(`wss://127.0.0.1:${server.port}/socket`, { tls } as unknown as string[]);
   socket.binaryType = "arraybuffer";
   const frames: unknown[] = [];

@@ -11,6 +11,7 @@ import { closeSync, mkdirSync, openSync } from "node:fs";
 import { dirname } from "node:path";
 import { AppError, describeError } from "../../model/error.ts";
 import type { Store, StoreChange, StoreCondition, StoreEntry, StoreWrite } from "../ports/store.ts";
+import { StoreWatchers } from "../ports/store-watchers.ts";
 
 const SCHEMA_VERSION = 1;
 const VALUE_BYTES_MAX = 1024 * 1024;
@@ -49,10 +50,8 @@ export interface SqliteStoreOptions {
 export class SqliteStore implements Store {
   readonly #path: string;
   readonly #db: Database;
-  readonly #watchers = new Set<(change: StoreChange) => void>();
-  readonly #undelivered: StoreChange[] = [];
+  readonly #watchers = new StoreWatchers();
   #pending: Pending[] = [];
-  #delivering = false;
   #closed = false;
   #revision: number;
 
@@ -122,12 +121,7 @@ export class SqliteStore implements Store {
   }
 
   watch(onChange: (change: StoreChange) => void): () => void {
-    // A wrapper of its own, so that watching twice with one function is two watches.
-    const watcher = (change: StoreChange): void => onChange(change);
-    this.#watchers.add(watcher);
-    return () => {
-      this.#watchers.delete(watcher);
-    };
+    return this.#watchers.add(onChange);
   }
 
   /**
@@ -161,11 +155,12 @@ export class SqliteStore implements Store {
       for (const one of batch) one.reject(error);
       return;
     }
-    batch.forEach((one, index) => {
-      const revision = results[index] ?? null;
-      if (revision !== null) this.#undelivered.push({ revision, writes: one.writes });
-    });
-    this.#deliver();
+    this.#watchers.tell(
+      batch.flatMap(({ writes }, index) => {
+        const revision = results[index] ?? null;
+        return revision === null ? [] : [{ revision, writes }];
+      }),
+    );
     batch.forEach((one, index) => one.resolve(results[index] ?? null));
   }
 
@@ -183,20 +178,6 @@ export class SqliteStore implements Store {
     this.#db.query("UPDATE meta SET revision = ?").run(revision);
     this.#revision = revision;
     return revision;
-  }
-
-  /** A watcher that commits must not overtake the change that is being told to the others. */
-  #deliver(): void {
-    if (this.#delivering) return;
-    this.#delivering = true;
-    try {
-      for (let change = this.#undelivered.shift(); change !== undefined; change = this.#undelivered.shift()) {
-        // A watcher that is ended while others are told is skipped; a Set allows that.
-        for (const watcher of this.#watchers) watcher(change);
-      }
-    } finally {
-      this.#delivering = false;
-    }
   }
 
   #attempt<T>(verb: string, act: () => T): T {

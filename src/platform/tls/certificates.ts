@@ -7,6 +7,7 @@ import { isIP } from "node:net";
 import type * as X509 from "@peculiar/x509";
 import { AppError } from "../../model/error.ts";
 import { installReflectMetadata } from "./reflect-metadata.ts";
+import { SERVER_TLS_NAME } from "../../model/server-name.ts";
 
 export interface KeyPairPem {
   readonly certificate: string;
@@ -17,9 +18,6 @@ export interface ServerNames {
   readonly dns: readonly string[];
   readonly ips: readonly string[];
 }
-
-/** The name that every client of a server asks for, whatever address it dials. */
-export const SERVER_NAME = "server.apollo.internal";
 
 const ALGORITHM = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 const DAY_MS = 86_400_000;
@@ -71,7 +69,7 @@ export async function makeServerCertificate(
   const keys = await generateKeys();
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serialNumber(),
-    subject: `CN=${SERVER_NAME}`,
+    subject: `CN=${SERVER_TLS_NAME}`,
     issuer: issuer.subject,
     notBefore: new Date(nowMs - SKEW_MS),
     notAfter: new Date(Math.min(nowMs + SERVER_DAYS * DAY_MS, issuer.notAfter.getTime())),
@@ -133,7 +131,7 @@ function compressIp(ip: string): string {
 /** Sorts given names into the two kinds that a certificate tells apart; our fixed ones come first, doubles go. */
 export function serverNames(given: readonly string[]): ServerNames {
   const ips = ["127.0.0.1", "::1", ...given.filter((name) => isIP(name) !== 0).map(compressIp)];
-  const dns = [SERVER_NAME, "localhost", ...given.filter((name) => isIP(name) === 0)];
+  const dns = [SERVER_TLS_NAME, "localhost", ...given.filter((name) => isIP(name) === 0)];
   return { dns: [...new Set(dns)], ips: [...new Set(ips)] };
 }
 

@@ -3,8 +3,9 @@ import { mkdtempSync, readFileSync, rmSync, statSync, unlinkSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AppError } from "../../model/error.ts";
-import { fingerprint, readCertificate, SERVER_NAME } from "./certificates.ts";
+import { fingerprint, readCertificate } from "./certificates.ts";
 import { openIdentity, type Identity } from "./identity.ts";
+import { SERVER_TLS_NAME } from "../../model/server-name.ts";
 
 const NOW = Date.now();
 const DAY = 86_400_000;
@@ -58,7 +59,7 @@ test("openIdentity() makes keys that only their owner reads, and loads the same 
   expect(second).toEqual(first);
   expect(["ca.key", "server.key"].map((name) => statSync(join(at, name)).mode & 0o777)).toEqual([0o600, 0o600]);
   expect(readCertificate(first.certificate).names).toEqual({
-    dns: [SERVER_NAME, "localhost", "apollo.example.com"],
+    dns: [SERVER_TLS_NAME, "localhost", "apollo.example.com"],
     ips: ["127.0.0.1", "::1", "10.0.0.1"],
   });
   expect(first.caFingerprint).toMatch(/^[A-Za-z0-9_-]{43}$/);
@@ -101,15 +102,15 @@ test("fetch and WebSocket accept the right CA and refuse another, by our fixed s
   const stranger = await openIdentity(directory(), [], NOW);
   const server = serve(identity);
   const address = `127.0.0.1:${server.port}`;
-  const right = { ca: identity.ca, serverName: SERVER_NAME };
+  const right = { ca: identity.ca, serverName: SERVER_TLS_NAME };
   const results = {
     fetchRight: await get(`https://${address}/`, right),
     fetchByAddress: await get(`https://${address}/`, { ca: identity.ca }),
-    fetchWrongCa: await get(`https://${address}/`, { ca: stranger.ca, serverName: SERVER_NAME }),
+    fetchWrongCa: await get(`https://${address}/`, { ca: stranger.ca, serverName: SERVER_TLS_NAME }),
     fetchNoCa: await get(`https://${address}/`, {}),
     fetchWrongName: await get(`https://${address}/`, { ca: identity.ca, serverName: "other.example.com" }),
     socketRight: await echo(`wss://${address}/`, right),
-    socketWrongCa: await echo(`wss://${address}/`, { ca: stranger.ca, serverName: SERVER_NAME }),
+    socketWrongCa: await echo(`wss://${address}/`, { ca: stranger.ca, serverName: SERVER_TLS_NAME }),
     socketNoCa: await echo(`wss://${address}/`, {}),
   };
   await server.stop(true);
