@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { complete, formatCompletion, type NameKind } from "./complete.ts";
 import { COMPLETION_SCRIPTS } from "./completion-scripts.ts";
-import { buildProgram } from "./run-cli.ts";
+import { buildProgram } from "./command-tree.ts";
 import { createTestContext, runTestCli } from "./test-cli.fixture.ts";
 import { appJson, startTestServer } from "./test-server.fixture.ts";
 

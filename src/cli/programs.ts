@@ -35,10 +35,20 @@ export interface ProgramEntries {
   readonly runDemo: (flags: DemoFlags, signal: AbortSignal) => Promise<number>;
 }
 
+/**
+ * How many times more often than usual a function runs before it is compiled. An agent has much code that runs once, and
+ * some that runs each second: machine code of both is 8 MB for nothing. What is really hot, DNS answers, is compiled within
+ * seconds all the same.
+ */
+const AGENT_JIT_SCALE = 20;
+
 /** Imports each program only when it is asked for, so that `apollo ps` does not load a server. */
 export const programs: ProgramEntries = {
   runServer: async (flags, signal) => (await import("../server/main.ts")).runServer(flags, signal, VERSION),
-  runAgent: async (flags, signal) => (await import("../agent/agent-command.ts")).runHostAgent(flags, signal, VERSION),
+  runAgent: async (flags, signal) => {
+    Bun.unsafe.setJITPolicy(AGENT_JIT_SCALE);
+    return (await import("../agent/agent-command.ts")).runHostAgent(flags, signal, VERSION);
+  },
   leaveHost: async (flags, environment, say) =>
     (await import("../agent/leave-command.ts")).leaveHost(flags, environment, say),
   runDiscoveryAgent: async (flags, signal) =>

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { EXIT_CODE } from "../model/error.ts";
 import { VERSION } from "./version.ts";
-import { buildProgram } from "./run-cli.ts";
+import { buildProgram } from "./command-tree.ts";
 import { type CliRun, createTestContext, runTestCli } from "./test-cli.fixture.ts";
 import {
   appJson,

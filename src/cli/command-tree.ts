@@ -1,0 +1,51 @@
+import type { Command } from "commander";
+import type { CliContext } from "./cli-context.ts";
+import { addAppCommands } from "./commands/app.ts";
+import { addCniCommand } from "./commands/cni.ts";
+import { addCompletionCommands } from "./commands/completion.ts";
+import { addDeploymentCommands } from "./commands/deployment.ts";
+import { addDiscoveryCommands } from "./commands/discovery.ts";
+import { addDnsCommands } from "./commands/dns.ts";
+import { addExecCommand } from "./commands/exec.ts";
+import { addHelpCommand } from "./commands/help.ts";
+import { addHostCommands } from "./commands/host.ts";
+import { addKvCommands } from "./commands/kv.ts";
+import { addLogsCommand } from "./commands/logs.ts";
+import { addNetCommands } from "./commands/net.ts";
+import { addNetworkCommands } from "./commands/network.ts";
+import { addPolicyCommands } from "./commands/policy.ts";
+import { addPsCommand } from "./commands/ps.ts";
+import { addServiceCommands } from "./commands/service.ts";
+import { addStatusCommand } from "./commands/status.ts";
+import { addVersionCommand } from "./commands/version.ts";
+import { addWhyCommand } from "./commands/why.ts";
+import { buildRoot } from "./root-command.ts";
+
+/** The whole command tree; also what completion walks. */
+export function buildProgram(context: CliContext): Command {
+  const program = buildRoot(context);
+  addDiscoveryCommands(program, context);
+  program.commandsGroup("Apps:");
+  addAppCommands(program, context);
+  addPsCommand(program, context);
+  addLogsCommand(program, context);
+  addExecCommand(program, context);
+  addWhyCommand(program, context);
+  addDeploymentCommands(program, context);
+  program.commandsGroup("Cluster:");
+  addStatusCommand(program, context);
+  addHostCommands(program, context);
+  addNetCommands(program, context);
+  addNetworkCommands(program, context);
+  addServiceCommands(program, context);
+  addKvCommands(program, context);
+  addDnsCommands(program, context);
+  addPolicyCommands(program, context);
+  program.commandsGroup("More:");
+  addCniCommand(program, context);
+  addVersionCommand(program, context);
+  addCompletionCommands(program, context);
+  addHelpCommand(program, context);
+  for (const command of program.commands) command.helpCommand(false);
+  return program;
+}
