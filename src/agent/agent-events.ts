@@ -30,6 +30,8 @@ export type Topic =
   | "links"
   | "addresses"
   | "probe-address"
+  /** `resolverAt` has changed. */
+  | "resolver"
   /** `declared` has changed. */
   | "declared"
   | "ways"

@@ -179,6 +179,50 @@ test("createDnsPart() serves loopback first and the bridge when it is there, and
   expect([bench.listener.open.size, bench.resolver.installed]).toEqual([0, null]);
 });
 
+test("createDnsPart() is woken by the bridge, and tells once the host's resolver is led to it", async () => {
+  const bench = new Bench();
+  bench.join();
+  await bench.start();
+  expect(bench.state.resolverAt).toBeNull();
+  const heard: unknown[] = [];
+  bench.state.on("resolver", () => heard.push([bench.state.resolverAt, bench.resolver.installed]));
+  bench.gateway = parseIpv4("10.2.1.1");
+  bench.listener.addresses.add("10.2.1.1");
+  bench.state.setConditions("network", []);
+  // No sleep ends by itself here.
+  for (let turn = 0; turn < 100; turn++) await Promise.resolve();
+  expect(heard).toEqual([[parseIpv4("10.2.1.1"), parseIpv4("10.2.1.1")]]);
+  bench.gateway = parseIpv4("10.2.7.1");
+  bench.listener.addresses.add("10.2.7.1");
+  await bench.clock.tick();
+  expect(bench.state.resolverAt).toBe(parseIpv4("10.2.7.1"));
+  await bench.stop();
+});
+
+test("createDnsPart() keeps nobody waiting for a resolver that cannot be led to it, and says why before", async () => {
+  const linked = new Bench();
+  linked.join();
+  linked.gateway = parseIpv4("10.2.1.1");
+  linked.listener.addresses.add("10.2.1.1");
+  linked.resolver.fault = { code: "resolver-not-managed", severity: "info", text: "a link", hint: "" };
+  await linked.start();
+  expect(linked.state.resolverAt).toBe(parseIpv4("10.2.1.1"));
+  await linked.stop();
+  const taken = new Bench();
+  taken.join();
+  taken.gateway = parseIpv4("10.2.1.1");
+  taken.listener.addresses.add("10.2.1.1");
+  taken.listener.taken.add("udp 10.2.1.1:53");
+  await taken.start();
+  const seen: unknown[] = [];
+  taken.state.on("resolver", () => seen.push(...taken.codes()));
+  expect(taken.state.resolverAt).toBeNull();
+  for (let passes = 0; passes < 10; passes += 1) await taken.clock.tick();
+  expect([taken.state.resolverAt, seen]).toEqual([parseIpv4("10.2.1.1"), ["error dns-not-bound"]]);
+  expect(taken.resolver.installed).toBeNull();
+  await taken.stop();
+});
+
 test("createDnsPart() answers prepared queries as the server has them", async () => {
   const bench = new Bench();
   bench.join();

@@ -48,11 +48,14 @@ const DNS_PORT = 53;
 const CONSUL_DNS_PORT = 8600;
 /** The bridge comes with the first network pass; until then its address is not there to bind. */
 const BIND_RETRY_MS = 500;
+/** Containers wait for our DNS so many passes; then they are started without it, and a condition tells of that. */
+const UNBOUND_PASSES_MAX = 6;
 /** How soon a rewritten resolv.conf (DHCP lease, another program) gets our line back. */
 const RESYNC_MS = 10_000;
 
 /** Answers the names of the cluster on this host, and forwards all others. */
 export function createDnsPart(options: DnsPartOptions): AgentPart {
+  options.state.setResolverAt(null);
   return { name: "dns", run: (signal) => new DnsPart(options).run(signal) };
 }
 
@@ -69,6 +72,11 @@ class DnsPart {
   #hosts: readonly CatalogHost[] = [];
   #consul: AgentState["consul"] = null;
   #conditions = "";
+  #nap = new AbortController();
+  /** The gateway's address as the last pass began. */
+  #seenGateway: Ipv4 | null = null;
+  /** Passes in a row after which it was not ours to answer at. */
+  #unboundPasses = 0;
   /** Addresses of containers whose questions the kernel may answer. */
   #fastClients: ReadonlySet<string> = new Set();
   readonly #keep: KeepAnswers = (question, answers) => this.#options.kernel?.put(question, answers);
@@ -95,10 +103,14 @@ class DnsPart {
       state.on(topic, () => this.#follow()),
     );
     const ends = (["ports", "slow"] as const).map((topic) => state.on(topic, () => this.#noteClients()));
+    stops.push(state.on("conditions", () => this.#seeGateway()));
+    const wake = (): void => this.#nap.abort();
+    signal.addEventListener("abort", wake);
     this.#noteClients();
     await resolver.refresh();
     this.#follow();
     await this.#keepBound(signal);
+    signal.removeEventListener("abort", wake);
     for (const stop of [...stops, ...ends]) stop();
     // First the host's resolver goes back, then we go silent: no question of the host falls between.
     const fault = await resolver.restore();
@@ -156,11 +168,29 @@ class DnsPart {
   async #keepBound(signal: AbortSignal): Promise<void> {
     const { clock, gateway } = this.#options;
     while (!signal.aborted) {
+      this.#nap = new AbortController();
+      this.#seenGateway = gateway();
       this.#report(await this.#pass());
+      this.#settle();
       const required = this.#addresses().filter(({ address }) => address !== LOOPBACK6);
       const complete = gateway() !== null && required.every((each) => this.#bindings.has(keyOf(each)));
-      await clock.sleep(complete ? RESYNC_MS : BIND_RETRY_MS, signal);
+      if (!signal.aborted) await clock.sleep(complete ? RESYNC_MS : BIND_RETRY_MS, this.#nap.signal);
     }
+  }
+
+  /** The bridge has come, or another address: a host that joins does not wait for the next look. */
+  #seeGateway(): void {
+    const gateway = this.#options.gateway();
+    if (gateway !== this.#seenGateway) this.#nap.abort();
+  }
+
+  /** After a pass: containers may be started once the host's resolver is led to us, or a condition tells why it is not. */
+  #settle(): void {
+    const { state } = this.#options;
+    const gateway = this.#gatewayAddress();
+    if (gateway === null) return;
+    this.#unboundPasses = this.#bindings.has(keyOf(gateway)) ? 0 : this.#unboundPasses + 1;
+    if (this.#unboundPasses === 0 || this.#unboundPasses >= UNBOUND_PASSES_MAX) state.setResolverAt(gateway.address);
   }
 
   async #pass(): Promise<readonly Condition[]> {

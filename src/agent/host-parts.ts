@@ -13,6 +13,7 @@ import { LinuxFastPath } from "../platform/linux/fast-path/linux-fast-path.ts";
 import { LinuxBridgePorts } from "../platform/linux/linux-bridge-ports.ts";
 import { LinuxHostNetwork } from "../platform/linux/host-network.ts";
 import { LinuxLinkCounters } from "../platform/linux/linux-link-counters.ts";
+import { LinuxProcessWatcher } from "../platform/linux/linux-process-watcher.ts";
 import { LinuxNetInspector } from "../platform/linux/linux-net-inspector.ts";
 import { LinuxRuleCounters } from "../platform/linux/rule-counters.ts";
 import { LinuxHostExaminer } from "../platform/linux/linux-host-examiner.ts";
@@ -190,6 +191,7 @@ export function hostParts(options: HostPartsOptions): MakeParts {
           clock,
           log,
           tags: options.serviceTags ?? [],
+          processes: new LinuxProcessWatcher({ log }),
           reportsKnown: () => state.reportsKnown,
         }),
         createImportsPart({ state, prober: socketProber, clock }),

@@ -166,6 +166,25 @@ test("createNetworkPart() waits for a block, then readies kernel and engine with
   await stop();
 });
 
+test("createNetworkPart() makes no engine network before the host's resolver is led to its gateway", async () => {
+  const { clock, part, engine, network, join, state, stop } = start();
+  state.setResolverAt(null);
+  join(["10.2.1.0/24"]);
+  await clock.advance(60_000);
+  expect([part.gateway(), part.engineNetwork(), [...engine.networks.keys()]]).toEqual([ip("10.2.1.1"), null, []]);
+  expect(String(network)).toContain("apollo0");
+  expect(codes(state)).toEqual([]);
+  state.setResolverAt(ip("10.2.1.1"));
+  await clock.advance(0);
+  expect(part.engineNetwork()).toMatchObject({ name: "apollo" });
+  // As after a restart of the agent: what is there is used at once.
+  state.setResolverAt(null);
+  engine.emit({ kind: "lost" });
+  await clock.advance(60_000);
+  expect([part.engineNetwork()?.name, [...engine.networks.keys()]]).toEqual(["apollo", ["apollo"]]);
+  await stop();
+});
+
 test("createNetworkPart() makes a condition of what is refused pass after pass, and logs it once", async () => {
   const { clock, engine, part, join, state, stop, logs } = start();
   engine.refusal = "Cannot create the network: pools are used up";

@@ -135,6 +135,7 @@ export function createNetworkPart({ state, engine, network, clock, log }: Networ
       "link-facts",
       "network-config",
       "probe-address",
+      "resolver",
     ];
     const ends = topics.map((topic) => state.on(topic, poke));
     const watchEngine = engine.watch(({ kind }) => (kind === "container" ? undefined : changed()), signal);

@@ -41,6 +41,11 @@ export class NetworkState extends AgentEvents {
   probeAddress: Ipv4 | null = null;
   /** What the engine hands out of the first block by itself; null: all of it, or it has not said yet. Written by the network part. */
   engineRange: string | null = null;
+  /**
+   * The gateway address at which this host's resolver asks us, or where conditions tell why it does not; null: not settled yet;
+   * undefined: nobody here answers names. Written by the DNS part.
+   */
+  resolverAt: Ipv4 | null | undefined;
   /** The same for declared networks that somebody here uses or waits for. Written by their book. */
   networkUse: Readonly<Record<string, AddressUse>> = {};
   /** Why there is no block of a declared network, by network. */
@@ -197,6 +202,12 @@ export class NetworkState extends AgentEvents {
     if (range === this.engineRange) return;
     this.engineRange = range;
     this.emit("addresses");
+  }
+
+  setResolverAt(address: Ipv4 | null): void {
+    if (address === this.resolverAt) return;
+    this.resolverAt = address;
+    this.emit("resolver");
   }
 
   setProbeAddress(address: Ipv4 | null): void {

@@ -26,11 +26,12 @@ export function knownNetwork(state: AgentState): KnownNetwork | null {
   const { range, range6, virtualRange, encryption, trustedRanges } = { ...DEFAULT_SETTINGS, ...identity.settings };
   const policy = { encryption, trustedRanges };
   const { blocks } = identity;
-  const { linkFacts: facts, keys, probeAddress } = state;
+  const { linkFacts: facts, keys, probeAddress, resolverAt } = state;
   const virtual = state.networkConfig.virtuals.length > 0 ? { virtualRange } : {};
   const rules = { rules: state.rules(), rulesComplete: state.rulesComplete() };
   const ranges = { range, range6: range6 ?? null };
-  return { ...ranges, blocks, probeAddress, peers, policy, facts, keys, declared, ...rules, ...virtual };
+  const resolver = resolverAt === undefined ? {} : { resolverAt };
+  return { ...ranges, ...resolver, blocks, probeAddress, peers, policy, facts, keys, declared, ...rules, ...virtual };
 }
 
 /** Blocks of declared networks take the same way as those of the default one. */

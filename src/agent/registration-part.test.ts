@@ -6,6 +6,7 @@ import type { HostId } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
+import { FakeProcessWatcher } from "../sim/fake-process-watcher.ts";
 import { AgentState } from "./agent-state.ts";
 import { createRegistrationPart } from "./registration-part.ts";
 import { SILENT_LOG } from "../sim/silent-log.ts";
@@ -103,23 +104,26 @@ interface Setup {
   readonly state: AgentState;
   readonly engine: FakeEngine;
   readonly clock: ManualClock;
+  readonly processes: FakeProcessWatcher;
   readonly stop: () => Promise<void>;
 }
 
-async function setUp(prepare?: (engine: FakeEngine) => void): Promise<Setup> {
+async function setUp(prepare?: (engine: FakeEngine, processes: FakeProcessWatcher) => void): Promise<Setup> {
   const state = new AgentState();
   const engine = new FakeEngine();
   const clock = new ManualClock();
-  prepare?.(engine);
+  const processes = new FakeProcessWatcher();
+  prepare?.(engine, processes);
   state.identity = { hostId: "x" as HostId, hostName: "h1", settings: DEFAULT_SETTINGS, blocks: [], epoch: "e" };
   state.hosts = [{ name: "h1", address: parseIpv4("192.168.0.1"), up: true }];
   const controller = new AbortController();
-  const done = createRegistrationPart({ state, engine, clock, log: SILENT_LOG }).run(controller.signal);
+  const done = createRegistrationPart({ state, engine, clock, log: SILENT_LOG, processes }).run(controller.signal);
   await settle();
   return {
     state,
     engine,
     clock,
+    processes,
     stop: async () => {
       controller.abort();
       await done;
@@ -152,6 +156,29 @@ test("createRegistrationPart() drops a dead container within the event, before a
   await clock.advance(1000);
   expect(idsOf(state)).toEqual(["h1:a:8080"]);
   await stop();
+});
+
+test("createRegistrationPart() drops a container whose process ended before the engine says so, until it runs again", async () => {
+  const { state, engine, clock, processes, stop } = await setUp((each, all) => {
+    all.start(7, "/docker/a");
+    each.containers.set("a", container("a", { pid: 7 }));
+    each.containers.set("b", container("b", { pid: 8 }));
+  });
+  const { listings } = engine;
+  processes.end(7);
+  expect([idsOf(state), engine.listings]).toEqual([["h1:b:8080"], listings]);
+  // A look from now on finds it running still: the engine has not noticed.
+  engine.say("update", "b");
+  await clock.advance(1000);
+  expect([idsOf(state), engine.listings > listings]).toEqual([["h1:b:8080"], true]);
+  engine.say("die", "a");
+  processes.start(9, "/docker/a");
+  engine.start("a", { pid: 9, startedAtMs: 2 });
+  await settle();
+  expect(idsOf(state).toSorted()).toEqual(["h1:a:8080", "h1:b:8080"]);
+  expect(processes.watched()).toEqual([9]);
+  await stop();
+  expect(processes.watched()).toEqual([]);
 });
 
 test("createRegistrationPart() does not let a listing from before a death bring the container back", async () => {

@@ -15,7 +15,9 @@ import { OPTION_NETWORK, PLUGIN_DRIVER } from "../network/parse-plugin-call.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine, EngineEvent, EngineNetwork } from "../platform/ports/engine.ts";
 import type { Log } from "../platform/ports/log.ts";
+import type { ProcessWatcher } from "../platform/ports/process-watcher.ts";
 import type { AgentIdentity, AgentPart, AgentState } from "./agent-state.ts";
+import { EndedContainers } from "./ended-containers.ts";
 import { Limiter } from "./limiter.ts";
 import type { Topic } from "./agent-events.ts";
 
@@ -33,6 +35,8 @@ export interface RegistrationPartOptions {
    * restart of the agent a missing report would make every instance with checks critical for a moment, cluster-wide.
    */
   readonly reportsKnown?: () => boolean;
+  /** Knows the end of a container before the engine tells; missing: the engine's word is waited for. */
+  readonly processes?: ProcessWatcher;
 }
 
 const NETWORK_NAME = "apollo";
@@ -71,6 +75,8 @@ class Registrar {
   /** Containers that an event declared dead, until a look that began after the event; with a number of their own for each death. */
   readonly #dead = new Map<string, number>();
   #deaths = 0;
+  /** Containers that the engine has not declared dead yet; null without the means to know. */
+  readonly #ended: EndedContainers | null;
   readonly #looks = new Limiter(LOOKS_AT_ONCE);
   /** Containers looked at since the listing under way began, which may know less of them; null: none is under way. */
   #looked: Map<string, Container> | null = null;
@@ -84,6 +90,8 @@ class Registrar {
 
   constructor(options: RegistrationPartOptions) {
     this.#options = options;
+    const { processes } = options;
+    this.#ended = processes === undefined ? null : new EndedContainers(processes, () => this.#derive());
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -103,6 +111,7 @@ class Registrar {
     signal.addEventListener("abort", wake);
     const watching = engine.watch((event) => this.#see(event), signal);
     await Promise.all([watching, this.#loop(signal)]);
+    this.#ended?.close();
     signal.removeEventListener("abort", wake);
     for (const stop of stops) stop();
   }
@@ -129,7 +138,10 @@ class Registrar {
       this.#dead.set(event.id, ++this.#deaths);
       this.#derive();
     }
-    if (event.kind === "container" && event.action === "start") void this.#lookAt(event.id);
+    if (event.kind === "container" && event.action === "start") {
+      this.#ended?.forget(event.id);
+      void this.#lookAt(event.id);
+    }
     if (event.kind === "lost" || (event.kind === "network" && !/connect/.test(event.action)))
       this.#networksKnown = false;
     this.#poked = true;
@@ -141,7 +153,7 @@ class Registrar {
     const deadBefore = [...this.#dead];
     this.#looked = new Map();
     try {
-      this.#containers = withLooked(await engine.listContainers(), this.#looked);
+      this.#take(withLooked(await engine.listContainers(), this.#looked));
       // Whether Docker's default network is on our bridge changes with a restart of the engine, not with containers.
       if (!this.#networksKnown) {
         const ours = (await engine.listNetworks()).filter(isOurs);
@@ -175,10 +187,15 @@ class Registrar {
     // In trouble the listing that follows meets the same, and reports it.
     const container = await this.#looks.run(() => this.#options.engine.inspectContainer(id)).catch(onlyAppError);
     if (container === null || this.#containers === null) return;
-    this.#containers = withLooked(this.#containers, new Map([[id, container]]));
+    this.#take(withLooked(this.#containers, new Map([[id, container]])));
     this.#looked?.set(id, container);
     if (death !== undefined) this.#forgetDeath(id, death);
     this.#derive();
+  }
+
+  #take(containers: readonly Container[]): void {
+    this.#containers = containers;
+    this.#ended?.follow(containers);
   }
 
   /** It was looked at since; unless it has died again meanwhile. */
@@ -194,7 +211,9 @@ class Registrar {
       return;
     }
     this.#noteCritical();
-    const alive = this.#containers.filter((container) => !this.#dead.has(container.id));
+    const isGone = (container: Container): boolean =>
+      this.#dead.has(container.id) || this.#ended?.has(container) === true;
+    const alive = this.#containers.filter((container) => !isGone(container));
     const context: RegistrationContext = {
       hostName: state.identity.hostName,
       ...this.#hostAddresses(state.identity),

@@ -49,6 +49,10 @@ export interface KnownNetwork extends LinkWants {
   readonly blocks: readonly string[];
   /** The one that this host has taken to be probed at; null or missing where it is the first of the first block. */
   readonly probeAddress?: Ipv4 | null;
+  /**
+   * The address at which the host's resolver asks our DNS, as far as it can be led there; null: not yet; missing: nothing to wait for.
+   */
+  readonly resolverAt?: Ipv4 | null;
   /** What other parts want in our nftables table. */
   readonly rules: readonly RulesetPart[];
   /** False while some of them are still to come: a ruleset that is there stays until then. Missing is true. */
@@ -150,7 +154,11 @@ export function planHost(known: KnownNetwork, observed: ObservedHost): HostPlan 
   ];
   const first = planNetwork(desired, kernel);
   return {
-    actions: [...first, ...planNetwork6(desired6, kernel, first), ...engineActions(engine)],
+    actions: [
+      ...first,
+      ...planNetwork6(desired6, kernel, first),
+      ...engineActions(engine, isResolverLed(known, gateway)),
+    ],
     conditions,
     gateway: ready ? gateway : null,
     gateway6: desired6 !== null && ready && bridge6Ready(desired6, kernel) ? desired6.gateway : null,
@@ -326,8 +334,14 @@ function planEngine(
   return planEngineNetwork(spec, networks, block);
 }
 
-function engineActions(plan: EngineNetworkPlan | null): readonly HostAction[] {
+/** A container keeps for its life the resolver that its host had at its start: until that is ours, there is nothing to start it on. */
+function isResolverLed({ resolverAt }: KnownNetwork, gateway: Ipv4): boolean {
+  return resolverAt === undefined || resolverAt === gateway;
+}
+
+function engineActions(plan: EngineNetworkPlan | null, mayMake: boolean): readonly HostAction[] {
   if (plan === null) return [{ kind: "reach-engine" }];
+  if (!mayMake) return [];
   if (plan.kind === "create") return [{ kind: "create-engine-network", spec: plan.spec }];
   if (plan.kind !== "recreate") return [];
   // The name is exclusive, so it is removed before it is created.
