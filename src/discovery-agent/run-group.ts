@@ -21,6 +21,7 @@ import { forgetServer, type GroupFile, readTokenFile, serverPaths } from "./serv
 import { ETCD_PREFIX, readServers } from "./server-records.ts";
 import { LEAVE_PATH } from "./servers-api.ts";
 import { standbyHandler } from "./standby.ts";
+import { whileWaiting } from "./while-waiting.ts";
 
 export interface GroupRun {
   readonly config: DiscoveryConfig;
@@ -51,7 +52,9 @@ export async function runGroup({ config, run, group, etcd: running }: GroupRun, 
   const terms = runTerms(world, signal);
   try {
     const urls = [...new Set([urlOf(config), ...group.urls])];
-    const membership = await findMembership(config, { urls, token: join, log: run.log }, signal);
+    const joining = { urls, token: join, log: run.log };
+    const waiting = { config, log: run.log, leave: end.leave };
+    const membership = await whileWaiting(waiting, () => findMembership(config, joining, signal));
     const told = membership === null ? [] : await runNode(config, { run, membership, leave: end.leave }, signal);
     // Another one has to lead before this one can go.
     inside.abort();

@@ -9,6 +9,7 @@ import type { HttpHandler } from "../platform/ports/http.ts";
 import { startServer } from "../server/start-server.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
 import { serverConfigOf } from "./run-alone.ts";
+import { Formation } from "./formation.ts";
 import type { DiscoveryRun } from "./run-node.ts";
 import { ServerMembers } from "./server-members.ts";
 import { ETCD_PREFIX, ServerRecords } from "./server-records.ts";
@@ -38,11 +39,14 @@ export async function runTerm(
   const end = AbortSignal.any([signal, office.lost]);
   const store = await EtcdStore.open({ gateway, office, clock, random, prefix: ETCD_PREFIX });
   const group = await ServerRecords.load(store, gateway);
+  const formation = await Formation.open(store, config, log);
   let servers: HttpHandler = (request) => Promise.resolve(notLeading(request));
   const around = (handle: HttpHandler): HttpHandler =>
-    whileLeading(office, (request) =>
-      request.path.startsWith(`${SERVERS_PATH}/`) ? servers(request) : handle(request),
-    );
+    whileLeading(office, async (request) => {
+      const refused = formation.refuse(request);
+      if (refused !== null) return refused;
+      return request.path.startsWith(`${SERVERS_PATH}/`) ? servers(request) : handle(request);
+    });
   const adapters = { store, clock, random, digest, log, group, around, joinGraceTicks: JOIN_GRACE_TICKS };
   const made = serverConfigOf(config, run.version);
   // The node of this process serves HTTP, whoever leads.
@@ -51,9 +55,9 @@ export async function runTerm(
     const { joinToken } = server;
     const { dataDir } = config;
     const token = await openServerToken({ store, random, digest, dataDir, joinToken });
-    const members = new ServerMembers({ gateway, records: group, server, token, dataDir, clock, log });
+    const members = new ServerMembers({ gateway, records: group, formation, server, token, dataDir, clock, log });
     servers = serversHandler(members);
-    log.info("This server leads", { node: config.node });
+    log.info(formation.waits ? "This server waits for the others" : "This server leads", { node: config.node });
     await members.run(end);
   } finally {
     await server.http.close(CLOSE_GRACE_MS);
