@@ -394,6 +394,7 @@ export class Registry {
       case "token":
       case "policy":
       case "role":
+      case "lockDelay":
         break;
     }
     for (const listener of this.#changeListeners) listener(change, before);
