@@ -164,7 +164,7 @@ class Session {
     stops.push(state.on("keys", () => this.#tellKeys()));
     stops.push(state.on("addresses", () => this.#seeAddresses()));
     try {
-      const limitMs = this.#options.serverUrls.length > 1 ? CONNECT_TIMEOUT_OF_SEVERAL_MS : CONNECT_TIMEOUT_MS;
+      const limitMs = serversOf(this.#options).length > 1 ? CONNECT_TIMEOUT_OF_SEVERAL_MS : CONNECT_TIMEOUT_MS;
       const listener = { frame: (text: string) => this.#receive(text), closed: (reason: string) => this.#end(reason) };
       this.#connection = await transport.connect(this.#url, listener, limitMs);
       const resources = await this.#options.resources();
