@@ -94,7 +94,7 @@ export class ConsulMirror {
       localNode: () => state.identity?.hostName ?? "",
       leader: () => "",
       peers: () => [],
-      members: () => hostsOf(state).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" })),
+      members: () => membersOf(state),
       caller: () => this.#caller(),
       forceLeave: () => Promise.reject(noLeader()),
       lastContactMs: () => Math.round(clock.monotonicMs() - this.#openedMs),
@@ -114,7 +114,11 @@ export function noLeader(): AppError {
   return registryError(500, "No cluster leader");
 }
 
-function hostsOf({ hosts, peers, identity }: AgentState): readonly PlatformHost[] {
+export function membersOf(state: AgentState): readonly Member[] {
+  return hostsOf(state).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" }));
+}
+
+export function hostsOf({ hosts, peers, identity }: AgentState): readonly PlatformHost[] {
   const ids = new Map([...peers.values()].map(({ id, name }) => [name, id as string]));
   if (identity !== null) ids.set(identity.hostName, identity.hostId);
   const meta = { "consul-version": CONSUL_VERSION };

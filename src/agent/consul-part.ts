@@ -10,10 +10,12 @@ import type { Condition } from "../model/wire.ts";
 import type { HttpRequest, HttpResponse, HttpUpgrade } from "../platform/ports/http.ts";
 import type { HttpBinding, HttpListener } from "../platform/ports/http-listener.ts";
 import type { Log } from "../platform/ports/log.ts";
+import type { Replica } from "../platform/ports/replica.ts";
 import type { ConsulAccess } from "./agent-config.ts";
 import type { AgentPart, AgentState } from "./agent-state.ts";
 import { ConsulForward, type ConsulForwardOptions } from "./consul-forward.ts";
 import { ConsulMirror, type ConsulMirrorOptions, noLeader } from "./consul-mirror.ts";
+import { ConsulReplica, isStaleRead } from "./consul-replica.ts";
 
 export interface ConsulPartOptions extends ConsulMirrorOptions, ConsulForwardOptions {
   readonly state: AgentState;
@@ -32,10 +34,14 @@ export interface ConsulPartOptions extends ConsulMirrorOptions, ConsulForwardOpt
   readonly clientMax?: number;
   /** Answers what is this process's own business, before all else. */
   readonly intercept?: (request: HttpRequest) => Promise<HttpResponse> | null;
+  /** On one of several servers: its copy of the store, and where it answers when it leads. */
+  readonly standby?: { readonly replica: Replica; readonly selfUrl: string };
   /** Told what a server answered: some of that concerns this process as well. */
   readonly onForwarded?: (request: HttpRequest, status: number) => void;
 }
 
+/** What a server says of itself, whoever leads. */
+const OWN = /^\/v1\/(agent|status)\//;
 const LOOPBACK = "127.0.0.1";
 const CONSUL_PORT = 8500;
 /** The bridge comes with the first network pass, and a taken port may come free. */
@@ -54,6 +60,7 @@ class ConsulPart {
   readonly #bindings = new Map<string, HttpBinding>();
   #mirror: Promise<ConsulMirror> | null = null;
   #conditions = "";
+  #replica: Promise<ConsulReplica> | null = null;
 
   constructor(options: ConsulPartOptions) {
     this.#options = options;
@@ -77,6 +84,10 @@ class ConsulPart {
     stop();
     // First: who waits for a change would else hold up the end.
     this.#dropMirror();
+    await this.#replica?.then(
+      (replica) => replica.close(),
+      () => undefined,
+    );
     await Promise.all([...this.#bindings.keys()].map((address) => this.#unbind(address)));
   }
 
@@ -136,6 +147,8 @@ class ConsulPart {
       const own = rights === "write" ? (this.#options.intercept?.(request) ?? null) : null;
       if (own !== null) return await own;
       if (request.path === "/" && request.method === "GET") return this.#toConsole();
+      const stale = rights === "none" ? null : await this.#answerStale(request);
+      if (stale !== null) return stale;
       if (state.connected && state.serverUrl !== null && !state.isRemoved()) {
         const answer = await this.#forward.forward(state.serverUrl, request, rights);
         this.#options.onForwarded?.(request, answer.status);
@@ -147,11 +160,32 @@ class ConsulPart {
       // Whether a change arrived is not known: it is not tried again, and what can be read is read below.
     }
     try {
-      if (rights === "none") throw noLeader();
+      if (rights === "none" || (this.#options.standby !== undefined && !OWN.test(request.path))) throw noLeader();
       return await (await this.#openMirror()).answer(request);
     } catch (error) {
       return refuse(error);
     }
+  }
+
+  /** Null: that is for the leader to answer, such as what this server's copy does not let the caller see. */
+  async #answerStale(request: HttpRequest): Promise<HttpResponse | HttpUpgrade | null> {
+    const { state, standby } = this.#options;
+    if (standby === undefined || !isStaleRead(request)) return null;
+    if (state.connected && state.serverUrl === standby.selfUrl) return null;
+    const answer = await (await this.#openReplica(standby.replica)).answer(request);
+    return "status" in answer && answer.status === 403 && state.connected ? null : answer;
+  }
+
+  /** One that does not follow any more makes room for the next. */
+  #openReplica(replica: Replica): Promise<ConsulReplica> {
+    if (this.#replica !== null) return this.#replica;
+    const opening = ConsulReplica.open({ ...this.#options, replica });
+    this.#replica = opening;
+    const drop = (): void => {
+      if (this.#replica === opening) this.#replica = null;
+    };
+    opening.then(({ ended }) => (ended.aborted ? drop() : ended.addEventListener("abort", drop)), drop);
+    return opening;
   }
 
   /** The console is where Consul's clients expect the page of their agent. */

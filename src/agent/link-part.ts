@@ -43,6 +43,8 @@ export interface LinkPartOptions {
 type LinkOptions = LinkPartOptions & { readonly runId: string };
 
 const CONNECT_TIMEOUT_MS = 5000;
+/** A machine that has gone must not keep a host from the next server: a new leader waits ten seconds for its hosts. */
+const CONNECT_TIMEOUT_OF_SEVERAL_MS = 2000;
 /** A server that restarts is back in a second; a thousand hosts must not all knock at the same moment. */
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5000;
@@ -162,8 +164,9 @@ class Session {
     stops.push(state.on("keys", () => this.#tellKeys()));
     stops.push(state.on("addresses", () => this.#seeAddresses()));
     try {
+      const limitMs = serversOf(this.#options).length > 1 ? CONNECT_TIMEOUT_OF_SEVERAL_MS : CONNECT_TIMEOUT_MS;
       const listener = { frame: (text: string) => this.#receive(text), closed: (reason: string) => this.#end(reason) };
-      this.#connection = await transport.connect(this.#url, listener, CONNECT_TIMEOUT_MS);
+      this.#connection = await transport.connect(this.#url, listener, limitMs);
       const resources = await this.#options.resources();
       const address = (await this.#options.findAddress?.()) ?? this.#options.address;
       this.#send(this.#hello(resources, address));

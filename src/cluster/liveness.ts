@@ -28,7 +28,6 @@ export interface PresenceChange {
 
 export interface LivenessOptions {
   readonly downAfterTicks?: number;
-  readonly joinGraceTicks?: number;
 }
 
 interface HostRecord {
@@ -36,23 +35,24 @@ interface HostRecord {
   /** A word came since the last tick. */
   heard: boolean;
   missedTicks: number;
+  /** As long as it is joining. */
+  readonly graceTicks: number;
   lastHeardMs: number | null;
 }
 
 export class Liveness {
   readonly #hosts = new Map<HostId, HostRecord>();
   readonly #downAfterTicks: number;
-  readonly #joinGraceTicks: number;
 
   constructor(options: LivenessOptions = {}) {
     this.#downAfterTicks = options.downAfterTicks ?? DOWN_AFTER_TICKS;
-    this.#joinGraceTicks = options.joinGraceTicks ?? JOIN_GRACE_TICKS;
   }
 
   /** A member that is to be watched. It is `joining` until it is heard of. Known ones stay as they are. */
-  add(id: HostId): void {
+  add(id: HostId, graceTicks = JOIN_GRACE_TICKS): void {
     if (this.#hosts.has(id)) return;
-    this.#hosts.set(id, { presence: { phase: "joining" }, heard: false, missedTicks: 0, lastHeardMs: null });
+    const unheard = { heard: false, missedTicks: 0, lastHeardMs: null };
+    this.#hosts.set(id, { presence: { phase: "joining" }, graceTicks, ...unheard });
   }
 
   remove(id: HostId): void {
@@ -81,7 +81,7 @@ export class Liveness {
       }
       if (host.presence.phase === "down") continue;
       host.missedTicks += 1;
-      const limit = host.presence.phase === "joining" ? this.#joinGraceTicks : this.#downAfterTicks;
+      const limit = host.presence.phase === "joining" ? host.graceTicks : this.#downAfterTicks;
       if (host.missedTicks < limit) continue;
       host.presence = { phase: "down", sinceMs: nowMs };
       changes.push({ id, presence: host.presence });

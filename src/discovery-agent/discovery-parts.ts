@@ -19,11 +19,13 @@ import { BunHttpListener } from "../platform/http/bun-http-listener.ts";
 import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import type { HttpRequest } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
+import type { Replica } from "../platform/ports/replica.ts";
 import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
+import { urlOf } from "./join-group.ts";
 import { localScripts } from "./local-definitions.ts";
 import { noEngine } from "./no-engine.ts";
 import { SERVER_TLS_NAME } from "../model/server-name.ts";
@@ -38,6 +40,8 @@ export interface DiscoveryNodeDeps {
   readonly membership: Membership;
   readonly agentVersion: string;
   readonly log: Log;
+  /** On one of several servers. */
+  readonly replica?: Replica;
   /** `PUT agent/leave`; null in the process of a server that serves HTTP itself. */
   readonly leave: (() => Promise<void>) | null;
 }
@@ -50,7 +54,7 @@ const NO_RESOURCES = { cpus: 0, memoryMiB: 0, diskMiB: 0 } as const;
 /** Starts a node from what it knew last. @throws AppError when its file cannot be read. */
 export async function startDiscoveryNode(
   config: DiscoveryConfig,
-  { membership, agentVersion, log, leave }: DiscoveryNodeDeps,
+  { membership, agentVersion, log, leave, replica }: DiscoveryNodeDeps,
   signal: AbortSignal,
 ): Promise<DiscoveryNode> {
   const [clock, random] = [systemClock, systemRandom];
@@ -78,7 +82,9 @@ export async function startDiscoveryNode(
       ports: { gateway: config.dnsPort, loopback: null, upstream: UPSTREAM_DNS_PORT },
       resolver: readOnly(new ResolverFile({ dataDirectory: config.dataDir })),
     }),
-    ...(leave === null ? [] : [httpPart(config, { state, membership, agentVersion, log, leave })]),
+    ...(leave === null
+      ? []
+      : [httpPart(config, { state, membership, agentVersion, log, leave, ...(replica && { replica }) })]),
     createLinkPart({
       state,
       engine: noEngine,
@@ -102,7 +108,10 @@ interface HttpPartDeps extends DiscoveryNodeDeps {
 }
 
 /** Consul's API of a client, as every host's agent serves it. */
-function httpPart(config: DiscoveryConfig, { state, membership, agentVersion, log, leave }: HttpPartDeps): AgentPart {
+function httpPart(
+  config: DiscoveryConfig,
+  { state, membership, agentVersion, log, leave, replica }: HttpPartDeps,
+): AgentPart {
   const [clock, random] = [systemClock, systemRandom];
   const { credential, caPem } = membership;
   return createConsulPart({
@@ -117,6 +126,7 @@ function httpPart(config: DiscoveryConfig, { state, membership, agentVersion, lo
     addresses: [config.client],
     port: config.httpPort,
     ...(config.clientMax === null ? {} : { clientMax: config.clientMax }),
+    ...(replica === undefined ? {} : { standby: { replica, selfUrl: urlOf(config) } }),
     // With ACLs the server says first who may.
     intercept: (request) =>
       isLeave(request) && (state.consul?.acl ?? "off") === "off"

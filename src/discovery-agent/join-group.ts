@@ -82,8 +82,8 @@ async function askFor(config: DiscoveryConfig, join: GroupJoin, url: string): Pr
       hint: "Check the address; if the cluster was made anew, take the new server-token",
     });
   }
-  const { node: name, bind: address } = config;
-  const body: ServerWish = { name, address, url: urlOf(config), peerUrl: peerUrlOf(config) };
+  const { node: name, bind: address, bootstrapExpect: expect } = config;
+  const body: ServerWish = { name, address, url: urlOf(config), peerUrl: peerUrlOf(config), expect };
   const answer = await client.post({ url, path: JOIN_PATH, bearer: token.secret, caPem: ca.pem, body });
   const grant = grantSchema.safeParse(answer);
   if (grant.success) return grant.data;

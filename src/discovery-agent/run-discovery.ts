@@ -1,5 +1,6 @@
 import { systemClock } from "../platform/clock/system-clock.ts";
 import type { EtcdProcess } from "../platform/etcd/etcd-process.ts";
+import { beginForming, hasBegunForming } from "./begin-forming.ts";
 import { beginGroup } from "./begin-group.ts";
 import { chooseFounder } from "./choose-founder.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
@@ -8,6 +9,7 @@ import { type ProcessEnd, runAlone, wasAlone } from "./run-alone.ts";
 import { runGroup } from "./run-group.ts";
 import { type DiscoveryRun, findMembership, forgetMembership, leaveCluster, runNode } from "./run-node.ts";
 import { readGroupFile } from "./server-files.ts";
+import { whileWaiting } from "./while-waiting.ts";
 
 /** Server or client, until `signal` aborts or the node is told to leave; then everything ends in reverse order. */
 export async function runDiscovery(config: DiscoveryConfig, run: DiscoveryRun, signal: AbortSignal): Promise<void> {
@@ -43,9 +45,13 @@ async function runClient(config: DiscoveryConfig, run: DiscoveryRun, end: Proces
   }
 }
 
-/** Alone or one of several, as the data directory says; who is neither yet begins a cluster or joins one. */
+/**
+ * Alone or one of several, as the data directory says; who is neither yet begins a cluster or joins one. Who expects others is never
+ * alone: it begins as the first of several, which nobody but servers gets an answer from before the others are there.
+ */
 async function runServer(config: DiscoveryConfig, run: DiscoveryRun, end: ProcessEnd): Promise<void> {
   let etcd: EtcdProcess | null = null;
+  const waiting = { config, log: run.log, leave: end.leave };
   while (!end.signal.aborted) {
     const group = await readGroupFile(config.dataDir);
     if (group !== null) {
@@ -54,10 +60,14 @@ async function runServer(config: DiscoveryConfig, run: DiscoveryRun, end: Proces
       if (ended.kind === "ended") return;
       const { urls, token } = ended;
       const known = [...new Set([...config.join, ...urls])];
-      await joinGroup(config, { urls: known, token: config.token ?? token, once: false, log: run.log }, end.signal);
-    } else if (wasAlone(config) || (await begins(config, run, end.signal))) {
-      if ((await runAlone(config, run, end)) === "ended") return;
-      etcd = await beginGroup(config, run.log, end.signal);
+      const join = { urls: known, token: config.token ?? token, once: false, log: run.log };
+      await whileWaiting(waiting, () => joinGroup(config, join, end.signal));
+    } else if (await hasBegunForming(config)) {
+      etcd = await whileWaiting(waiting, () => beginGroup(config, run.log, end.signal));
+    } else if (wasAlone(config) || (await whileWaiting(waiting, () => begins(config, run, end.signal)))) {
+      if (!wasAlone(config) && !config.bootstrap && config.bootstrapExpect > 1) await beginForming(config);
+      else if ((await runAlone(config, run, end)) === "ended") return;
+      else etcd = await beginGroup(config, run.log, end.signal);
     }
   }
 }

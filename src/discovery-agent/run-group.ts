@@ -4,6 +4,7 @@ import { parseJoinToken } from "../cluster/tokens.ts";
 import { AppError, describeError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import type { EtcdProcess } from "../platform/etcd/etcd-process.ts";
+import { EtcdReplica } from "../platform/etcd/etcd-replica.ts";
 import { type Office, type OfficeOptions, readHolder, takeOffice } from "../platform/etcd/office.ts";
 import { serveHttps } from "../platform/http/serve-https.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
@@ -21,6 +22,7 @@ import { ETCD_PREFIX, readServers } from "./server-records.ts";
 import { LEAVE_PATH } from "./servers-api.ts";
 import { standbyHandler } from "./standby.ts";
 import { SERVER_TLS_NAME } from "../model/server-name.ts";
+import { whileWaiting } from "./while-waiting.ts";
 
 export interface GroupRun {
   readonly config: DiscoveryConfig;
@@ -49,10 +51,15 @@ export async function runGroup({ config, run, group, etcd: running }: GroupRun, 
   const hideTokens = leaveTokens(config, { join, server }, run.log);
   const world = { config, run, gateway: etcd.gateway };
   const terms = runTerms(world, signal);
+  const replica = new EtcdReplica({ gateway: etcd.gateway, clock: systemClock, prefix: ETCD_PREFIX });
+  const looking = replica.run(signal);
   try {
     const urls = [...new Set([urlOf(config), ...group.urls])];
-    const membership = await findMembership(config, { urls, token: join, log: run.log }, signal);
-    const told = membership === null ? [] : await runNode(config, { run, membership, leave: end.leave }, signal);
+    const joining = { urls, token: join, log: run.log };
+    const waiting = { config, log: run.log, leave: end.leave };
+    const membership = await whileWaiting(waiting, () => findMembership(config, joining, signal));
+    const told =
+      membership === null ? [] : await runNode(config, { run, membership, leave: end.leave, replica }, signal);
     // Another one has to lead before this one can go.
     inside.abort();
     await terms;
@@ -69,7 +76,7 @@ export async function runGroup({ config, run, group, etcd: running }: GroupRun, 
   } finally {
     inside.abort();
     hideTokens();
-    await terms;
+    await Promise.all([terms, looking]);
     await etcd.close();
   }
 }

@@ -7,6 +7,7 @@ import { systemClock } from "../platform/clock/system-clock.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Log } from "../platform/ports/log.ts";
+import type { Replica } from "../platform/ports/replica.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { callHandler } from "./call-handler.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
@@ -28,6 +29,8 @@ export interface NodeRun {
   readonly membership: Membership;
   /** `PUT agent/leave`; null where the server in this process serves HTTP itself. */
   readonly leave: (() => Promise<void>) | null;
+  /** On one of several servers. */
+  readonly replica?: Replica;
 }
 
 const JOIN_RETRY_MS = 250;
@@ -36,7 +39,7 @@ const CONNECT_WAIT_MS = 1000;
 /** One membership, until `signal` aborts or the cluster has ended it. Returns the servers that it was told of. */
 export async function runNode(
   config: DiscoveryConfig,
-  { run, membership, leave }: NodeRun,
+  { run, membership, leave, replica }: NodeRun,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const end = new AbortController();
@@ -44,12 +47,13 @@ export async function runNode(
   signal.addEventListener("abort", stop);
   if (signal.aborted) stop();
   const { log, version: agentVersion } = run;
-  const node = await startDiscoveryNode(config, { membership, agentVersion, log, leave }, end.signal);
+  const deps = { membership, agentVersion, log, leave, ...(replica && { replica }) };
+  const node = await startDiscoveryNode(config, deps, end.signal);
   node.state.on("connection", () => (node.state.isRemoved() ? stop() : undefined));
   const connected = untilConnected(node, end.signal).then(() => sayReady(config, run, node.state.connected));
   const registered = diskFile(join(config.dataDir, "definitions.json"));
-  const deps = { api: localApi(config), file: registered, clock: systemClock, log };
-  const registering = registerDefinitions(config, deps, end.signal);
+  const local = { api: localApi(config), file: registered, clock: systemClock, log };
+  const registering = registerDefinitions(config, local, end.signal);
   const watching = runWatches(config.watches, watchDeps(config, log), end.signal);
   await Promise.all([node.done, registering, connected, watching]);
   signal.removeEventListener("abort", stop);

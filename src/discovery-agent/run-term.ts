@@ -5,10 +5,13 @@ import { nodeDigest } from "../platform/digest/node-digest.ts";
 import type { EtcdGateway } from "../platform/etcd/etcd-gateway.ts";
 import { EtcdStore } from "../platform/etcd/etcd-store.ts";
 import type { Office } from "../platform/etcd/office.ts";
+import type { Host } from "../model/host.ts";
 import type { HttpHandler } from "../platform/ports/http.ts";
+import type { Store } from "../platform/ports/store.ts";
 import { startServer } from "../server/start-server.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
 import { serverConfigOf } from "./run-alone.ts";
+import { Formation } from "./formation.ts";
 import type { DiscoveryRun } from "./run-node.ts";
 import { ServerMembers } from "./server-members.ts";
 import { ETCD_PREFIX, ServerRecords } from "./server-records.ts";
@@ -23,8 +26,10 @@ export interface GroupWorld {
   readonly gateway: EtcdGateway;
 }
 
-/** Ticks of half a second: nodes ask all servers within two seconds, so who is silent for so long has gone. */
-const JOIN_GRACE_TICKS = 6;
+/** Ticks of half a second: who led before and is silent for so long has gone. All others get the usual time: their sessions hang on it. */
+const FORMER_GRACE_TICKS = 6;
+/** Name of the server that led last. */
+const LED = "led";
 /** Requests under way when a server leaves office: their answers would not count. */
 const CLOSE_GRACE_MS = 300;
 
@@ -38,12 +43,17 @@ export async function runTerm(
   const end = AbortSignal.any([signal, office.lost]);
   const store = await EtcdStore.open({ gateway, office, clock, random, prefix: ETCD_PREFIX });
   const group = await ServerRecords.load(store, gateway);
+  const formation = await Formation.open(store, config, log);
   let servers: HttpHandler = (request) => Promise.resolve(notLeading(request));
   const around = (handle: HttpHandler): HttpHandler =>
-    whileLeading(office, (request) =>
-      request.path.startsWith(`${SERVERS_PATH}/`) ? servers(request) : handle(request),
-    );
-  const adapters = { store, clock, random, digest, log, group, around, joinGraceTicks: JOIN_GRACE_TICKS };
+    whileLeading(office, async (request) => {
+      const refused = formation.refuse(request);
+      if (refused !== null) return refused;
+      return request.path.startsWith(`${SERVERS_PATH}/`) ? servers(request) : handle(request);
+    });
+  const former = await noteLeader(store, config.node);
+  const joinGraceTicks = ({ name }: Host): number | undefined => (name === former ? FORMER_GRACE_TICKS : undefined);
+  const adapters = { store, clock, random, digest, log, group, around, joinGraceTicks };
   const made = serverConfigOf(config, run.version);
   // The node of this process serves HTTP, whoever leads.
   const server = await startServer({ ...made, consul: { ...made.consul, listen: null } }, adapters, end);
@@ -51,15 +61,22 @@ export async function runTerm(
     const { joinToken } = server;
     const { dataDir } = config;
     const token = await openServerToken({ store, random, digest, dataDir, joinToken });
-    const members = new ServerMembers({ gateway, records: group, server, token, dataDir, clock, log });
+    const members = new ServerMembers({ gateway, records: group, formation, server, token, dataDir, clock, log });
     servers = serversHandler(members);
-    log.info("This server leads", { node: config.node });
+    log.info(formation.waits ? "This server waits for the others" : "This server leads", { node: config.node });
     await members.run(end);
   } finally {
     await server.http.close(CLOSE_GRACE_MS);
     await server.done;
     await store.close();
   }
+}
+
+/** Returns who led before. */
+async function noteLeader(store: Store, name: string): Promise<string | null> {
+  const before = (await store.get(LED))?.value as { readonly name: string } | undefined;
+  if (before?.name !== name) await store.commit([{ kind: "put", key: LED, value: { name } }]);
+  return before === undefined || before.name === name ? null : before.name;
 }
 
 /** An answer counts if the office was held when it was complete: what was read before could be old else. */

@@ -7,13 +7,15 @@ import { Turns } from "../platform/loop/turns.ts";
 import { readAuthority } from "../platform/tls/peer-identity.ts";
 import type { StartedServer } from "../server/start-server.ts";
 import { serverPaths } from "./server-files.ts";
-import type { ServerRecords } from "./server-records.ts";
+import type { Formation } from "./formation.ts";
+import type { ServerRecord, ServerRecords } from "./server-records.ts";
 import type { ServerToken } from "./server-token.ts";
 import type { ServerGrant, ServersApi, ServerWish } from "./servers-api.ts";
 
 export interface ServerMembersDeps {
   readonly gateway: EtcdGateway;
   readonly records: ServerRecords;
+  readonly formation: Formation;
   readonly server: StartedServer;
   readonly token: ServerToken;
   readonly dataDir: string;
@@ -51,9 +53,10 @@ export class ServerMembers implements ServersApi {
 
   /** Gives members their vote once they have caught up, until `signal` aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const { gateway, clock } = this.#deps;
+    const { gateway, clock, formation } = this.#deps;
     while (!signal.aborted) {
       const members = await gateway.members().catch(onlyAppError);
+      if (members !== null && formation.waits) await formation.see(this.#votersOf(members)).catch(onlyAppError);
       const learners = (members ?? []).filter(({ isLearner }) => isLearner);
       for (const learner of learners) if (!signal.aborted) await this.#promote(learner);
       this.#nap = new AbortController();
@@ -63,11 +66,12 @@ export class ServerMembers implements ServersApi {
   }
 
   async #join(wish: ServerWish): Promise<ServerGrant> {
-    const { gateway, records, server, token, dataDir, log } = this.#deps;
+    const { gateway, records, formation, server, token, dataDir, log } = this.#deps;
     const { name, address, url, peerUrl } = wish;
+    formation.check(wish);
     for (const record of records.list()) {
       if (record.name !== name && record.url !== url) continue;
-      this.#refuseIfUp(record.name, wish);
+      this.#refuseIfUp(record, wish);
       await records.remove(record.name);
     }
     const member = await gateway.addLearner(peerUrl).catch((error: unknown) => {
@@ -87,12 +91,19 @@ export class ServerMembers implements ServersApi {
     return { ca: readAuthority(serverPaths(dataDir).tls), joinToken, serverToken: token.text, group };
   }
 
+  #votersOf(members: readonly EtcdMember[]): readonly string[] {
+    const voters = new Set(members.flatMap(({ id, isLearner }) => (isLearner ? [] : [id])));
+    return this.#deps.records.list().flatMap(({ memberId, name }) => (voters.has(memberId) ? [name] : []));
+  }
+
   /** Who comes again under a name or at a place has lost what it knew, or is another one. */
-  #refuseIfUp(present: string, { name, url }: ServerWish): void {
-    const { cluster } = this.#deps.server;
+  #refuseIfUp({ name: present, url: presentUrl }: ServerRecord, { name, url }: ServerWish): void {
+    const { server, formation } = this.#deps;
+    const { cluster } = server;
     const host = cluster.state.hostByName(present);
-    if (host === null) return;
-    const { phase } = cluster.liveness.presenceOf(host.id);
+    // While servers are waited for none is a node yet: two of one name would else take turns for ever.
+    const other = formation.waits && presentUrl !== url ? "up" : "down";
+    const phase = host === null ? other : cluster.liveness.presenceOf(host.id).phase;
     if (phase === "down") return;
     const code = phase === "up" ? "conflict" : "unavailable";
     throw new AppError(code, `Cannot take server "${name}" at ${url}: server "${present}" is there (${phase})`, {

@@ -18,7 +18,14 @@ export const LEAVE_PATH = `${SERVERS_PATH}/leave`;
 
 const name = z.string().max(63);
 const place = z.string().regex(/^https:\/\/[\d.]{7,15}:\d{1,5}$/);
-const wishSchema = z.object({ name, address: z.string().refine(isIpv4), url: place, peerUrl: place });
+const wishSchema = z.object({
+  name,
+  address: z.string().refine(isIpv4),
+  url: place,
+  peerUrl: place,
+  /** How many servers it waits for; missing: it does not say. */
+  expect: z.number().int().min(0).max(64).optional(),
+});
 const leaveSchema = z.object({ name });
 const pem = z.string().max(64 * 1024);
 const token = z.string().max(1024);

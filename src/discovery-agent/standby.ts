@@ -35,9 +35,11 @@ export function standbyHandler(deps: StandbyDeps): HttpHandler {
 }
 
 /** In the words of the API that was asked. */
-export function notLeading(request: Pick<HttpRequest, "path">): HttpResponse {
+export function notLeading(
+  request: Pick<HttpRequest, "path">,
+  message = "Cannot answer that here: this server does not lead",
+): HttpResponse {
   if (request.path.startsWith("/v1/")) return renderConsulError(noLeader());
-  const message = "Cannot answer that here: this server does not lead";
   return json(503, { error: { code: "unavailable", message, hint: "Ask another server, or this one again" } });
 }
 

@@ -27,8 +27,8 @@ export interface ClusterServerDeps {
   readonly log: Log;
   /** Of a new cluster; an existing one keeps its own. */
   readonly initial: ClusterSettings;
-  /** See `JOIN_GRACE_TICKS`; hosts that know several servers are back sooner. */
-  readonly joinGraceTicks?: number;
+  /** See `JOIN_GRACE_TICKS`, which counts for those of which this gives undefined. */
+  readonly joinGraceTicks?: (host: Host) => number | undefined;
 }
 
 /** The scheduler looks again after this even if nothing called it. */
@@ -56,9 +56,9 @@ export class ClusterServer {
   }
 
   private constructor(deps: ClusterServerDeps, state: ClusterState, probeKey: string) {
-    const { clock, random, log, joinGraceTicks } = deps;
+    const { clock, random, log } = deps;
     this.#deps = deps;
-    this.liveness = new Liveness(joinGraceTicks === undefined ? {} : { joinGraceTicks });
+    this.liveness = new Liveness();
     this.clock = clock;
     this.state = state;
     this.startedAtMs = clock.nowMs();
@@ -143,8 +143,8 @@ export class ClusterServer {
   /** Members come and go by the store alone; the rest of the server follows it. */
   #syncHosts(): void {
     const members = new Set([...this.state.hosts.values()].map((host) => host.name));
-    for (const id of this.state.hosts.keys()) {
-      this.liveness.add(id);
+    for (const [id, host] of this.state.hosts) {
+      this.liveness.add(id, this.#deps.joinGraceTicks?.(host));
       this.#putHost(id);
     }
     for (const host of this.catalog.hosts()) if (!members.has(host.name)) this.catalog.removeHost(host.name);

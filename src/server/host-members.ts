@@ -14,6 +14,7 @@ import { parseHostAddress } from "../model/ip6.ts";
 import type { Digest } from "../platform/ports/digest.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Random } from "../platform/ports/random.ts";
+import type { StoreWrite } from "../platform/ports/store.ts";
 import type { ClusterServer } from "./cluster-server.ts";
 import { keyOf } from "./cluster-state.ts";
 
@@ -24,6 +25,8 @@ export interface HostMembersDeps {
   readonly digest: Digest;
   readonly chooseBlock: ChooseBlock;
   readonly checkRangeClash: CheckRangeClash;
+  /** What else is stored when a membership ends. */
+  readonly farewell?: (host: Host) => readonly StoreWrite[];
 }
 
 /** A host that leaves waits so long for the others to know; requests that take longer are cut off. */
@@ -41,10 +44,10 @@ export class HostMembers {
   async join(
     request: Omit<JoinRequest, "address" | "name"> & { readonly name: string; readonly address: string },
   ): Promise<JoinGrant> {
-    const { server, clock, ...rest } = this.#deps;
+    const { server, clock, random, digest, chooseBlock, checkRangeClash } = this.#deps;
     return joinHost(
       {
-        ...rest,
+        ...{ random, digest, chooseBlock, checkRangeClash },
         store: server.state.store,
         nowMs: clock.nowMs(),
         settings: server.state.settings,
@@ -97,7 +100,8 @@ export class HostMembers {
       const instances = [...(state.instancesByHost.get(host.id)?.values() ?? [])];
       const forget = instances.map((instance) => ({ kind: "delete", key: keyOf.instance(instance.id) }) as const);
       // Null: another lease was changed meanwhile.
-      if ((await state.store.commit([...writes, ...forget], conditions)) !== null) break;
+      const more = this.#deps.farewell?.(host) ?? [];
+      if ((await state.store.commit([...writes, ...forget, ...more], conditions)) !== null) break;
     }
     liveness.remove(host.id);
     hub.dropHost(host.id, host.name);

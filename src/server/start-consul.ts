@@ -26,7 +26,7 @@ import type { ClusterServer } from "./cluster-server.ts";
 import { callerOf, hostOf, type ConsulAccessDeps } from "./consul-access.ts";
 import { relayHostChecks } from "./host-check-relay.ts";
 import type { HostMembers } from "./host-members.ts";
-import { LeftMembers } from "./left-members.ts";
+import type { LeftMembers } from "./left-members.ts";
 import { reapMembers } from "./reap-members.ts";
 import type { ServerConfig } from "./server-config.ts";
 import type { ServerGroup } from "./server-group.ts";
@@ -34,6 +34,7 @@ import type { ServerGroup } from "./server-group.ts";
 export interface ConsulDeps {
   readonly cluster: ClusterServer;
   readonly members: HostMembers;
+  readonly left: LeftMembers;
   readonly access: AccessControl;
   readonly digest: Digest;
   readonly random: Random;
@@ -61,7 +62,7 @@ export async function startConsul(deps: ConsulDeps, config: ServerConfig): Promi
   const { cluster, clock, random, digest } = deps;
   const parts = await openRegistry({ store: cluster.state.store, clock, random, digest });
   const self = config.consul.node ?? serverName();
-  const own = { config, self, left: new LeftMembers(clock), group: deps.group ?? null };
+  const own = { config, self, left: deps.left, group: deps.group ?? null };
   followCluster(deps, parts, own);
   relayHostChecks({ parts, hub: cluster.hub, hosts: cluster.state, log: deps.log });
   const { rates } = config.consul;
@@ -233,7 +234,7 @@ async function forceLeave(
 ): Promise<void> {
   if (cluster.state.hostByName(node) !== null) await members.remove(node, false);
   else if (!left.has(node)) throw registryError(500, `agent: No node found with name '${node}'`);
-  if (prune) left.forget(node);
+  if (prune) await left.forget(node);
 }
 
 /** A node whose process passed the request on leaves by itself once it hears that it may. */

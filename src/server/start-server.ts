@@ -3,6 +3,7 @@ import { isBlocking, isLargeBody } from "../api/consul/handler.ts";
 import { createMarathonHandler } from "../api/marathon/handler.ts";
 import { createNativeHandler } from "../api/native/handler.ts";
 import { AccessControl, type Authorize, authorizeWith } from "../cluster/access.ts";
+import type { Host } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import { formatEndpoint } from "../model/ip6.ts";
 import { checkRangeClash, chooseBlock } from "../network/blocks.ts";
@@ -13,13 +14,14 @@ import type { Digest } from "../platform/ports/digest.ts";
 import type { HttpHandler } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
-import type { Store } from "../platform/ports/store.ts";
+import type { Store, StoreWrite } from "../platform/ports/store.ts";
 import { openIdentity } from "../platform/tls/identity.ts";
 import { ClusterServer } from "./cluster-server.ts";
 import { ConsoleAssets } from "./console-assets.ts";
 import { ConsoleFeed } from "./console-feed.ts";
 import { consoleHandler, toConsole } from "./console-handler.ts";
 import { HostMembers } from "./host-members.ts";
+import { LeftMembers } from "./left-members.ts";
 import { feedState, nativeServices } from "./native-services.ts";
 import { openSecrets } from "./secrets.ts";
 import type { ServerConfig } from "./server-config.ts";
@@ -37,7 +39,7 @@ export interface ServerAdapters {
   readonly leave?: () => Promise<void>;
   /** When this is one of several servers. */
   readonly group?: ServerGroup;
-  readonly joinGraceTicks?: number;
+  readonly joinGraceTicks?: (host: Host) => number | undefined;
   /** Puts something around all that is answered over HTTP. */
   readonly around?: (handle: HttpHandler) => HttpHandler;
 }
@@ -69,7 +71,9 @@ export async function startServer(
   const cluster = await ClusterServer.open({ store, clock, random, log, initial: config.initial, ...grace });
   if (config.range6IsGiven) await cluster.state.addRange6(config.initial.range6 ?? null);
   const views = new ServerViews(cluster, config.version, () => clock.nowMs());
-  const members = new HostMembers({ server: cluster, clock, random, digest, chooseBlock, checkRangeClash });
+  const left = await LeftMembers.load(store, clock);
+  const farewell = (host: Host): readonly StoreWrite[] => left.farewell(host);
+  const members = new HostMembers({ server: cluster, clock, random, digest, chooseBlock, checkRangeClash, farewell });
   const feed = new ConsoleFeed(() => feedState(cluster, views), clock);
   cluster.onChange(() => feed.poke());
   const hostByCredential = (hash: string): HostId | null =>
@@ -92,7 +96,10 @@ export async function startServer(
   });
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });
   const marathon = marathonOf(config, { cluster, authorize, clock, url });
-  const consul = await startConsul({ cluster, members, access, digest, random, clock, log, leave, group }, config);
+  const consul = await startConsul(
+    { cluster, members, left, access, digest, random, clock, log, leave, group },
+    config,
+  );
   const handle = prefixRouter(
     [
       { prefix: "/api", handle: native },

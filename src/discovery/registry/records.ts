@@ -146,6 +146,14 @@ export interface AclRole extends Stamped {
   readonly templatedPolicies?: readonly TemplatedPolicy[];
 }
 
+/** Keys that nobody may lock for a while, since a session that held them ended. */
+export interface LockDelayRecord extends Stamped {
+  /** The session's, and which part of its keys. */
+  readonly id: string;
+  readonly keys: readonly string[];
+  readonly delayMs: number;
+}
+
 /** The stored tables and their rows. */
 export interface Rows {
   readonly kv: KvEntry;
@@ -157,6 +165,7 @@ export interface Rows {
   readonly token: AclToken;
   readonly policy: AclPolicy;
   readonly role: AclRole;
+  readonly lockDelay: LockDelayRecord;
 }
 
 export type TableName = keyof Rows;
@@ -171,6 +180,7 @@ export const TABLES: readonly TableName[] = [
   "token",
   "policy",
   "role",
+  "lockDelay",
 ];
 
 /** Id of a service or check in its table: names of nodes have no NUL. */

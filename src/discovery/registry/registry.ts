@@ -21,6 +21,13 @@ export interface RegistryDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly digest: Digest;
+  /** It shows what another server writes, see `openReplica`, and takes no change itself. */
+  readonly follows?: boolean;
+}
+
+/** A row that another server has stored, null when it has taken it away. */
+export interface FollowedRow extends Omit<PlacedRow, "row"> {
+  readonly row: PlacedRow["row"] | null;
 }
 
 /** What a blocking query asks. */
@@ -87,6 +94,8 @@ export class Registry {
   #index: number;
   readonly #head: StoredHead;
   #kvIndex: number;
+  /** Of the last change that was followed. */
+  #followed: number;
   #reserving = false;
   #published = 0;
   #queue: Waiting[] = [];
@@ -97,15 +106,23 @@ export class Registry {
   /** Reads all that is stored. The floor is an index that no earlier run has used. */
   static async open(deps: RegistryDeps): Promise<Registry> {
     const head = await StoredHead.open(deps.store);
-    const registry = new Registry(deps, head);
+    if (deps.follows === true) return await Registry.#openFollowing(deps, head);
+    const registry = new Registry(deps, head, head.reserved);
     await registry.#reserve();
     await head.clean();
     for (const change of await loadRows(deps.store, head.generation)) registry.#apply(change, new Touched());
     return registry;
   }
 
-  private constructor(deps: RegistryDeps, head: StoredHead) {
-    const floor = head.reserved;
+  /** The leader's own indexes come after those of its rows, and below what it has reserved. */
+  static async #openFollowing(deps: RegistryDeps, head: StoredHead): Promise<Registry> {
+    const rows = await loadRows(deps.store, head.generation);
+    const registry = new Registry(deps, head, Math.max(1, ...rows.map(({ index }) => index)));
+    for (const change of rows) registry.#apply(change, new Touched());
+    return registry;
+  }
+
+  private constructor(deps: RegistryDeps, head: StoredHead, floor: number) {
     this.#deps = deps;
     this.#head = head;
     this.clock = deps.clock;
@@ -115,6 +132,7 @@ export class Registry {
     this.watches = new Watches(this.deadlines, floor);
     this.#index = floor;
     this.#kvIndex = floor;
+    this.#followed = floor;
   }
 
   /** How often a server has taken the lead over what is stored. */
@@ -152,6 +170,8 @@ export class Registry {
    * alone. @throws AppError `unavailable` when the store does not take it: nothing of it happened then.
    */
   write<Value>(run: (tx: Transaction) => Value): Promise<Value> {
+    if (this.#deps.follows === true)
+      return Promise.reject(new AppError("unavailable", "Cannot change the registry: it follows another one"));
     if (this.#closed) return Promise.reject(new AppError("unavailable", "Cannot change the registry: it is closed"));
     if (this.#queue.length >= QUEUE_MAX)
       return Promise.reject(new AppError("unavailable", "Cannot change the registry: too many changes wait"));
@@ -163,7 +183,7 @@ export class Registry {
 
   /** A change that nobody waits for: tried again until the store takes it, for as long as `due` says that it is needed. */
   persist(run: (tx: Transaction) => unknown, due: () => boolean): void {
-    if (!due()) return;
+    if (!due() || this.#deps.follows === true) return;
     this.write(run).catch(() => this.deadlines.after(RETRY_MS, () => this.persist(run, due)));
   }
 
@@ -177,6 +197,20 @@ export class Registry {
       this.#replacing.push({ rows, resolve, reject });
       if (!this.#writing) void this.#drain();
     });
+  }
+
+  /**
+   * Takes over what one commit of the leader has changed. Rows bring their indexes; what is gone gets one between those of the rows
+   * before and after it, as the leader's was.
+   */
+  follow(rows: readonly FollowedRow[]): void {
+    this.#followed = Math.max(this.#followed + 1, ...rows.map(({ row }) => row?.modifyIndex ?? 0));
+    this.#index = Math.max(this.#index, this.#followed);
+    const touched = new Touched();
+    const changes = rows.map((each): Change => ({ ...each, index: each.row?.modifyIndex ?? this.#followed }));
+    for (const change of changes.toSorted(byTable)) this.#apply(change, touched);
+    this.#publish(touched, this.#followed);
+    this.watches.raiseFloor(this.#graves.forget());
   }
 
   /** A change of what lives in memory only: hosts and containers. */
@@ -346,7 +380,8 @@ export class Registry {
   /** Reserves the next step in good time; a store that cannot be written is asked again with the next change. */
   #nextIndex(): number {
     this.#index += 1;
-    if (this.#head.reserved - this.#index < RESERVE_STEP / 2 && !this.#reserving) {
+    const isShort = this.#head.reserved - this.#index < RESERVE_STEP / 2;
+    if (isShort && !this.#reserving && this.#deps.follows !== true) {
       this.#reserving = true;
       const done = (): void => {
         this.#reserving = false;
@@ -394,6 +429,7 @@ export class Registry {
       case "token":
       case "policy":
       case "role":
+      case "lockDelay":
         break;
     }
     for (const listener of this.#changeListeners) listener(change, before);

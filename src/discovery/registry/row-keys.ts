@@ -40,7 +40,7 @@ const CHUNK_CHARS = 8 * 1024 * 1024;
 const ENCODED_MAX = 400;
 
 /** Rows of the first generation lie where they lay before there were others. */
-function rowsPrefix(generation: number): string {
+export function rowsPrefix(generation: number): string {
   return generation === 0 ? REGISTRY_PREFIX : `${REGISTRY_PREFIX}@${generation}/`;
 }
 

@@ -20,7 +20,10 @@ export const SERF_HEALTH = "serfHealth";
 export const SESSION_TTL_MS = { min: 10_000, max: 86_400_000 } as const;
 export const LOCK_DELAY_MS = { default: 15_000, max: 60_000 } as const;
 
-/** Until when keys cannot be locked, since their holder did not give them up itself. Lost with the process, as in Consul. */
+/** Of one stored record: a value of the store has its limit, and so has a commit. */
+const DELAYED_KEYS = 200;
+
+/** Until when keys cannot be locked, since their holder did not give them up itself. See `LockDelayKeeper` for what is stored of it. */
 export class LockDelays {
   readonly #clock: Clock;
   readonly #untilMs = new Map<string, number>();
@@ -78,12 +81,18 @@ function parseTtl(ttl: string): number {
 export function endSession(tx: Transaction, id: string, lockDelays: LockDelays): void {
   const session = tx.get("session", id);
   if (session === null) return;
-  for (const key of tx.heldBy(id)) {
+  const { lockDelayMs: delayMs } = session;
+  const held = tx.heldBy(id).filter((key) => tx.get("kv", key) !== null);
+  for (let at = 0; at < held.length && delayMs > 0; at += DELAYED_KEYS) {
+    const part = `${id}/${at}`;
+    tx.put("lockDelay", part, { id: part, keys: held.slice(at, at + DELAYED_KEYS), delayMs });
+  }
+  for (const key of held) {
     const row = tx.get("kv", key);
     if (row === null) continue;
     if (session.behavior === "delete") tx.delete("kv", key);
     else tx.put("kv", key, { ...row, session: null });
-    lockDelays.delay(key, session.lockDelayMs);
+    lockDelays.delay(key, delayMs);
   }
   for (const query of tx.list("query", "")) if (query.session === id) tx.delete("query", query.id);
   tx.delete("session", id);

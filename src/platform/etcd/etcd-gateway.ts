@@ -37,6 +37,25 @@ export interface EtcdOutcome {
   readonly found: EtcdEntry | null;
 }
 
+export interface EtcdRange {
+  readonly from: string;
+  readonly to: string;
+  readonly limit: number;
+  /** 0: the present one. */
+  readonly revision: number;
+  /** Of this member alone: it may be old, and needs no quorum. */
+  readonly serializable?: boolean;
+}
+
+export interface EtcdEvent {
+  readonly key: string;
+  readonly revision: number;
+  /** Null: deleted. */
+  readonly value: string | null;
+  /** Null: there was none. */
+  readonly before: string | null;
+}
+
 export interface EtcdMember {
   readonly id: string;
   /** "" until it has started for the first time. */
@@ -64,6 +83,14 @@ const outcome = z.object({
   succeeded: z.boolean().default(false),
   responses: z.array(z.object({ response_range: range.partial().optional() })).default([]),
 });
+const event = z.object({
+  type: z.enum(["PUT", "DELETE"]).default("PUT"),
+  kv: entry.extend({ create_revision: number.default(0) }),
+  prev_kv: entry.optional(),
+});
+const watched = z.object({
+  result: z.object({ canceled: z.boolean().default(false), events: z.array(event).default([]) }),
+});
 const lease = z.object({ ID: z.string(), TTL: number.default(0) });
 const member = z.object({
   ID: z.string(),
@@ -88,12 +115,37 @@ export class EtcdGateway {
 
   /** Keys from `from` on and before `to`, in byte order; of a certain `revision` when that is not 0. */
   async range(
-    { from, to, limit, revision }: { from: string; to: string; limit: number; revision: number },
+    { from, to, limit, revision, serializable = false }: EtcdRange,
     signal?: AbortSignal,
   ): Promise<{ readonly entries: readonly EtcdEntry[]; readonly more: boolean; readonly revision: number }> {
     const body = { key: encode(from), range_end: encode(to), limit: String(limit), revision: String(revision) };
-    const answer = range.parse(await this.#post("/v3/kv/range", body, signal));
+    const answer = range.parse(await this.#post("/v3/kv/range", { ...body, serializable }, signal));
     return { entries: answer.kvs.map(entryOf), more: answer.more, revision: answer.header.revision };
+  }
+
+  /**
+   * Changes of keys from `from` on and before `to`, from that revision on, as this member hears of them; ends after an abort.
+   * @throws AppError `unavailable` when the stream breaks or what is asked for is forgotten already.
+   */
+  async *watch(
+    { from, to, revision }: { from: string; to: string; revision: number },
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly EtcdEvent[]> {
+    const asked = { key: encode(from), range_end: encode(to), start_revision: String(revision), prev_kv: true };
+    const init = { method: "POST", body: JSON.stringify({ create_request: asked }), unix: this.#socket, signal };
+    try {
+      const response = await fetch("http://etcd/v3/watch", { ...init, timeout: false } as RequestInit);
+      for await (const line of linesOf(response.body)) {
+        const { result } = watched.parse(JSON.parse(line));
+        if (result.canceled)
+          throw new AppError("unavailable", "Cannot watch etcd: it has forgotten what was asked for");
+        if (result.events.length > 0) yield result.events.map(eventOf);
+      }
+    } catch (cause) {
+      if (signal.aborted) return;
+      if (cause instanceof AppError) throw cause;
+      throw new AppError("unavailable", `Cannot watch this server's etcd: ${describeError(cause)}`, { cause });
+    }
   }
 
   async transact({ compare, writes, otherwise }: EtcdTransaction, signal?: AbortSignal): Promise<EtcdOutcome> {
@@ -199,6 +251,29 @@ function entryOf({ key, value, create_revision, mod_revision }: z.infer<typeof e
     createRevision: create_revision,
     modRevision: mod_revision,
   };
+}
+
+function eventOf({ type, kv, prev_kv: before }: z.infer<typeof event>): EtcdEvent {
+  return {
+    key: decode(kv.key),
+    revision: kv.mod_revision,
+    value: type === "DELETE" ? null : decode(kv.value),
+    before: before === undefined ? null : decode(before.value),
+  };
+}
+
+async function* linesOf(body: AsyncIterable<Uint8Array> | null): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest: string[] = [];
+  for await (const piece of body ?? []) {
+    const [first = "", ...more] = decoder.decode(piece, { stream: true }).split("\n");
+    rest.push(first);
+    for (const next of more) {
+      const line = rest.join("");
+      rest = [next];
+      if (line !== "") yield line;
+    }
+  }
 }
 
 function memberOf({ ID, name, peerURLs, isLearner }: z.infer<typeof member>): EtcdMember {

@@ -104,11 +104,11 @@ export async function takeOffice(options: OfficeOptions, signal: AbortSignal): P
 }
 
 /** Who has it now, by etcd's word; null when nobody has. @throws AppError `unavailable` without a quorum. */
-export async function readHolder({
-  gateway,
-  prefix,
-}: Pick<OfficeOptions, "gateway" | "prefix">): Promise<OfficeHolder | null> {
-  const entry = await gateway.get(keyOf(prefix));
+export async function readHolder(
+  { gateway, prefix }: Pick<OfficeOptions, "gateway" | "prefix">,
+  signal?: AbortSignal,
+): Promise<OfficeHolder | null> {
+  const entry = await gateway.get(keyOf(prefix), signal);
   return entry === null ? null : (JSON.parse(entry.value) as OfficeHolder);
 }
 
