@@ -36,7 +36,10 @@ export interface AgentLook {
 export interface AskerCommand {
   readonly datagrams: readonly string[];
   readonly to: string;
+  readonly port: number;
   readonly waitMs: number;
+  /** Of sockets that belong to one peer: "connected". Otherwise the address that it is bound to; any when missing. */
+  readonly from?: string;
 }
 
 /** Null: none came. */
@@ -93,15 +96,30 @@ async function runAgent(directory: string, object: string): Promise<void> {
 
 async function runAsker(): Promise<void> {
   let take: (answer: string) => void = () => undefined;
-  const socket = await Bun.udpSocket({ socket: { data: (_, answer) => take(answer.toString("hex")) } });
-  await answerLines(async ({ datagrams, to, waitMs }: AskerCommand): Promise<AskerAnswer> => {
+  const handler = { data: (_: unknown, answer: Buffer) => take(answer.toString("hex")) };
+  const senders = new Map<string, Promise<(bytes: Buffer) => void>>();
+  const makeSender = async ({ to, port, from }: AskerCommand): Promise<(bytes: Buffer) => void> => {
+    if (from === "connected") {
+      const socket = await Bun.udpSocket({ connect: { hostname: to, port }, socket: handler });
+      return (bytes) => socket.send(bytes);
+    }
+    const hostname = from ?? (to.includes(":") ? "::" : "0.0.0.0");
+    const socket = await Bun.udpSocket({ hostname, socket: handler });
+    return (bytes) => socket.send(bytes, port, to);
+  };
+  await answerLines(async (command: AskerCommand): Promise<AskerAnswer> => {
+    const { datagrams, to, port, from, waitMs } = command;
+    const key = `${to} ${port} ${from}`;
+    const sender = senders.get(key) ?? makeSender(command);
+    senders.set(key, sender);
+    const send = await sender;
     const answers: (string | null)[] = [];
     for (const datagram of datagrams) {
       const stop = new AbortController();
       const answer = new Promise<string>((resolve) => {
         take = resolve;
       });
-      socket.send(Buffer.from(datagram, "hex"), 53, to);
+      send(Buffer.from(datagram, "hex"));
       answers.push(await Promise.race([answer, systemClock.sleep(waitMs, stop.signal).then(() => null)]));
       stop.abort();
     }

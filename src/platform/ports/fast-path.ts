@@ -2,7 +2,7 @@ import type { Ipv4 } from "../../model/ip.ts";
 import type { DnsCounts } from "../../model/wire.ts";
 
 /** What the fast path does at the ingress of a device. */
-export type FastPathProgram = "from_container" | "from_uplink" | "from_tunnel";
+export type FastPathProgram = "from_container" | "from_uplink" | "from_tunnel" | "from_host";
 
 /**
  * What happens to a packet from a container to an address of the range: `direct` goes to the next hop by `ifindex`, `tunnel` by

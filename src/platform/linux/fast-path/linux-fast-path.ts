@@ -35,7 +35,7 @@ import type { OpenPrograms } from "./program-store.ts";
 const PREFERENCE = 49201;
 const HANDLE = "1";
 const ENTRY_MAPS: readonly EntryMap[] = ["endpoints", "routes", "settings", "sources"];
-const PROGRAMS: readonly FastPathProgram[] = ["from_container", "from_uplink", "from_tunnel"];
+const PROGRAMS: readonly FastPathProgram[] = ["from_container", "from_uplink", "from_tunnel", "from_host"];
 const links = z.array(z.object({ ifindex: z.number(), ifname: z.string(), link_type: z.string() }).partial());
 
 export interface LinuxFastPathOptions {
