@@ -162,7 +162,7 @@ class DnsPart {
       this.#report(await this.#pass());
       const required = this.#addresses().filter(({ address }) => address !== LOOPBACK6);
       const complete = gateway() !== null && required.every((each) => this.#bindings.has(keyOf(each)));
-      await clock.sleep(complete ? RESYNC_MS : BIND_RETRY_MS, signal);
+      await clock.sleep(complete && this.#hostAnswers.isSettled() ? RESYNC_MS : BIND_RETRY_MS, signal);
     }
   }
 

@@ -19,6 +19,8 @@ export interface HostAnswersOptions {
 /** The discard port (RFC 863): whatever came by there to somebody would be thrown away. */
 const PROBE_PORT = 9;
 const PROBE_TIMEOUT_MS = 500;
+/** The programs come when they come, some seconds after a start at most. */
+const EARLY_LOOKS = 20;
 /** Whatever changes the zone takes all answers back, and may do so between putting this one and asking for it. */
 const TRIES = 2;
 /** No name of anybody's (RFC 6761 §6.4). */
@@ -29,6 +31,7 @@ const ANSWER = probeMessage(FLAG_RESPONSE);
 export class HostAnswers {
   readonly #options: HostAnswersOptions;
   #arrives: ReadonlySet<HostAddress> = new Set();
+  #looks = 0;
 
   constructor(options: HostAnswersOptions) {
     this.#options = options;
@@ -37,6 +40,11 @@ export class HostAnswers {
   /** Whether answers of the kernel come back from there. */
   arrivesAt(address: HostAddress): boolean {
     return this.#arrives.has(address);
+  }
+
+  /** False while another look is worth it soon. */
+  isSettled(): boolean {
+    return this.#options.kernel === null || this.#arrives.size > 0 || this.#looks >= EARLY_LOOKS;
   }
 
   /** What the kernel is to answer for when these are served: those found good, and where to find that out of all. */
@@ -48,6 +56,7 @@ export class HostAnswers {
   /** Asks at each; `seats` must be in force. True when the outcome is another than the last time. */
   async look(served: readonly HostSeat[]): Promise<boolean> {
     const { log } = this.#options;
+    this.#looks += 1;
     const found = await Promise.all(served.map(async ({ address }) => ((await this.#answers(address)) ? [address] : [])));
     const arrives = new Set(found.flat());
     const before = this.#arrives;

@@ -188,6 +188,11 @@ export class DnsKernelLab {
     kernel.close(handle);
   }
 
+  /** As a host does that leaves its cluster. */
+  async removePrograms(): Promise<void> {
+    await this.#fastPath(this.host()).remove();
+  }
+
   async close(): Promise<void> {
     for (const { asker } of this.#containers.values()) await asker.end();
     await this.#hostAsker?.end();

@@ -96,14 +96,16 @@ async function runAgent(directory: string, object: string): Promise<void> {
 
 async function runAsker(): Promise<void> {
   let take: (answer: string) => void = () => undefined;
-  const handler = { data: (_: unknown, answer: Buffer) => take(answer.toString("hex")) };
+  // That nobody listens is a question without an answer like others.
+  const handler = { data: (_: unknown, answer: Buffer) => take(answer.toString("hex")), error: () => undefined };
   const senders = new Map<string, Promise<(bytes: Buffer) => void>>();
   const makeSender = async ({ to, port, from }: AskerCommand): Promise<(bytes: Buffer) => void> => {
+    const any = to.includes(":") ? "::" : "0.0.0.0";
     if (from === "connected") {
-      const socket = await Bun.udpSocket({ connect: { hostname: to, port }, socket: handler });
+      const socket = await Bun.udpSocket({ hostname: any, connect: { hostname: to, port }, socket: handler });
       return (bytes) => socket.send(bytes);
     }
-    const hostname = from ?? (to.includes(":") ? "::" : "0.0.0.0");
+    const hostname = from ?? any;
     const socket = await Bun.udpSocket({ hostname, socket: handler });
     return (bytes) => socket.send(bytes, port, to);
   };

@@ -1,4 +1,4 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import { type Ipv4, isIpv4 } from "../../model/ip.ts";
 import type { HostAddress } from "../../model/ip6.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { DatagramClient } from "../ports/listener.ts";
@@ -16,6 +16,7 @@ export class BunDatagramClient implements DatagramClient {
     return this.#untilDeadline(timeoutMs, async (settle) => {
       // A connected socket takes datagrams from that peer alone and hears of a closed port at once.
       const socket = await Bun.udpSocket({
+        ...(isIpv4(server) ? {} : { hostname: "::" }),
         connect: { hostname: server, port },
         socket: {
           data: (_, answer) => {
