@@ -224,11 +224,13 @@ test("where rules let in only what belongs to a connection, the agent finds out 
   expect(await byKernel("strict.service.consul", "NOERROR 10.9.9.1")).toBe(SOME);
 }, 60_000);
 
-test("the program goes with the others, and leaves loopback as it was", async () => {
-  const filters = ["tc", "filter", "show", "dev", "lo", "ingress"];
-  expect((await lines(filters)).join("\n")).toContain("from_host");
+test("an agent that starts anew keeps the one program, and it goes with the others when the host leaves", async () => {
+  const { loopback } = await park.look();
+  expect(loopback).toHaveLength(1);
   await park.killAgent();
-  await park.removePrograms();
-  expect(await lines(["tc", "qdisc", "show", "dev", "lo"])).not.toContainEqual(expect.stringContaining("clsact"));
-  expect((await park.askFromHost([question("strict.service.consul")], { waitMs: 200 })).map(shown)).toEqual(["silent"]);
+  await park.startAgent();
+  await park.teachHost(question("gone.service.consul"));
+  expect((await park.look()).loopback).toEqual(loopback);
+  expect(await park.leave()).toMatchObject({ loopback: [] });
+  expect((await park.askFromHost([question("gone.service.consul")], { waitMs: 200 })).map(shown)).toEqual(["silent"]);
 });

@@ -189,8 +189,8 @@ export class DnsKernelLab {
   }
 
   /** As a host does that leaves its cluster. */
-  async removePrograms(): Promise<void> {
-    await this.#fastPath(this.host()).remove();
+  async leave(): Promise<AgentLook> {
+    return (await this.#talker().say({ kind: "leave" })) as AgentLook;
   }
 
   async close(): Promise<void> {

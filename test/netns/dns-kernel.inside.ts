@@ -15,6 +15,7 @@ import { type DnsCounts, WIRE_VERSION } from "../../src/model/wire.ts";
 import type { LocalPort } from "../../src/network/local-port.ts";
 import { systemClock } from "../../src/platform/clock/system-clock.ts";
 import { systemRandom } from "../../src/platform/clock/system-random.ts";
+import { BpfKernel } from "../../src/platform/linux/fast-path/bpf-kernel.ts";
 import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-path.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
 import type { Log } from "../../src/platform/ports/log.ts";
@@ -24,12 +25,15 @@ import { BunListener } from "../../src/platform/udp/bun-listener.ts";
 export type AgentCommand =
   | { readonly kind: "ports"; readonly ports: readonly LocalPort[]; readonly guarded: readonly string[] }
   | { readonly kind: "catalog"; readonly upsert: readonly Endpoint[]; readonly remove: readonly string[] }
+  | { readonly kind: "leave" }
   | { readonly kind: "look" };
 
 export interface AgentLook {
   readonly counts: DnsCounts | null;
   readonly conditions: readonly string[];
   readonly on: boolean;
+  /** Numbers of the programs at loopback. */
+  readonly loopback: readonly number[];
 }
 
 /** Sends each, in hexadecimal, and waits for its answer. */
@@ -71,14 +75,14 @@ async function runAgent(directory: string, object: string): Promise<void> {
     resolver: fixedResolver([]),
     kernel: fastPath.answers,
   });
+  const kernel = new BpfKernel();
   let revision = 1;
   const identity = { hostId: "x" as HostId, hostName: "own", settings: DEFAULT_SETTINGS, epoch: "e" };
   state.receive({ type: "welcome", wire: WIRE_VERSION, ...identity, blocks: ["10.2.1.0/24"] });
   state.receive({ type: "catalog", reset: true, revision, upsert: [], remove: [], hosts: [] });
   state.setWays([]);
-  const { signal } = new AbortController();
-  void path.run(signal);
-  void dns.run(signal);
+  const stop = new AbortController();
+  const running = Promise.all([path.run(stop.signal), dns.run(stop.signal)]);
   await answerLines(async (command: AgentCommand): Promise<AgentLook> => {
     if (command.kind === "catalog") {
       const { upsert, remove } = command;
@@ -88,9 +92,15 @@ async function runAgent(directory: string, object: string): Promise<void> {
       state.setSlowRanges("policy", { policy: command.guarded, virtual: [] });
       state.setPorts("engine", command.ports);
     }
+    if (command.kind === "leave") {
+      stop.abort();
+      await running;
+      await fastPath.remove();
+      return { counts: null, conditions: [], on: false, loopback: kernel.ingressPrograms(1) };
+    }
     const conditions = state.conditions().map(({ text }) => text);
     const { on } = path.mode();
-    return { counts: on ? (await fastPath.counters()).dns : null, conditions, on };
+    return { counts: on ? (await fastPath.counters()).dns : null, conditions, on, loopback: kernel.ingressPrograms(1) };
   });
 }
 

@@ -65,7 +65,7 @@ export interface FastPathState {
   readonly filters: readonly FastPathFilter[];
   /** Devices with a filter of ours that is not the present program. */
   readonly stale: readonly string[];
-  /** Indexes of this host's devices by name, with their layer-2 kind. */
+  /** Indexes of this host's devices by name, with their layer-2 kind; loopback only where it can have a program. */
   readonly devices: ReadonlyMap<string, { readonly index: number; readonly ethernet: boolean }>;
 }
 
