@@ -57,7 +57,7 @@ async function keepInKernel(
   const gatewayMac = bridgeMac(parseIpv4(gateway));
   const desired = { blocks, gatewayMac, ports: [wired], peers: [], slow: [], virtual: [] };
   for (const action of planFastPath(desired, await fastPath.observe())) await fastPath.apply(action);
-  const renew = (): void => fastPath.answers.renew(parseIpv4(gateway));
+  const renew = (): void => fastPath.answers.renew(parseIpv4(gateway), []);
   renew();
   setInterval(renew, RENEW_MS);
   return (question, answers) => fastPath.answers.put(question, answers);

@@ -9,7 +9,7 @@ import type { CatalogHost } from "../model/endpoint.ts";
 import { virtualAddresses } from "../network/virtual-addresses.ts";
 import { AppError } from "../model/error.ts";
 import { type Ipv4, cidrContains, isIpv4, parseCidr, parseIpv4 } from "../model/ip.ts";
-import { type Ipv6, parseCidr6 } from "../model/ip6.ts";
+import { type HostAddress, type Ipv6, isIpv6, parseCidr6, parseIpv6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import { ENGINE_NETWORK } from "../network/plan-engine-network.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -19,6 +19,7 @@ import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { AgentIdentity, AgentPart, AgentState } from "./agent-state.ts";
 import type { CatalogTracker } from "./catalog-tracker.ts";
+import { HostAnswers } from "./host-answers.ts";
 import type { HostResolver } from "./resolver-file.ts";
 
 export interface DnsPartOptions {
@@ -35,14 +36,14 @@ export interface DnsPartOptions {
   readonly resolver: HostResolver;
   /** Domains that the host's own search list gains; none by default. */
   readonly search?: readonly string[];
-  /** Gives containers answers without us; null or missing where there is no such thing. */
+  /** Gives containers and this host answers without us; null or missing where there is no such thing. */
   readonly kernel?: KernelAnswers | null;
   /** Ports to serve on; a test that is not root chooses others. `loopback` null: only the gateway's address. */
   readonly ports?: { readonly gateway: number; readonly loopback: number | null; readonly upstream: number };
 }
 
 const LOOPBACK = parseIpv4("127.0.0.1");
-const LOOPBACK6 = "::1";
+const LOOPBACK6 = parseIpv6("::1");
 const DNS_PORT = 53;
 /** Where Consul's agent answers, for clients that know it there. */
 const CONSUL_DNS_PORT = 8600;
@@ -79,6 +80,7 @@ class DnsPart {
   #unboundPasses = 0;
   /** Addresses of containers whose questions the kernel may answer. */
   #fastClients: ReadonlySet<string> = new Set();
+  readonly #hostAnswers: HostAnswers;
   readonly #keep: KeepAnswers = (question, answers) => this.#options.kernel?.put(question, answers);
 
   constructor(options: DnsPartOptions) {
@@ -94,6 +96,7 @@ class DnsPart {
       settings: () => dnsSettings(state.identity),
     });
     this.#server = new DnsServer({ random, zone: () => this.#zone, forwarder });
+    this.#hostAnswers = new HostAnswers({ kernel: options.kernel ?? null, datagrams, log: options.log });
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -161,7 +164,7 @@ class DnsPart {
     const { kernel } = this.#options;
     const gateway = this.#gatewayAddress();
     if (this.#zone === null || gateway?.port !== DNS_PORT || !this.#bindings.has(keyOf(gateway))) return;
-    kernel?.renew(gateway.address);
+    kernel?.renew(gateway.address, this.#hostAnswers.seats(this.#boundAddresses()));
   }
 
   /** Level-triggered: what should be bound and written is compared with what is, and tried again until it is so. */
@@ -174,7 +177,8 @@ class DnsPart {
       this.#settle();
       const required = this.#addresses().filter(({ address }) => address !== LOOPBACK6);
       const complete = gateway() !== null && required.every((each) => this.#bindings.has(keyOf(each)));
-      if (!signal.aborted) await clock.sleep(complete ? RESYNC_MS : BIND_RETRY_MS, this.#nap.signal);
+      const settled = complete && this.#hostAnswers.isSettled();
+      if (!signal.aborted) await clock.sleep(settled ? RESYNC_MS : BIND_RETRY_MS, this.#nap.signal);
     }
   }
 
@@ -204,6 +208,7 @@ class DnsPart {
     }
     this.#follow();
     this.#renewKernel();
+    if (await this.#hostAnswers.look(this.#boundAddresses())) this.#renewKernel();
     const nameserver = gateway();
     const { port } = this.#gatewayAddress() ?? { port: 0 };
     if (nameserver === null || port !== DNS_PORT || !this.#bindings.has(`${nameserver}:${port}`)) {
@@ -221,7 +226,7 @@ class DnsPart {
     const bound: Binding[] = [];
     try {
       const udp = await listener.bindUdp(address.address, address.port, (message, peer, reply) =>
-        this.#server.answer(message, "udp", reply, this.#keepFor(peer.address)),
+        this.#server.answer(message, "udp", reply, this.#keepFor(peer.address, address)),
       );
       bound.push(udp);
       bound.push(
@@ -244,10 +249,14 @@ class DnsPart {
     }
   }
 
-  /** Null for whoever asks by a way that the kernel gives no answers on, as the host itself does. */
-  #keepFor(client: string): KeepAnswers | null {
+  /** Null for whoever asks by a way that the kernel gives no answers on. */
+  #keepFor(client: string, asked: ServedAddress): KeepAnswers | null {
     const { kernel = null } = this.#options;
-    return kernel !== null && kernel.isReady() && this.#fastClients.has(client) ? this.#keep : null;
+    if (kernel === null || !kernel.isReady()) return null;
+    // Programs of the host ask from the address that they ask, unless they choose another.
+    return this.#fastClients.has(client) || (client === asked.address && this.#hostAnswers.arrivesAt(asked.address))
+      ? this.#keep
+      : null;
   }
 
   #noteClients(): void {
@@ -275,6 +284,10 @@ class DnsPart {
     return address === null ? null : { address, port: this.#options.ports?.gateway ?? DNS_PORT };
   }
 
+  #boundAddresses(): readonly ServedAddress[] {
+    return this.#addresses().filter((each) => this.#bindings.has(keyOf(each)));
+  }
+
   #addresses(): readonly ServedAddress[] {
     const gateway = this.#gatewayAddress();
     const { ports } = this.#options;
@@ -295,9 +308,8 @@ class DnsPart {
   }
 }
 
-/** IPv4 or IPv6. */
 interface ServedAddress {
-  readonly address: string;
+  readonly address: HostAddress;
   readonly port: number;
 }
 
@@ -309,7 +321,7 @@ const NO_BRIDGE: Condition = {
 };
 
 function keyOf({ address, port }: ServedAddress): string {
-  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+  return isIpv6(address) ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function dnsSettings(identity: AgentIdentity | null): DnsSettings {

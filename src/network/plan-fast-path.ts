@@ -17,6 +17,9 @@ import type { LocalPort } from "./local-port.ts";
 import type { DesiredPeer } from "./plan-network.ts";
 import { TUNNEL } from "./plan-network.ts";
 
+/** The host's questions to itself pass it. */
+const LOOPBACK_DEVICE = "lo";
+
 export interface DesiredFastPath {
   /** Of this host; containers on it reach each other without the bridge. */
   readonly blocks: readonly string[];
@@ -140,7 +143,7 @@ export function entryKey(entry: FastPathEntry): string {
   }
 }
 
-/** The programs by device. Devices that are not there, or are not Ethernet, get none. */
+/** The programs by device. Devices that are not there get none, nor do those that are not Ethernet, but for loopback. */
 export function desireFilters(desired: DesiredFastPath, devices: FastPathState["devices"]): readonly FastPathFilter[] {
   const want = new Map<string, FastPathProgram>();
   for (const { device, program } of desired.peers.flatMap((peer) => wayTo(peer)?.filters ?? []))
@@ -149,10 +152,11 @@ export function desireFilters(desired: DesiredFastPath, devices: FastPathState["
     // The index tells a new device of the same name apart.
     if (devices.get(device)?.index === index) want.set(device, "from_container");
   }
-  return [...want.keys()].toSorted().flatMap((device) => {
-    const program = want.get(device);
-    return program === undefined || devices.get(device)?.ethernet !== true ? [] : [{ device, program }];
-  });
+  const filters = [...want].flatMap(([device, program]): FastPathFilter[] =>
+    devices.get(device)?.ethernet === true ? [{ device, program }] : [],
+  );
+  if (devices.has(LOOPBACK_DEVICE)) filters.push({ device: LOOPBACK_DEVICE, program: "from_host" });
+  return filters.toSorted((a, b) => (a.device < b.device ? -1 : 1));
 }
 
 /** The changes from observed to desired; [] when there are none. */

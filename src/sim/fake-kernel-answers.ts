@@ -1,5 +1,5 @@
 import type { Ipv4 } from "../model/ip.ts";
-import type { KernelAnswers } from "../platform/ports/kernel-answers.ts";
+import type { HostSeat, KernelAnswers } from "../platform/ports/kernel-answers.ts";
 
 const ID_BYTES = 2;
 
@@ -7,6 +7,8 @@ const ID_BYTES = 2;
 export class FakeKernelAnswers implements KernelAnswers {
   /** Where it answers; null before anyone said so. */
   gateway: Ipv4 | null = null;
+  /** Where it answers the host itself. */
+  seats: readonly HostSeat[] = [];
   readonly #answers = new Map<string, readonly Uint8Array[]>();
 
   isReady(): boolean {
@@ -23,8 +25,9 @@ export class FakeKernelAnswers implements KernelAnswers {
     if (this.gateway !== null) this.#answers.set(keyOf(question), answers.map((answer) => answer.slice(ID_BYTES))); // prettier-ignore
   }
 
-  renew(gateway: Ipv4): void {
+  renew(gateway: Ipv4, seats: readonly HostSeat[]): void {
     this.gateway = gateway;
+    this.seats = seats;
   }
 
   /** All that it could say to this question, as its sender would see it; [] when the question goes to the agent. */

@@ -8,7 +8,7 @@ import { parseIpv4 } from "../../src/model/ip.ts";
 import type { DnsCounts } from "../../src/model/wire.ts";
 import type { LocalPort } from "../../src/network/local-port.ts";
 import { BpfKernel } from "../../src/platform/linux/fast-path/bpf-kernel.ts";
-import { DNS_SIZES, decodeGeneration, encodeDnsState } from "../../src/platform/linux/fast-path/encode-answers.ts";
+import { DNS_SIZES } from "../../src/platform/linux/fast-path/encode-answers.ts";
 import { LinuxFastPath } from "../../src/platform/linux/fast-path/linux-fast-path.ts";
 import { ProcessRunner } from "../../src/platform/linux/process-runner.ts";
 import type { Runner } from "../../src/platform/ports/runner.ts";
@@ -52,13 +52,21 @@ class Talker {
 }
 
 export class DnsKernelLab {
-  readonly lab = new NetworkLab("dnsk");
-  readonly #object = join(tmpdir(), `apollo-dns-kernel-${process.pid}.o`);
-  readonly #directory = join(tmpdir(), `apollo-bpf-dns-kernel-${process.pid}`);
+  readonly lab: NetworkLab;
+  readonly #object: string;
+  readonly #directory: string;
   readonly #containers = new Map<ContainerName, { readonly space: Namespace; readonly asker: Talker }>();
   readonly #ports: LocalPort[] = [];
   #host: Namespace | null = null;
+  #hostAsker: Talker | null = null;
   #agent: Talker | null = null;
+
+  /** `name` tells the labs of one process apart. */
+  constructor(name = "dnsk") {
+    this.lab = new NetworkLab(name);
+    this.#object = join(tmpdir(), `apollo-${name}-${process.pid}.o`);
+    this.#directory = join(tmpdir(), `apollo-bpf-${name}-${process.pid}`);
+  }
 
   async up(): Promise<void> {
     await buildFastPath(this.#object);
@@ -72,6 +80,7 @@ export class DnsKernelLab {
         "",
       ].join("\n"),
     });
+    this.#hostAsker = new Talker(host, ["asker"]);
     for (const [name, address] of Object.entries(CONTAINERS) as [ContainerName, string][]) {
       const space = await this.lab.addContainer(host, name, address);
       const device = `veth-${name}`;
@@ -126,9 +135,30 @@ export class DnsKernelLab {
 
   /** One datagram after the other, each with its answer or, after a while, null. */
   async ask(from: ContainerName, datagrams: readonly Uint8Array[], waitMs = ANSWER_MS): Promise<(Uint8Array | null)[]> {
-    const command = { datagrams: datagrams.map((each) => Buffer.from(each).toString("hex")), to: GATEWAY, waitMs };
-    const answers = (await this.#container(from).asker.say(command)) as AskerAnswer;
-    return answers.map((answer) => (answer === null ? null : Buffer.from(answer, "hex")));
+    return askBy(this.#container(from).asker, datagrams, { to: GATEWAY, port: 53, waitMs });
+  }
+
+  /** The same from the host itself. */
+  async askFromHost(
+    datagrams: readonly Uint8Array[],
+    { to = GATEWAY, port = 53, from, waitMs = ANSWER_MS }: Partial<HostQuestion> = {},
+  ): Promise<(Uint8Array | null)[]> {
+    if (this.#hostAsker === null) throw new Error("The lab is not up");
+    return askBy(this.#hostAsker, datagrams, { to, port, waitMs, ...(from === undefined ? {} : { from }) });
+  }
+
+  /** The same until the kernel answers it to the host at that place. */
+  async teachHost(datagram: Uint8Array, at: Partial<HostQuestion> = {}): Promise<void> {
+    await waitFor("the kernel to answer the host", async () => {
+      const before = await this.counts();
+      await this.askFromHost([datagram], at);
+      return (await this.counts()).answered > before.answered;
+    });
+  }
+
+  host(): Namespace {
+    if (this.#host === null) throw new Error("The lab is not up");
+    return this.#host;
   }
 
   /** The same until the kernel answers it: the agent hands over what is asked again and again. */
@@ -149,15 +179,23 @@ export class DnsKernelLab {
     const kernel = new BpfKernel();
     const handle = kernel.open(this.#pinned("dns_state"));
     if (handle === null) throw new Error("There is no state of DNS in the kernel");
-    const generation = decodeGeneration(kernel.entries(handle, DNS_SIZES.dns_state)[0]?.value ?? new Uint8Array(16));
+    const [only] = kernel.entries(handle, DNS_SIZES.dns_state);
+    if (only === undefined) throw new Error("The state of DNS is empty");
+    const { key, value } = only;
     const validUntilNs = kernel.nowNs() + BigInt(ms) * 1_000_000n;
-    const { key, value } = encodeDnsState({ generation, validUntilNs, gateway: parseIpv4(GATEWAY) });
+    new DataView(value.buffer).setBigUint64(0, validUntilNs, true);
     kernel.update(handle, key, value);
     kernel.close(handle);
   }
 
+  /** As a host does that leaves its cluster. */
+  async leave(): Promise<AgentLook> {
+    return (await this.#talker().say({ kind: "leave" })) as AgentLook;
+  }
+
   async close(): Promise<void> {
     for (const { asker } of this.#containers.values()) await asker.end();
+    await this.#hostAsker?.end();
     await this.#agent?.end();
     if (this.#host !== null) await this.#fastPath(this.#host).remove();
     await this.lab.close();
@@ -191,6 +229,18 @@ export class DnsKernelLab {
     if (this.#agent === null) throw new Error("There is no agent");
     return this.#agent;
   }
+}
+
+export type HostQuestion = Omit<AskerCommand, "datagrams">;
+
+async function askBy(
+  asker: Talker,
+  datagrams: readonly Uint8Array[],
+  how: HostQuestion,
+): Promise<(Uint8Array | null)[]> {
+  const command = { datagrams: datagrams.map((each) => Buffer.from(each).toString("hex")), ...how };
+  const answers = (await asker.say(command)) as AskerAnswer;
+  return answers.map((answer) => (answer === null ? null : Buffer.from(answer, "hex")));
 }
 
 /** Of a host that is not in the lab. */

@@ -2,7 +2,7 @@ import type { Ipv4 } from "../../model/ip.ts";
 import type { DnsCounts } from "../../model/wire.ts";
 
 /** What the fast path does at the ingress of a device. */
-export type FastPathProgram = "from_container" | "from_uplink" | "from_tunnel";
+export type FastPathProgram = "from_container" | "from_uplink" | "from_tunnel" | "from_host";
 
 /**
  * What happens to a packet from a container to an address of the range: `direct` goes to the next hop by `ifindex`, `tunnel` by
@@ -67,7 +67,7 @@ export interface FastPathState {
   readonly filters: readonly FastPathFilter[];
   /** Devices with a filter of ours that is not the present program. */
   readonly stale: readonly string[];
-  /** Indexes of this host's devices by name, with their layer-2 kind. */
+  /** Indexes of this host's devices by name, with their layer-2 kind; loopback only where it can have a program. */
   readonly devices: ReadonlyMap<string, { readonly index: number; readonly ethernet: boolean }>;
 }
 

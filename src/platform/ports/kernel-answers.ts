@@ -1,6 +1,18 @@
 import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 
-/** DNS answers that the kernel gives to containers on its own, without asking this process. All of it takes microseconds. */
+/** Where programs of the host itself ask us. */
+export interface HostSeat {
+  readonly address: HostAddress;
+  readonly port: number;
+  /** Nobody's questions but our own, which are no use of the kernel's answers. */
+  readonly uncounted?: boolean;
+}
+
+/**
+ * DNS answers that the kernel gives to containers and to the host itself on its own, without asking this process. All of it takes
+ * microseconds.
+ */
 export interface KernelAnswers {
   /** Whether anything that is put has a place. */
   isReady(): boolean;
@@ -15,6 +27,9 @@ export interface KernelAnswers {
    * not fit is left out.
    */
   put(question: Uint8Array, answers: readonly Uint8Array[]): void;
-  /** Answers are given at this address, and for 30 s without another call of this: whoever made them is alive. */
-  renew(gateway: Ipv4): void;
+  /**
+   * Answers are given to containers at port 53 of this address, and to the host at these few seats, for 30 s without another
+   * call of this: whoever made them is alive.
+   */
+  renew(gateway: Ipv4, seats: readonly HostSeat[]): void;
 }

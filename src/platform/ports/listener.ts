@@ -1,4 +1,5 @@
 import type { Ipv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 
 /** Answers a datagram; null drops it. Called once per datagram, must not throw. */
 export type DatagramHandler = (
@@ -21,7 +22,7 @@ export interface DatagramClient {
    * Sends a datagram from a port of its own and resolves with the first answer from that address that begins with the
    * same two bytes (the DNS message id), or null at the deadline or when nobody listens there. Never rejects.
    */
-  ask(datagram: Uint8Array, server: Ipv4, port: number, timeoutMs: number): Promise<Uint8Array | null>;
+  ask(datagram: Uint8Array, server: HostAddress, port: number, timeoutMs: number): Promise<Uint8Array | null>;
   /** The same over TCP with length prefixes (RFC 1035 §4.2.2), for answers that do not fit a datagram. */
   askStream(message: Uint8Array, server: Ipv4, port: number, timeoutMs: number): Promise<Uint8Array | null>;
 }

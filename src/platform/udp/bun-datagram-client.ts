@@ -1,4 +1,5 @@
-import type { Ipv4 } from "../../model/ip.ts";
+import { type Ipv4, isIpv4 } from "../../model/ip.ts";
+import type { HostAddress } from "../../model/ip6.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { DatagramClient } from "../ports/listener.ts";
 import { FrameReader, frame } from "./stream-frame.ts";
@@ -11,10 +12,11 @@ export class BunDatagramClient implements DatagramClient {
     this.#clock = clock;
   }
 
-  ask(datagram: Uint8Array, server: Ipv4, port: number, timeoutMs: number): Promise<Uint8Array | null> {
+  ask(datagram: Uint8Array, server: HostAddress, port: number, timeoutMs: number): Promise<Uint8Array | null> {
     return this.#untilDeadline(timeoutMs, async (settle) => {
       // A connected socket takes datagrams from that peer alone and hears of a closed port at once.
       const socket = await Bun.udpSocket({
+        ...(isIpv4(server) ? {} : { hostname: "::" }),
         connect: { hostname: server, port },
         socket: {
           data: (_, answer) => {

@@ -14,9 +14,18 @@ const COMMAND = {
   load: 5,
   pin: 6,
   open: 7,
+  attach: 8,
+  detach: 9,
+  programById: 13,
   info: 15,
+  query: 16,
 } as const;
 const PROGRAM_CLASSIFIER = 3;
+/** BPF_TCX_INGRESS. */
+const AT_INGRESS = 46;
+/** The kernel's own limit for one device. */
+const ATTACHED_MAX = 64;
+const INFO_NAME_AT = 64;
 const CLOCK_MONOTONIC = 1;
 const ATTRIBUTE_BYTES = 128;
 const LOG_BYTES = 256 * 1024;
@@ -101,13 +110,56 @@ export class BpfKernel {
 
   /** Number of a program, as `tc` shows it. */
   programId(handle: BpfHandle): number {
+    return new DataView(this.#info(handle).buffer).getUint32(4, true);
+  }
+
+  programName(handle: BpfHandle): string {
+    const name = this.#info(handle).subarray(INFO_NAME_AT, INFO_NAME_AT + NAME_BYTES_MAX + 1);
+    return new TextDecoder().decode(name.subarray(0, name.indexOf(0)));
+  }
+
+  /** Null when there is none of that number (any more). */
+  openProgram(id: number): BpfHandle | null {
+    const attribute = new Attribute();
+    attribute.u32(0, id);
+    const handle = this.#run(COMMAND.programById, attribute);
+    if (handle >= 0) return handle;
+    if (-handle === NO_ENTRY) return null;
+    throw failure(`open program ${id}`, -handle);
+  }
+
+  /** Numbers of the programs in a device's own list, without tc's filters. @throws AppError `unavailable` before Linux 6.6. */
+  ingressPrograms(ifindex: number): readonly number[] {
+    const attribute = new Attribute();
+    const ids = new Uint8Array(4 * ATTACHED_MAX);
+    attribute.u32(0, ifindex);
+    attribute.u32(4, AT_INGRESS);
+    attribute.pointer(16, ids);
+    attribute.u32(24, ATTACHED_MAX);
+    this.#must(COMMAND.query, attribute, "list a device's programs");
+    const count = new DataView(attribute.bytes.buffer).getUint32(24, true);
+    const view = new DataView(ids.buffer);
+    return Array.from({ length: Math.min(count, ATTACHED_MAX) }, (_, index) => view.getUint32(index * 4, true));
+  }
+
+  attachIngress(ifindex: number, program: BpfHandle): void {
+    this.#must(COMMAND.attach, attachCall(ifindex, program), "put a program at a device");
+  }
+
+  /** Not there is fine. */
+  detachIngress(ifindex: number, program: BpfHandle): void {
+    const result = this.#run(COMMAND.detach, attachCall(ifindex, program));
+    if (result < 0 && -result !== NO_ENTRY) throw failure("take a program from a device", -result);
+  }
+
+  #info(handle: BpfHandle): Uint8Array {
     const attribute = new Attribute();
     const info = new Uint8Array(256);
     attribute.u32(0, handle);
     attribute.u32(4, info.length);
     attribute.pointer(8, info);
-    this.#must(COMMAND.info, attribute, "ask for a program's number");
-    return new DataView(info.buffer).getUint32(4, true);
+    this.#must(COMMAND.info, attribute, "ask what a program is");
+    return info;
   }
 
   update(handle: BpfHandle, key: Uint8Array, value: Uint8Array): void {
@@ -193,6 +245,14 @@ class Attribute {
   text(at: number, value: string): void {
     this.bytes.set(new TextEncoder().encode(value).subarray(0, NAME_BYTES_MAX), at);
   }
+}
+
+function attachCall(ifindex: number, program: BpfHandle): Attribute {
+  const attribute = new Attribute();
+  attribute.u32(0, ifindex);
+  attribute.u32(4, program);
+  attribute.u32(8, AT_INGRESS);
+  return attribute;
 }
 
 function mapCall(handle: BpfHandle, key: Uint8Array | null, value: Uint8Array | null): Attribute {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { parseIpv4 } from "../../../model/ip.ts";
+import { parseIpv6 } from "../../../model/ip6.ts";
 import {
   DNS_SIZES,
   answersThatFit,
@@ -14,8 +15,24 @@ const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).
 const PRESENT = { serial: 0x01020304, generation: 9 };
 
 test("encodeDnsState() writes what fast-path.bpf.c reads: numbers in host order, the address in network order", () => {
-  const state = encodeDnsState({ generation: 7, validUntilNs: 0x1122334455667788n, gateway: parseIpv4("10.2.1.1") });
-  expect([hex(state.key), hex(state.value)]).toEqual(["00000000", "8877665544332211" + "07000000" + "0a020101"]);
+  const gateway = parseIpv4("10.2.1.1");
+  const seats = [
+    { address: gateway, port: 53 },
+    { address: parseIpv6("2001:db8::1:2"), port: 8600, uncounted: true },
+  ];
+  const state = encodeDnsState({ generation: 7, validUntilNs: 0x1122334455667788n, gateway, seats });
+  expect([hex(state.key), hex(state.value).replace(/(00)+$/, "")]).toEqual([
+    "00000000",
+    "8877665544332211" +
+      "07000000" +
+      "0a020101" +
+      ("00000000000000000000ffff0a020101" + "0035" + "0000") +
+      ("20010db8000000000000000000010002" + "2198" + "01"),
+  ]);
+  const many = Array.from({ length: 20 }, () => ({ address: gateway, port: 53 }));
+  expect(encodeDnsState({ generation: 7, validUntilNs: 0n, gateway, seats: many }).value.length).toBe(
+    DNS_SIZES.dns_state.value,
+  );
   expect(decodeGeneration(state.value)).toBe(7);
 });
 

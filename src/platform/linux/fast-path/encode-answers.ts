@@ -1,12 +1,14 @@
 /** Keys and values of the maps for DNS, byte by byte as fast-path.bpf.c has them. */
 import type { Ipv4 } from "../../../model/ip.ts";
-import { ipv4ToNumber } from "../../../model/ip.ts";
+import { ipv4ToNumber, isIpv4 } from "../../../model/ip.ts";
+import { ipv6ToNumber } from "../../../model/ip6.ts";
 import type { DnsCounts } from "../../../model/wire.ts";
+import type { HostSeat } from "../../ports/kernel-answers.ts";
 import type { EncodedEntry } from "./encode-entries.ts";
 
 /** Sizes in bytes of each map's key and value. */
 export const DNS_SIZES = {
-  dns_state: { key: 4, value: 16 },
+  dns_state: { key: 4, value: 176 },
   dns_answers: { key: 128, value: 1040 },
   dns_seen: { key: 4, value: 16 },
 } as const;
@@ -17,6 +19,11 @@ const QUESTION_BYTES_MAX = 126;
 const ANSWER_BYTES_MAX = 512;
 const QUESTION_AT = 2;
 const ANSWERS_AT = 16;
+const SEATS_AT = 16;
+const SEAT_BYTES = 20;
+/** Of the host's own, see SEATS of the program. */
+export const SEATS_MAX = 8;
+const SEAT_UNCOUNTED = 1;
 /** How often each answer of several is given, see ANSWER_USES of the program. */
 const USES = 32;
 
@@ -25,15 +32,38 @@ export interface DnsState {
   /** In nanoseconds of the kernel's monotonic clock. */
   readonly validUntilNs: bigint;
   readonly gateway: Ipv4;
+  /** Those beyond `SEATS_MAX` are left out. */
+  readonly seats: readonly HostSeat[];
 }
 
-export function encodeDnsState({ generation, validUntilNs, gateway }: DnsState): EncodedEntry {
+export function encodeDnsState({ generation, validUntilNs, gateway, seats }: DnsState): EncodedEntry {
   const value = new Uint8Array(DNS_SIZES.dns_state.value);
   const view = new DataView(value.buffer);
   view.setBigUint64(0, validUntilNs, true);
   view.setUint32(8, generation, true);
   view.setUint32(12, ipv4ToNumber(gateway), false);
+  for (const [index, { address, port, uncounted }] of seats.slice(0, SEATS_MAX).entries()) {
+    const at = SEATS_AT + index * SEAT_BYTES;
+    value.set(sixteenBytes(address), at);
+    view.setUint16(at + 16, port, false);
+    view.setUint16(at + 18, uncounted === true ? SEAT_UNCOUNTED : 0, true);
+  }
   return { key: new Uint8Array(DNS_SIZES.dns_state.key), value };
+}
+
+/** An IPv4 address as ::ffff:a.b.c.d (RFC 4291 §2.5.5.2). */
+function sixteenBytes(address: HostSeat["address"]): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const view = new DataView(bytes.buffer);
+  if (isIpv4(address)) {
+    bytes.fill(0xff, 10, 12);
+    view.setUint32(12, ipv4ToNumber(address), false);
+    return bytes;
+  }
+  const value = ipv6ToNumber(address);
+  view.setBigUint64(0, value >> 64n, false);
+  view.setBigUint64(8, value & 0xffff_ffff_ffff_ffffn, false);
+  return bytes;
 }
 
 export function decodeGeneration(state: Uint8Array): number {

@@ -8,6 +8,7 @@
  *   from_uplink     device to the other hosts: finds the container, hands the packet into its namespace; takes off the outer
  *                   headers itself where nothing behind could tell
  *   from_tunnel     the same for what came out of the VXLAN device
+ *   from_host       loopback: answers the host's own questions about names, and does nothing else
  *
  * Whatever is not plain goes on as if there was no program (TC_ACT_OK): other protocols than IPv4, options, fragments, TTL at
  * its end, packets larger than the way carries (the kernel answers with ICMP), ICMP other than echo, addresses marked slow,
@@ -20,6 +21,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
@@ -41,6 +43,10 @@
 #define DNS_PORT 53
 #define DNS_ID_BYTES 2
 #define DNS_AT (ETH_HLEN + sizeof(struct iphdr) + sizeof(struct udphdr))
+#define DNS6_AT (ETH_HLEN + sizeof(struct ipv6hdr) + sizeof(struct udphdr))
+/* Where the host itself may ask: SEATS_MAX of encode-answers.ts. */
+#define SEATS 8
+#define V4_MAPPED SWAP32(0xffff)
 #define QUESTION_BYTES_MAX 126
 #define ANSWER_BYTES_MAX 512
 #define ANSWER_TTL 64
@@ -67,10 +73,14 @@ static long (*redirect_peer)(__u32 ifindex, __u64 flags) = (void *)BPF_FUNC_redi
 static __u64 (*now_ns)(void) = (void *)BPF_FUNC_ktime_get_ns;
 static long (*load_bytes)(const struct __sk_buff *skb, __u32 offset, void *to, __u32 bytes) = (void *)BPF_FUNC_skb_load_bytes;
 static long (*store_bytes)(struct __sk_buff *skb, __u32 offset, const void *from, __u32 bytes, __u64 flags) = (void *)BPF_FUNC_skb_store_bytes;
+static struct bpf_sock *(*find_udp_socket)(void *context, struct bpf_sock_tuple *tuple, __u32 bytes, __u64 namespace, __u64 flags) = (void *)BPF_FUNC_sk_lookup_udp;
+static long (*release_socket)(void *socket) = (void *)BPF_FUNC_sk_release;
 static long (*change_tail)(struct __sk_buff *skb, __u32 bytes, __u64 flags) = (void *)BPF_FUNC_skb_change_tail;
 
 enum route_kind { ROUTE_DIRECT = 1, ROUTE_TUNNEL = 2, ROUTE_SLOW = 3, ROUTE_VIRTUAL = 4, ROUTE_LOCAL = 5 };
 enum port_flag { PORT_SLOW = 1, PORT_ENDS = 2 };
+/* The agent asks itself there. */
+enum seat_flag { SEAT_UNCOUNTED = 1 };
 
 struct source_key {
   __u32 ifindex;
@@ -133,11 +143,18 @@ struct answers {
   __u16 count;
   __u8 bytes[2 * ANSWER_BYTES_MAX];
 };
+/* Where the agent answers the host; IPv4 addresses as ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2), port 0 where there is none. */
+struct seat {
+  __be32 address[4];
+  __be16 port;
+  __u16 flags;
+};
 struct dns_state {
   /* Nothing is answered from then on: the agent has not been heard of. */
   __u64 valid_until_ns;
   __u32 generation;
   __be32 gateway;
+  struct seat seats[SEATS];
 };
 struct dns_counters {
   __u64 answered, passed;
@@ -291,16 +308,21 @@ INLINE __u16 pseudo_sum(struct iphdr *ip, __be16 udp_bytes) {
   return (__u16)(sum + (sum >> 16));
 }
 
-/* The answers to the question in this packet, when it is one that there are answers to now. */
-INLINE struct answers *find_answers(struct __sk_buff *skb, struct packet *packet, struct dns_state *dns) {
+/* An IPv4 packet that is one whole UDP datagram, and says so in all of its headers. */
+INLINE int is_whole_datagram(struct __sk_buff *skb, struct packet *packet) {
   struct iphdr *ip = packet->ip;
   struct udphdr *udp = (void *)(ip + 1);
   if (plain_header(packet) != sizeof(*udp) || (void *)(udp + 1) > packet->end) return 0;
-  if (skb->len <= DNS_AT + DNS_ID_BYTES || skb->len > DNS_AT + DNS_ID_BYTES + QUESTION_BYTES_MAX || skb->gso_size) return 0;
-  if (SWAP16(ip->tot_len) != skb->len - ETH_HLEN || SWAP16(udp->len) != skb->len - ETH_HLEN - sizeof(*ip)) return 0;
-  __u32 length = skb->len - DNS_AT - DNS_ID_BYTES;
+  return SWAP16(ip->tot_len) == skb->len - ETH_HLEN && SWAP16(udp->len) == skb->len - ETH_HLEN - sizeof(*ip);
+}
+
+/* The answers to the question whose message begins at `at`, when there are answers to it now. */
+INLINE struct answers *find_answers(struct __sk_buff *skb, __u32 at, struct dns_state *dns) {
+  if (now_ns() >= dns->valid_until_ns || skb->gso_size) return 0;
+  if (skb->len <= at + DNS_ID_BYTES || skb->len > at + DNS_ID_BYTES + QUESTION_BYTES_MAX) return 0;
+  __u32 length = skb->len - at - DNS_ID_BYTES;
   struct question question = {.length = length};
-  if (length < 1 || length > QUESTION_BYTES_MAX || load_bytes(skb, DNS_AT + DNS_ID_BYTES, question.bytes, length)) return 0;
+  if (length < 1 || length > QUESTION_BYTES_MAX || load_bytes(skb, at + DNS_ID_BYTES, question.bytes, length)) return 0;
   struct answers *found = map_lookup(&dns_answers, &question);
   if (!found || found->generation != dns->generation) return 0;
   /*
@@ -315,38 +337,48 @@ INLINE struct answers *find_answers(struct __sk_buff *skb, struct packet *packet
 }
 
 /*
- * Turns the packet around. The sender's device may have been left to finish the UDP checksum: the field then has the sum of the
- * addresses and lengths alone, and so it must have again. Otherwise none is given, as RFC 768 allows.
+ * Puts one of the answers in the place of the question whose message begins at `at`. Bytes of the message now; 0: nothing
+ * was changed; below 0: the question is gone, and nobody else could answer it.
+ */
+INLINE int put_answer(struct __sk_buff *skb, __u32 at, struct answers *found) {
+  __u32 length = found->length;
+  __u32 chosen = found->count > 1 ? (random_number() % found->count) * length : 0;
+  __u32 serial = found->serial;
+  if (length < 1 || length > ANSWER_BYTES_MAX || chosen > ANSWER_BYTES_MAX) return 0;
+  if (change_tail(skb, at + DNS_ID_BYTES + length, 0)) return 0;
+  if (store_bytes(skb, at + DNS_ID_BYTES, found->bytes + chosen, length, 0)) return -1;
+  /* The kernel uses an entry again while programs may still read it: then these were the bytes of two. */
+  if (*(volatile __u32 *)&found->serial != serial) return -1;
+  return DNS_ID_BYTES + length;
+}
+
+/*
+ * Back to whoever asked, by addresses and ports. The sender's device may have been left to finish the UDP checksum: the field then has the sum of
+ * the addresses and lengths alone, and so it must have again. Otherwise none is given, as RFC 768 allows.
  */
 INLINE int turn_around(struct __sk_buff *skb, __u32 length) {
-  struct ethhdr *eth = (void *)(long)skb->data;
-  struct iphdr *ip = (void *)(eth + 1);
+  struct iphdr *ip = (void *)(long)skb->data + ETH_HLEN;
   struct udphdr *udp = (void *)(ip + 1);
-  if ((void *)(udp + 1) > (void *)(long)skb->data_end) return TC_ACT_SHOT;
-  __u8 mac[6];
-  copy_mac(mac, eth->h_dest);
-  copy_mac(eth->h_dest, eth->h_source);
-  copy_mac(eth->h_source, mac);
-  __u16 unfinished = pseudo_sum(ip, udp->len);
-  __be32 client = ip->saddr;
+  if ((void *)(udp + 1) > (void *)(long)skb->data_end) return 0;
+  int is_unfinished = udp->check == pseudo_sum(ip, udp->len);
   __u16 udp_bytes = sizeof(*udp) + length;
-  *ip = (struct iphdr){
-      .version = 4,
-      .ihl = 5,
-      .tot_len = SWAP16(sizeof(*ip) + udp_bytes),
-      .frag_off = SWAP16(DONT_FRAGMENT),
-      .ttl = ANSWER_TTL,
-      .protocol = IPPROTO_UDP,
-      .saddr = ip->daddr,
-      .daddr = client,
+  struct {
+    struct iphdr ip;
+    struct udphdr udp;
+  } back = {
+      .ip = {.version = 4,
+             .ihl = 5,
+             .tot_len = SWAP16(sizeof(*ip) + udp_bytes),
+             .frag_off = SWAP16(DONT_FRAGMENT),
+             .ttl = ANSWER_TTL,
+             .protocol = IPPROTO_UDP,
+             .saddr = ip->daddr,
+             .daddr = ip->saddr},
+      .udp = {.source = udp->dest, .dest = udp->source, .len = SWAP16(udp_bytes)},
   };
-  ip->check = ip_checksum(ip);
-  __be16 port = udp->source;
-  udp->source = udp->dest;
-  udp->dest = port;
-  udp->len = SWAP16(udp_bytes);
-  udp->check = udp->check == unfinished ? pseudo_sum(ip, udp->len) : 0;
-  return redirect_peer(skb->ifindex, 0);
+  back.ip.check = ip_checksum(&back.ip);
+  if (is_unfinished) back.udp.check = pseudo_sum(&back.ip, back.udp.len);
+  return store_bytes(skb, ETH_HLEN, &back, sizeof(back), 0) == 0;
 }
 
 /* A question to this host's name server; the agent gets those that it has given no answer for. */
@@ -357,22 +389,134 @@ INLINE int to_gateway(struct __sk_buff *skb, struct packet *packet) {
   struct dns_state *dns = map_lookup(&dns_state, &first);
   struct dns_counters *seen = map_lookup(&dns_seen, &first);
   if (!dns || !seen || packet->ip->daddr != dns->gateway || (packet->eth->h_dest[0] & 1)) return TC_ACT_OK;
-  struct answers *found = now_ns() < dns->valid_until_ns ? find_answers(skb, packet, dns) : 0;
+  struct answers *found = is_whole_datagram(skb, packet) ? find_answers(skb, DNS_AT, dns) : 0;
   if (!found) {
     seen->passed++;
     return TC_ACT_OK;
   }
-  __u32 length = found->length;
-  __u32 at = found->count > 1 ? (random_number() % found->count) * length : 0;
-  __u32 serial = found->serial;
-  if (length < 1 || length > ANSWER_BYTES_MAX || at > ANSWER_BYTES_MAX) return TC_ACT_OK;
-  if (change_tail(skb, DNS_AT + DNS_ID_BYTES + length, 0)) return TC_ACT_OK;
-  /* From here on the question is gone, and nobody else could answer it. */
-  if (store_bytes(skb, DNS_AT + DNS_ID_BYTES, found->bytes + at, length, 0)) return TC_ACT_SHOT;
-  /* The kernel uses an entry again while programs may still read it: then these were the bytes of two. */
-  if (*(volatile __u32 *)&found->serial != serial) return TC_ACT_SHOT;
+  int length = put_answer(skb, DNS_AT, found);
+  if (length == 0) return TC_ACT_OK;
+  if (length < 0 || !turn_around(skb, length)) return TC_ACT_SHOT;
+  struct ethhdr *eth = (void *)(long)skb->data;
+  if ((void *)(eth + 1) > (void *)(long)skb->data_end) return TC_ACT_SHOT;
+  __u8 mac[6];
+  copy_mac(mac, eth->h_dest);
+  copy_mac(eth->h_dest, eth->h_source);
+  copy_mac(eth->h_source, mac);
   seen->answered++;
-  return turn_around(skb, DNS_ID_BYTES + length);
+  return redirect_peer(skb->ifindex, 0);
+}
+
+/* The seat that the host asks at this address and port, if it is one. */
+INLINE struct seat *seat_at(struct dns_state *dns, const __be32 *address, __be16 port) {
+#pragma unroll
+  for (int i = 0; i < SEATS; i++) {
+    struct seat *seat = &dns->seats[i];
+    if (seat->port != port || seat->address[0] != address[0] || seat->address[1] != address[1]) continue;
+    if (seat->address[2] == address[2] && seat->address[3] == address[3]) return seat;
+  }
+  return 0;
+}
+
+/*
+ * Whether this is whom the socket asked. A rule of the host may have led the question here (port 53 to 8600 is what Consul's handbook
+ * has), and would lead our answer here as well, since the packet belongs to its connection; the agent's own answer is none of this packet's. So at
+ * a port that is led to the question must come from a socket that is connected to it.
+ */
+INLINE int is_meant(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 bytes, __be16 port) {
+  if (port == SWAP16(DNS_PORT)) return 1;
+  struct bpf_sock *socket = find_udp_socket(skb, tuple, bytes, BPF_F_CURRENT_NETNS, 0);
+  if (!socket) return 0;
+  int meant = socket->dst_port == port;
+  release_socket(socket);
+  return meant;
+}
+
+/*
+ * The packet has its way up and its place in the connection table already: what is written into it is received by whoever asked. Whoever has not
+ * chosen his address asks from the one that he asks; other sources are those of rules, and are left alone.
+ */
+INLINE int from_host4(struct __sk_buff *skb) {
+  __u32 first = 0;
+  struct packet packet = {.eth = (void *)(long)skb->data, .end = (void *)(long)skb->data_end};
+  packet.ip = (void *)(packet.eth + 1);
+  struct iphdr *ip = packet.ip;
+  struct udphdr *udp = (void *)(ip + 1);
+  if ((void *)(udp + 1) > packet.end || ip->protocol != IPPROTO_UDP || ip->saddr != ip->daddr) return TC_ACT_OK;
+  struct dns_state *dns = map_lookup(&dns_state, &first);
+  struct dns_counters *seen = map_lookup(&dns_seen, &first);
+  if (!dns || !seen) return TC_ACT_OK;
+  __be32 address[4] = {0, 0, V4_MAPPED, ip->daddr};
+  struct seat *seat = seat_at(dns, address, udp->dest);
+  if (!seat || !is_whole_datagram(skb, &packet)) return TC_ACT_OK;
+  int counts = !(seat->flags & SEAT_UNCOUNTED);
+  struct bpf_sock_tuple tuple = {.ipv4 = {.saddr = ip->daddr, .daddr = ip->saddr, .sport = udp->dest, .dport = udp->source}};
+  struct answers *found = is_meant(skb, &tuple, sizeof(tuple.ipv4), udp->dest) ? find_answers(skb, DNS_AT, dns) : 0;
+  int length = found ? put_answer(skb, DNS_AT, found) : 0;
+  if (length == 0) {
+    seen->passed += counts;
+    return TC_ACT_OK;
+  }
+  if (length < 0 || !turn_around(skb, length)) return TC_ACT_SHOT;
+  seen->answered += counts;
+  return TC_ACT_OK;
+}
+
+INLINE __u16 pseudo_sum6(struct ipv6hdr *ip, __be16 udp_bytes) {
+  __u64 sum = SWAP16(IPPROTO_UDP) + udp_bytes;
+#pragma unroll
+  for (int i = 0; i < 4; i++) sum += (__u64)ip->saddr.s6_addr32[i] + ip->daddr.s6_addr32[i];
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (__u16)sum;
+}
+
+INLINE int same_address6(const struct in6_addr *a, const struct in6_addr *b) {
+  return a->s6_addr32[0] == b->s6_addr32[0] && a->s6_addr32[1] == b->s6_addr32[1] && a->s6_addr32[2] == b->s6_addr32[2] &&
+         a->s6_addr32[3] == b->s6_addr32[3];
+}
+
+/* Source and destination are the same address, so lengths and ports are all that changes. */
+INLINE int turn_around6(struct __sk_buff *skb, __u32 length) {
+  struct ipv6hdr *ip = (void *)(long)skb->data + ETH_HLEN;
+  struct udphdr *udp = (void *)(ip + 1);
+  if ((void *)(udp + 1) > (void *)(long)skb->data_end) return 0;
+  __be16 bytes = SWAP16(sizeof(*udp) + length);
+  struct udphdr back = {.source = udp->dest, .dest = udp->source, .len = bytes, .check = pseudo_sum6(ip, bytes)};
+  if (store_bytes(skb, ETH_HLEN + __builtin_offsetof(struct ipv6hdr, payload_len), &bytes, sizeof(bytes), 0)) return 0;
+  return store_bytes(skb, ETH_HLEN + sizeof(*ip), &back, sizeof(back), 0) == 0;
+}
+
+/* IPv6 has no datagrams without a checksum: where it is finished already, the agent makes the answer. */
+INLINE int from_host6(struct __sk_buff *skb) {
+  __u32 first = 0;
+  struct ipv6hdr *ip = (void *)(long)skb->data + ETH_HLEN;
+  struct udphdr *udp = (void *)(ip + 1);
+  if ((void *)(udp + 1) > (void *)(long)skb->data_end || ip->nexthdr != IPPROTO_UDP) return TC_ACT_OK;
+  if (!same_address6(&ip->saddr, &ip->daddr)) return TC_ACT_OK;
+  struct dns_state *dns = map_lookup(&dns_state, &first);
+  struct dns_counters *seen = map_lookup(&dns_seen, &first);
+  if (!dns || !seen) return TC_ACT_OK;
+  struct seat *seat = seat_at(dns, ip->daddr.s6_addr32, udp->dest);
+  if (!seat || ip->payload_len != udp->len || SWAP16(udp->len) != skb->len - ETH_HLEN - sizeof(*ip)) return TC_ACT_OK;
+  int counts = !(seat->flags & SEAT_UNCOUNTED);
+  int length = 0;
+  if (udp->check == pseudo_sum6(ip, udp->len)) {
+    struct bpf_sock_tuple tuple = {.ipv6 = {.sport = udp->dest, .dport = udp->source}};
+    __builtin_memcpy(tuple.ipv6.saddr, &ip->daddr, sizeof(ip->daddr));
+    __builtin_memcpy(tuple.ipv6.daddr, &ip->saddr, sizeof(ip->saddr));
+    struct answers *found = is_meant(skb, &tuple, sizeof(tuple.ipv6), udp->dest) ? find_answers(skb, DNS6_AT, dns) : 0;
+    if (found) length = put_answer(skb, DNS6_AT, found);
+  }
+  if (length == 0) {
+    seen->passed += counts;
+    return TC_ACT_OK;
+  }
+  if (length < 0 || !turn_around6(skb, length)) return TC_ACT_SHOT;
+  seen->answered += counts;
+  return TC_ACT_OK;
 }
 
 INLINE int to_local(struct __sk_buff *skb, struct packet *packet) {
@@ -550,6 +694,16 @@ SECTION("classifier/from_tunnel") int from_tunnel(struct __sk_buff *skb) {
   struct packet packet;
   if (skb->pkt_type != 0 || !open_packet(skb, &packet)) return TC_ACT_OK;
   return from_peer(skb, &packet, ROUTE_TUNNEL);
+}
+
+/*
+ * All traffic of the host with itself comes by here: nothing is written into a packet in place, as the kernel would copy each
+ * one for a program that does so, and nothing is pulled in reach.
+ */
+SECTION("classifier/from_host") int from_host(struct __sk_buff *skb) {
+  if (skb->protocol == SWAP16(ETH_P_IP)) return from_host4(skb);
+  if (skb->protocol == SWAP16(ETH_P_IPV6)) return from_host6(skb);
+  return TC_ACT_OK;
 }
 
 /* As the kernel reads it: bpf_check_mtu is for programs under the GPL only. */

@@ -27,6 +27,7 @@ import {
 import type { EntryMap } from "./encode-entries.ts";
 import { parseFilteredDevices, parseFilters } from "./parse-tc-output.ts";
 import type { IngressFilters } from "./parse-tc-output.ts";
+import { LOOPBACK_DEVICE, LOOPBACK_PROGRAM, type LoopbackHook, openLoopback } from "./loopback-hook.ts";
 import { LinuxKernelAnswers } from "./linux-kernel-answers.ts";
 import { openPrograms, removePrograms } from "./program-store.ts";
 import type { OpenPrograms } from "./program-store.ts";
@@ -35,7 +36,7 @@ import type { OpenPrograms } from "./program-store.ts";
 const PREFERENCE = 49201;
 const HANDLE = "1";
 const ENTRY_MAPS: readonly EntryMap[] = ["endpoints", "routes", "settings", "sources"];
-const PROGRAMS: readonly FastPathProgram[] = ["from_container", "from_uplink", "from_tunnel"];
+const PROGRAMS: readonly FastPathProgram[] = ["from_container", "from_uplink", "from_tunnel", "from_host"];
 const links = z.array(z.object({ ifindex: z.number(), ifname: z.string(), link_type: z.string() }).partial());
 
 export interface LinuxFastPathOptions {
@@ -51,6 +52,7 @@ export interface LinuxFastPathOptions {
 export class LinuxFastPath implements FastPath {
   readonly #options: LinuxFastPathOptions;
   #open: OpenPrograms | null = null;
+  #loopback: LoopbackHook | null = null;
   /** Of the same programs: does nothing while they are not open. */
   readonly answers = new LinuxKernelAnswers(() => this.#open);
 
@@ -64,6 +66,7 @@ export class LinuxFastPath implements FastPath {
     const opened = await openPrograms(directory, await object(), runner);
     for (const map of ENTRY_MAPS) assertSizes(map, ENTRY_SIZES[map], opened);
     for (const [map, sizes] of Object.entries(DNS_SIZES)) assertSizes(map, sizes, opened);
+    this.#loopback = await openLoopback(runner);
     this.#open = opened;
     this.answers.opened();
   }
@@ -77,6 +80,7 @@ export class LinuxFastPath implements FastPath {
       const program = names.get(own ?? undefined);
       return program === undefined ? [] : [{ device, program }];
     });
+    if (this.#loopbackIsCurrent(open)) current.push({ device: LOOPBACK_DEVICE, program: LOOPBACK_PROGRAM });
     const known = new Set(current.map(({ device }) => device));
     return {
       entries: ENTRY_MAPS.flatMap((map) => this.#entries(map)),
@@ -126,6 +130,7 @@ export class LinuxFastPath implements FastPath {
   async remove(): Promise<void> {
     const { directory, runner } = this.#options;
     for (const [device, { own }] of await this.#filters()) if (own !== null) await this.#detach(device);
+    (await openLoopback(runner))?.detach();
     this.#open?.close();
     this.#open = null;
     await removePrograms(directory, runner);
@@ -160,11 +165,21 @@ export class LinuxFastPath implements FastPath {
       links
         .parse(JSON.parse(stdout))
         .flatMap(({ ifname, ifindex, link_type: type }) =>
-          ifname === undefined || ifindex === undefined
+          ifname === undefined || ifindex === undefined || (ifname === LOOPBACK_DEVICE && this.#loopback === null)
             ? []
             : [[ifname, { index: ifindex, ethernet: type === "ether" }]],
         ),
     );
+  }
+
+  #loopbackIsCurrent({ programIds }: OpenPrograms): boolean {
+    const own = this.#loopback?.own() ?? [];
+    return own.length === 1 && own[0] === programIds.get(LOOPBACK_PROGRAM);
+  }
+
+  #attachLoopback(): void {
+    const { folder, programIds } = this.#opened();
+    this.#loopback?.attach(`${folder}/${LOOPBACK_PROGRAM}`, programIds.get(LOOPBACK_PROGRAM) ?? 0);
   }
 
   /** By device, those that have a place for filters at all. */
@@ -184,6 +199,7 @@ export class LinuxFastPath implements FastPath {
 
   async #attach({ device, program }: FastPathFilter): Promise<void> {
     const { runner } = this.#options;
+    if (device === LOOPBACK_DEVICE) return this.#attachLoopback();
     await runner.run(["tc", "-batch", "-"], {
       stdin: [
         `qdisc replace dev ${device} clsact`,
@@ -195,6 +211,7 @@ export class LinuxFastPath implements FastPath {
 
   async #detach(device: string): Promise<void> {
     const { runner } = this.#options;
+    if (device === LOOPBACK_DEVICE) return this.#loopback?.detach();
     const place = ["dev", device, "ingress"];
     const shown = await runner.run(["tc", "-j", "filter", "show", ...place], { okCodes: [0, 1, 2] });
     if (shown.code !== 0) return;

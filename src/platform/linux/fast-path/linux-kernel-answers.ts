@@ -1,7 +1,7 @@
 import { AppError } from "../../../model/error.ts";
 import type { Ipv4 } from "../../../model/ip.ts";
 import { NO_ADDRESS } from "../../ports/host-network.ts";
-import type { KernelAnswers } from "../../ports/kernel-answers.ts";
+import type { HostSeat, KernelAnswers } from "../../ports/kernel-answers.ts";
 import type { BpfHandle } from "./bpf-kernel.ts";
 import { DNS_SIZES, decodeGeneration, encodeAnswers, encodeDnsState } from "./encode-answers.ts";
 import type { OpenPrograms } from "./program-store.ts";
@@ -17,6 +17,7 @@ export class LinuxKernelAnswers implements KernelAnswers {
   #generation = 0;
   #serial = 0;
   #gateway: Ipv4 = NO_ADDRESS;
+  #seats: readonly HostSeat[] = [];
   #validUntilNs = 0n;
 
   /** `programs`: null while the kernel has none. */
@@ -49,8 +50,9 @@ export class LinuxKernelAnswers implements KernelAnswers {
     }
   }
 
-  renew(gateway: Ipv4): void {
+  renew(gateway: Ipv4, seats: readonly HostSeat[]): void {
     this.#gateway = gateway;
+    this.#seats = seats;
     const programs = this.#programs();
     if (programs === null) return;
     if (programs !== this.#begun) this.#begin(programs);
@@ -60,7 +62,7 @@ export class LinuxKernelAnswers implements KernelAnswers {
 
   /** To be called when there are programs: whoever renewed before did so for nobody. */
   opened(): void {
-    if (this.#gateway !== NO_ADDRESS) this.renew(this.#gateway);
+    if (this.#gateway !== NO_ADDRESS) this.renew(this.#gateway, this.#seats);
   }
 
   #own(): OpenPrograms | null {
@@ -78,8 +80,12 @@ export class LinuxKernelAnswers implements KernelAnswers {
   }
 
   #write(programs: OpenPrograms): void {
-    const [generation, validUntilNs, gateway] = [this.#generation, this.#validUntilNs, this.#gateway];
-    const { key, value } = encodeDnsState({ generation, validUntilNs, gateway });
+    const { key, value } = encodeDnsState({
+      generation: this.#generation,
+      validUntilNs: this.#validUntilNs,
+      gateway: this.#gateway,
+      seats: this.#seats,
+    });
     programs.kernel.update(mapOf(programs, "dns_state"), key, value);
   }
 }
