@@ -35,6 +35,10 @@ const BENCHES: Readonly<Record<string, { readonly about: string; readonly load: 
     about: "one of 1,000 hosts joins, gets a block, goes down, leaves: bytes and time for the server and each host",
     load: async () => (await import("./control.ts")).benchControl,
   },
+  idle: {
+    about: "memory and processor time of an agent that has nothing to do",
+    load: async () => (await import("./idle.ts")).benchIdle,
+  },
   feed: {
     about: "what the console's feed costs the server at 100 hosts and 5,000 instances",
     load: async () => (await import("./feed.ts")).benchFeed,

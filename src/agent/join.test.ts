@@ -73,7 +73,23 @@ test("a refusal is passed on and leaves nothing behind", async () => {
     (thrown: unknown) => thrown,
   );
   expect((bad as AppError).code).toBe("invalid");
-  expect(kept.text).toBeNull();
+  expect(await readMembership(kept)).toBeNull();
+});
+
+test("a disk that takes no file refuses the join before the server hears of it, and the next try is as the first", async () => {
+  const kept = file();
+  kept.full = true;
+  const server = client(FINGERPRINT, { hostId: "h1", credential: "c1" });
+  const error = await joinCluster(WISH, server, kept).catch((thrown: unknown) => thrown);
+  expect((error as AppError).message).toBe('Cannot write "/data/agent.json": no space left on device');
+  expect(server.posts).toEqual([]);
+  kept.full = false;
+  await joinCluster(WISH, server, kept);
+  expect(await readMembership(kept)).toMatchObject({ hostId: "h1", credential: "c1" });
+  // A machine that was removed keeps what proves its name while it joins anew.
+  const refused = client(FINGERPRINT, new AppError("denied", "Cannot join: the token is old"));
+  await joinCluster(WISH, refused, kept).catch(() => null);
+  expect(await readMembership(kept)).toMatchObject({ credential: "c1" });
 });
 
 test("a file that no join wrote is refused by name", async () => {

@@ -30,11 +30,14 @@ export interface JoinWish {
   readonly examination?: JoinExamination;
 }
 
+const JOINING_BYTES = 8192;
+
 /** The membership of this machine, or null before it joined. @throws AppError `invalid` for a file that is not ours. */
 export async function readMembership(file: StateFile): Promise<Membership | null> {
   const text = await file.read();
   if (text === null) return null;
   const json = parse(text);
+  if (isJoining(json)) return null;
   if (!isMembership(json)) {
     throw new AppError("invalid", `Cannot read "${file.path}": it is not what a join writes`, {
       hint: "Move it away and join again with a token from apollo host token",
@@ -45,7 +48,9 @@ export async function readMembership(file: StateFile): Promise<Membership | null
 
 /**
  * Joins a cluster: the token's fingerprint decides whether the server that answers is the right one before it is told
- * the secret. The file is written last, so that a join that fails half-way leaves the machine as it was.
+ * the secret. What proves that the name is this machine's comes with the answer and is kept nowhere else, so the file is written
+ * before as well: a disk that is full or read-only refuses the join while the server knows nothing of it. A join that fails
+ * half-way leaves the membership as it was, or none.
  *
  * @throws AppError `invalid` for the token, `denied` for another server or a refused secret, `conflict` for a taken name
  *   or a range that clashes, `unavailable`.
@@ -64,7 +69,9 @@ export async function joinCluster(wish: JoinWish, client: JoinClient, file: Stat
   }
   const { name, address, labels, resources, hostRanges, examination } = wish;
   // A machine that joins again proves by its old credential that the name is its own.
-  const credential = (await readMembership(file).catch(() => null))?.credential ?? null;
+  const before = await readMembership(file).catch(() => null);
+  const credential = before?.credential ?? null;
+  await file.write(before === null ? joiningText(name) : textOf(before));
   const answer = await client.post({
     url: wish.serverUrl,
     path: "/api/join",
@@ -81,8 +88,21 @@ export async function joinCluster(wish: JoinWish, client: JoinClient, file: Stat
     caPem: ca.pem,
     serverUrls: [wish.serverUrl],
   };
-  await file.write(`${JSON.stringify(membership, null, 2)}\n`);
+  await file.write(textOf(membership));
   return membership;
+}
+
+/** As long as a membership with the longest name, credential and chain of certificates will be. */
+function joiningText(name: string): string {
+  return textOf({ joining: name, room: " ".repeat(JOINING_BYTES) });
+}
+
+function textOf(content: Membership | { readonly joining: string; readonly room: string }): string {
+  return `${JSON.stringify(content, null, 2)}\n`;
+}
+
+function isJoining(value: unknown): boolean {
+  return hasTexts(value, ["joining", "room"]);
 }
 
 function parse(text: string): unknown {

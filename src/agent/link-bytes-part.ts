@@ -1,5 +1,5 @@
 import { AppError } from "../model/error.ts";
-import { parseCidr } from "../model/ip.ts";
+import { carriedNetworks } from "../network/declared-network.ts";
 import { LinkTotals } from "../network/links/link-totals.ts";
 import { LINK_SETS, LINK_SETS6 } from "../network/links/render-link-counters.ts";
 import type { Clock } from "../platform/ports/clock.ts";
@@ -21,14 +21,14 @@ export function createLinkBytesPart({ state, counters, clock }: LinkBytesPartOpt
 
   async function count(): Promise<void> {
     const { identity, peers } = state;
-    const [first] = identity?.blocks ?? [];
-    if (identity === null || first === undefined) return;
+    if (identity === null || identity.blocks.length === 0) return;
     const { range6 = null } = identity.settings;
     const setsOf = (way: "sent" | "received"): readonly string[] =>
       range6 === null ? [LINK_SETS[way]] : [LINK_SETS[way], LINK_SETS6[way]];
     const [sent, received] = await Promise.all([counters.bytes(setsOf("sent")), counters.bytes(setsOf("received"))]);
     const others = [...peers.values()].filter(({ id }) => id !== identity.hostId);
-    totals.observe({ sent, received }, others, { range6, blockPrefix: parseCidr(first).prefix });
+    const routed = carriedNetworks(state.networkConfig.networks).filter(({ layer2 }) => !layer2);
+    totals.observe({ sent, received }, others, { range6, routed: new Set(routed.map(({ name }) => name)) });
     state.slowLinkBytes = totals.all();
   }
 

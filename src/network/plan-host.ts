@@ -1,9 +1,10 @@
 import type { Peer } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import type { Ipv4 } from "../model/ip.ts";
-import { isIpv4, parseCidr } from "../model/ip.ts";
+import { cidrAddress, isIpv4, parseCidr } from "../model/ip.ts";
 import type { HostAddress, Ipv6 } from "../model/ip6.ts";
 import { formatCidr6 } from "../model/ip6.ts";
+import { isFixedBlock } from "../model/lease.ts";
 import type { Condition } from "../model/wire.ts";
 import type { EngineNetwork, EngineNetworkSpec } from "../platform/ports/engine.ts";
 import type { NetworkAction, NetworkState } from "../platform/ports/host-network.ts";
@@ -279,8 +280,20 @@ function mayHaveProbeAddress({ blocks, probeAddress = null }: KnownNetwork, { ke
 }
 
 /** Further blocks are as large as the first one at least. */
-function countedBy({ range, range6 = null, blocks }: KnownNetwork): Omit<LinkCountersWish, "inside"> {
-  return { range, range6, blockPrefix: parseCidr(blocks[0] ?? range).prefix };
+function countedBy({
+  range,
+  range6 = null,
+  blocks,
+  peers,
+  declared = [],
+}: KnownNetwork): Omit<LinkCountersWish, "inside"> {
+  return {
+    range,
+    range6,
+    blockPrefix: parseCidr(blocks[0] ?? range).prefix,
+    fixed: peers.flatMap((peer) => peer.blocks.filter(isFixedBlock).map((block) => cidrAddress(parseCidr(block), 0))),
+    routed: declared.filter(({ layer2 }) => !layer2),
+  };
 }
 
 /** This host as the others see it. */

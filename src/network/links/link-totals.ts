@@ -1,13 +1,12 @@
 import type { Peer } from "../../model/host.ts";
 import type { HostId } from "../../model/ids.ts";
-import type { Ipv4 } from "../../model/ip.ts";
-import { cidrAddress, cidrSize, parseCidr } from "../../model/ip.ts";
+import { ipv4ToNumber, isIpv4, parseCidr } from "../../model/ip.ts";
 import type { HostAddress } from "../../model/ip6.ts";
-import { formatIpv6 } from "../../model/ip6.ts";
+import { formatIpv6, ipv6ToNumber } from "../../model/ip6.ts";
 import { host6Of } from "../address6.ts";
 import { gatewayOf } from "../blocks.ts";
 
-/** Bytes by the first address of a block, or of a host's part of the IPv6 range. */
+/** Bytes by an address in a block (the block's first, a fixed one), or by the first of a host's part of the IPv6 range. */
 export interface LinkCounts {
   readonly sent: ReadonlyMap<HostAddress, number>;
   readonly received: ReadonlyMap<HostAddress, number>;
@@ -18,29 +17,37 @@ export interface LinkBytes {
   readonly receivedBytes: number;
 }
 
+/** What tells whose an element is, beside the blocks that peers hold. */
+export interface OwnersAround {
+  readonly range6: string | null;
+  /** Names of declared networks whose ranges no other network has: those that are not layer 2. */
+  readonly routed: ReadonlySet<string>;
+}
+
+type FindOwner = (key: HostAddress) => HostId | undefined;
+
+/** Where IPv6 addresses have the IPv4 one. */
+const LAST_32_BITS = 0xffff_ffffn;
+
 /** What the kernel counted by block, as totals by peer that outlive the kernel's: they begin anew with each change of our rules. */
 export class LinkTotals {
   readonly #totals = new Map<HostId, LinkBytes>();
   #last: LinkCounts = { sent: new Map(), received: new Map() };
 
   /** Takes what the kernel says now. What was counted between the last look and a change of the rules is lost. */
-  observe(
-    counts: LinkCounts,
-    peers: Iterable<Peer>,
-    around: { readonly range6: string | null; readonly blockPrefix: number },
-  ): void {
+  observe(counts: LinkCounts, peers: Iterable<Peer>, around: OwnersAround): void {
     const all = [...peers];
-    const owners = new Map(all.flatMap((peer) => keysOf(peer, around).map((key) => [key, peer.id] as const)));
-    this.#add(owners, counts, "sent");
-    this.#add(owners, counts, "received");
+    const ownerOf = findOwners(all, around);
+    this.#add(ownerOf, counts, "sent");
+    this.#add(ownerOf, counts, "received");
     this.#last = counts;
     const known = new Set(all.map(({ id }) => id));
     for (const id of this.#totals.keys()) if (!known.has(id)) this.#totals.delete(id);
   }
 
-  #add(owners: ReadonlyMap<HostAddress, HostId>, counts: LinkCounts, way: keyof LinkCounts): void {
+  #add(ownerOf: FindOwner, counts: LinkCounts, way: keyof LinkCounts): void {
     for (const [key, bytes] of counts[way]) {
-      const owner = owners.get(key);
+      const owner = ownerOf(key);
       if (owner === undefined) continue;
       const last = this.#last[way].get(key) ?? 0;
       const more = bytes >= last ? bytes - last : bytes;
@@ -61,17 +68,28 @@ export class LinkTotals {
   }
 }
 
-/** The elements that packets of a peer make. Fixed addresses, of one each, are in no block of their own there. */
-function keysOf(
-  { blocks }: Pick<Peer, "blocks">,
-  { range6, blockPrefix }: { readonly range6: string | null; readonly blockPrefix: number },
-): readonly HostAddress[] {
-  if (blocks.length === 0) return [];
-  const step = cidrSize({ first: 0, prefix: blockPrefix });
-  const four = blocks
-    .map(parseCidr)
-    .flatMap((block): readonly Ipv4[] =>
-      Array.from({ length: Math.floor(cidrSize(block) / step) }, (_, at) => cidrAddress(block, at * step)),
-    );
-  return range6 === null ? four : [...four, formatIpv6(host6Of(range6, gatewayOf(blocks)).first)];
+/** Which peer it is whose packets made this element. */
+function findOwners(peers: readonly Peer[], { range6, routed }: OwnersAround): FindOwner {
+  const byBlock = new Map<string, HostId>();
+  const byPart = new Map<HostAddress, HostId>();
+  const prefixes = new Set<number>();
+  for (const { id, blocks, networks = {} } of peers) {
+    const declared = Object.entries(networks).flatMap(([name, held]) => (routed.has(name) ? held : []));
+    for (const { first, prefix } of [...blocks, ...declared].map(parseCidr)) {
+      byBlock.set(`${first}/${prefix}`, id);
+      prefixes.add(prefix);
+    }
+    if (range6 !== null && blocks.length > 0) byPart.set(formatIpv6(host6Of(range6, gatewayOf(blocks)).first), id);
+  }
+  const longestFirst = [...prefixes].toSorted((a, b) => b - a);
+  const byNumber = (address: number): HostId | undefined => {
+    for (const prefix of longestFirst) {
+      const size = 2 ** (32 - prefix);
+      const owner = byBlock.get(`${address - (address % size)}/${prefix}`);
+      if (owner !== undefined) return owner;
+    }
+    return undefined;
+  };
+  return (key) =>
+    isIpv4(key) ? byNumber(ipv4ToNumber(key)) : (byPart.get(key) ?? byNumber(Number(ipv6ToNumber(key) & LAST_32_BITS)));
 }

@@ -168,9 +168,13 @@ function routeCure(host: string, address: string): string {
 export function explainPolicyStep({ policy, endpoint, from, bridge }: NearFacts): Finding {
   const host = endpoint?.host ?? null;
   const to = endpoint?.network ?? null;
-  if (from.kind === "container" && from.address !== null && to !== null && to !== bridge.network) {
-    const seen = `${from.name} is on network ${bridge.network} and the destination on ${to}: nothing passes from one to the other`;
-    return broken(host, seen, `apollo net attach ${from.name} --network ${to}`);
+  const apart = from.kind === "container" && from.address !== null && to !== null && to !== bridge.network;
+  // A rule that allows it has opened the border.
+  if (policy?.reason === "border" || (apart && policy?.reason !== "rule")) {
+    const opening = policy?.reason === "border" ? policy.cure : null;
+    const why = opening === null ? "nothing passes from one to the other" : "no rule opens the border for this";
+    const seen = `${from.name} is on network ${bridge.network} and the destination on ${to ?? "another"}: ${why}`;
+    return broken(host, seen, opening ?? `apollo net attach ${from.name} --network ${to ?? "NETWORK"}`);
   }
   if (policy === null) return skipped(host, endpoint === null ? "nowhere to go" : "no rule is about addresses outside");
   if (policy.allowed) {

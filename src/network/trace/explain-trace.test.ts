@@ -119,6 +119,18 @@ const FAULTS: readonly (readonly [what: string, fault: Fault, step: StepName, se
     "apollo net attach front --network apollo",
   ],
   [
+    "a border that a rule could open",
+    {
+      near: {
+        bridge: { ...BRIDGE_WELL, name: "apl1000", network: "blue" },
+        policy: { allowed: false, reason: "border", by: null, rules: [], cure: "apollo policy put x --network red" },
+      },
+    },
+    "policy",
+    "front is on network blue and the destination on apollo: no rule opens the border for this",
+    "apollo policy put x --network red",
+  ],
+  [
     "a segment, from a host",
     {
       near: {
