@@ -1,4 +1,4 @@
-import { isBlocking, isLargeBody } from "../api/consul/handler.ts";
+import { isBlocking, isLargeBody, redirected } from "../api/consul/handler.ts";
 import { CLIENT_REQUESTS_MAX, limitClients } from "../api/consul/limit-clients.ts";
 import { renderError } from "../api/consul/respond.ts";
 import { isFromThisMachine } from "../cluster/access.ts";
@@ -132,6 +132,9 @@ class ConsulPart {
   async #answer(request: HttpRequest): Promise<HttpResponse | HttpUpgrade> {
     const { state } = this.#options;
     const rights = this.#rightsOf(request);
+    // Here, since a server's port has more than this API on it.
+    const moved = redirected(request);
+    if (moved !== null) return moved;
     try {
       const own = rights === "write" ? (this.#options.intercept?.(request) ?? null) : null;
       if (own !== null) return await own;
