@@ -177,11 +177,12 @@ class ConsulPart {
   /** What a client may do without a token while ACLs are off, by where it is. */
   #rightsOf(request: HttpRequest): ClientRights {
     const { state, access, gateway } = this.#options;
-    if (request.peer.loopback) return isFromThisMachine(accessRequestOf(request)) ? "write" : "none";
-    if (request.header("origin") !== null) return "none";
     const peer = plainAddress(request.peer);
     // Programs on the host that use the bridge's address come from it.
-    if (peer === gateway()) return "write";
+    const isBridge = peer === gateway();
+    if (request.peer.loopback && !isBridge) return isFromThisMachine(accessRequestOf(request)) ? "write" : "none";
+    if (request.header("origin") !== null) return "none";
+    if (isBridge) return "write";
     const local = (state.identity?.blocks ?? []).some((block) => isIpv4(peer) && cidrContains(parseCidr(block), peer));
     return local && (access === "read" || access === "write") ? access : "none";
   }

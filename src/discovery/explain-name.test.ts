@@ -156,7 +156,12 @@ test("explainName() follows prepared queries, by name and by template", () => {
 });
 
 test("explainName() knows the servers by the service alone that they are instances of", () => {
-  const server = { service: "consul" as ServiceName, port: 8300, container: "", meta: { [META_NAME_ONLY]: NAMES_SERVER } };
+  const server = {
+    service: "consul" as ServiceName,
+    port: 8300,
+    container: "",
+    meta: { [META_NAME_ONLY]: NAMES_SERVER },
+  };
   const named = [endpoint("registry-server/h1", "192.168.0.1", { ...server, tags: [] })];
   const input = { ...INPUT, named, containerDomain: "weave.local" };
   const answers = (name: string, type: string): readonly string[] =>
