@@ -9,6 +9,7 @@ import { Grants } from "../discovery/registry/acl/grants.ts";
 import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
 import { registryError } from "../discovery/registry/registry-error.ts";
+import { namesServer } from "../model/endpoint.ts";
 import type { AppError } from "../model/error.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
@@ -80,7 +81,8 @@ export class ConsulMirror {
     const endpoints = state.endpoints();
     this.#parts.platform.setHosts(hostsOf(state));
     this.#parts.platform.resetEndpoints(endpoints.filter(({ origin }) => origin !== "registry"));
-    this.#parts.platform.resetRegistered([...state.eachEndpoint()].filter(({ origin }) => origin === "registry"));
+    const registered = [...state.eachEndpoint()].filter(({ origin }) => origin === "registry");
+    this.#parts.platform.resetRegistered(registered.filter((each) => !namesServer(each)));
   }
 
   #backend(): ConsulBackend {
@@ -118,11 +120,16 @@ export function membersOf(state: AgentState): readonly Member[] {
   return hostsOf(state).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" }));
 }
 
-export function hostsOf({ hosts, peers, identity }: AgentState): readonly PlatformHost[] {
+export function hostsOf(state: AgentState): readonly PlatformHost[] {
+  const { hosts, peers, identity } = state;
+  const servers = new Set([...state.eachEndpoint()].filter(namesServer).map(({ host }) => host));
   const ids = new Map([...peers.values()].map(({ id, name }) => [name, id as string]));
   if (identity !== null) ids.set(identity.hostName, identity.hostId);
   const meta = { "consul-version": CONSUL_VERSION };
-  return hosts.map(({ name, address, up }) => ({ id: ids.get(name) ?? "", name, address, up, server: false, meta }));
+  return hosts.map(({ name, address, up }) => {
+    const server = servers.has(name);
+    return { id: ids.get(name) ?? "", name, address, up, server, meta };
+  });
 }
 
 /** Nothing is stored, and nothing can be. */

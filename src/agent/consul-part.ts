@@ -1,4 +1,4 @@
-import { isBlocking, isLargeBody } from "../api/consul/handler.ts";
+import { isBlocking, isLargeBody, redirected } from "../api/consul/handler.ts";
 import { CLIENT_REQUESTS_MAX, limitClients } from "../api/consul/limit-clients.ts";
 import { renderError } from "../api/consul/respond.ts";
 import { isFromThisMachine } from "../cluster/access.ts";
@@ -143,6 +143,9 @@ class ConsulPart {
   async #answer(request: HttpRequest): Promise<HttpResponse | HttpUpgrade> {
     const { state } = this.#options;
     const rights = this.#rightsOf(request);
+    // Here, since a server's port has more than this API on it.
+    const moved = redirected(request);
+    if (moved !== null) return moved;
     try {
       const own = rights === "write" ? (this.#options.intercept?.(request) ?? null) : null;
       if (own !== null) return await own;
@@ -208,11 +211,12 @@ class ConsulPart {
   /** What a client may do without a token while ACLs are off, by where it is. */
   #rightsOf(request: HttpRequest): ClientRights {
     const { state, access, gateway } = this.#options;
-    if (request.peer.loopback) return isFromThisMachine(accessRequestOf(request)) ? "write" : "none";
-    if (request.header("origin") !== null) return "none";
     const peer = plainAddress(request.peer);
     // Programs on the host that use the bridge's address come from it.
-    if (peer === gateway()) return "write";
+    const isBridge = peer === gateway();
+    if (request.peer.loopback && !isBridge) return isFromThisMachine(accessRequestOf(request)) ? "write" : "none";
+    if (request.header("origin") !== null) return "none";
+    if (isBridge) return "write";
     const local = (state.identity?.blocks ?? []).some((block) => isIpv4(peer) && cidrContains(parseCidr(block), peer));
     return local && (access === "read" || access === "write") ? access : "none";
   }

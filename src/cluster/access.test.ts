@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { AppError } from "../model/error.ts";
 import type { HostId } from "../model/ids.ts";
 import { nodeDigest } from "../platform/digest/node-digest.ts";
-import { AccessControl, type Verb } from "./access.ts";
+import { AccessControl, isFromThisMachine, type Verb } from "./access.ts";
 import { accessRequestOf, type AccessRequest } from "./credentials.ts";
 import { equalsConstantTime, formatJoinToken, matchesHash, newSecret, parseJoinToken } from "./tokens.ts";
 
@@ -100,6 +100,34 @@ test("anonymous needs the flag, loopback, and a page of our own if it comes from
   expect(local({ host: "rebound.evil.example", origin: "http://rebound.evil.example" })).toBe("denied 401");
   expect(local({ host: "localhost", origin: "null" })).toBe("denied 403");
   expect(local({ host: "localhost", ...bearer("wrong") })).toBe("denied 401");
+});
+
+test("a client here may ask by any name that no page of the Internet has, a browser by loopback's alone", () => {
+  const asks = (headers: Readonly<Record<string, string>>, loopback = true): boolean =>
+    isFromThisMachine(requestWith(headers, loopback));
+  const inner = [
+    "consul",
+    "consul:8500",
+    "n1.node.consul:8500",
+    "host.docker.internal",
+    "192.0.2.2:8500",
+    "[fd00::1]:8500",
+  ];
+  const names = [...inner, "localhost:8500", "127.0.0.1", "[::1]:8500"];
+  expect(names.filter((host) => !asks({ host }))).toEqual([]);
+  expect(names.filter((host) => asks({ host }, false))).toEqual([]);
+  const outer = [
+    "evil.example",
+    "consul.evil.example:8500",
+    "consul.",
+    "192.0.2.2.evil.example",
+    "evil.example/consul",
+    "",
+  ];
+  expect(outer.filter((host) => asks({ host }))).toEqual([]);
+  for (const header of ["accept-language", "sec-fetch-site", "origin"])
+    expect(inner.filter((host) => asks({ host, [header]: `http://${host}` }))).toEqual([]);
+  expect(asks({ host: "localhost:8500", "accept-language": "de" })).toBe(true);
 });
 
 test("sessions: opened by the admin token alone, end by time, by a new token and by any change", () => {

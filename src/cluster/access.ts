@@ -54,6 +54,10 @@ const MAY: Readonly<Record<Principal["kind"], readonly Verb[]>> = {
 const SESSION_MS = 12 * 3_600_000;
 const LOOPBACK_NAME = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/;
 
+/** An address, a name without a dot, or one below a domain that is nobody's on the Internet (RFC 6761, `.internal` and Consul's own). */
+const INNER_NAME =
+  /^([a-z0-9_-]+|([a-z0-9_-]+\.)+(consul|internal|localhost|localdomain)|\d{1,3}(\.\d{1,3}){3}|\[[0-9a-f:.]+\])(:\d+)?$/;
+
 export class AccessControl {
   readonly #rules: AccessRules;
   readonly #digest: Digest;
@@ -144,10 +148,17 @@ function isLocal({ remote, host }: AccessRequest): boolean {
   return remote === "loopback" && (host === null || LOOPBACK_NAME.test(host));
 }
 
-/** The same, and not from a page of another origin in a browser here. */
+/**
+ * Whether a request comes from a program on this machine that may not know which name it is asked for by: clients of Consul send
+ * `consul`, the name of a service of theirs or an address. No page of the Internet has an address or such a name for its own, and
+ * those of a network that lies about names come from a browser, which says what languages it wants. Nor is it from a page of
+ * another origin.
+ */
 export function isFromThisMachine(request: AccessRequest): boolean {
-  const ownOrigin = request.origin === null || request.origin.replace(/^https?:\/\//, "") === request.host;
-  return isLocal(request) && ownOrigin;
+  const { remote, host, origin, fromBrowser } = request;
+  const ownOrigin = origin === null || origin.replace(/^https?:\/\//, "") === host;
+  const isKnown = isLocal(request) || (remote === "loopback" && host !== null && !fromBrowser && INNER_NAME.test(host));
+  return isKnown && ownOrigin;
 }
 
 /** The question as request handlers ask it. @throws AppError `denied`, see `AccessControl.authorize`. */

@@ -8,6 +8,8 @@ export const SESSION_COOKIE = "apollo_session";
 /** The console sends it with every request. */
 export const CONSOLE_HEADER = "x-apollo-console";
 
+const BROWSER_HEADERS = ["accept-language", "sec-fetch-site", "sec-fetch-mode", "origin"] as const;
+
 export interface Token {
   /** `session`: the console's cookie, which browsers send by themselves. */
   readonly kind: "secret" | "session";
@@ -21,6 +23,8 @@ export interface AccessRequest {
   /** `Origin` and `Host` headers, in lower case. */
   readonly origin: string | null;
   readonly host: string | null;
+  /** Browsers say what languages they want, and which page asks; a page can change the former, but not leave it out. */
+  readonly fromBrowser: boolean;
   /** `X-Apollo-Console: 1`: a page of another origin can set it only after asking, and the answer is always no. */
   readonly fromConsole: boolean;
   /** Asks for a WebSocket, on which a page can set no header of its own, but always sends its origin. */
@@ -35,6 +39,7 @@ export function accessRequestOf(request: Headers): AccessRequest {
     remote: request.peer.loopback ? "loopback" : "network",
     origin: request.header("origin")?.toLowerCase() ?? null,
     host: request.header("host")?.toLowerCase() ?? null,
+    fromBrowser: BROWSER_HEADERS.some((name) => request.header(name) !== null),
     fromConsole: request.header(CONSOLE_HEADER) === "1",
     upgrade: request.header("upgrade")?.toLowerCase() === "websocket",
   };

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { Endpoint } from "../model/endpoint.ts";
+import { type Endpoint, META_NAME_ONLY, NAMES_SERVER } from "../model/endpoint.ts";
 import type { ServiceName } from "../model/ids.ts";
 import { parseIpv4 } from "../model/ip.ts";
 import { parseIpv6 } from "../model/ip6.ts";
@@ -144,4 +144,23 @@ test("explainName() follows prepared queries, by name and by template", () => {
     "1 1 80 0a020108.addr.dc1.consul.",
   ]);
   expect(explainName({ ...INPUT, queries }, "none.query.consul", "A").code).toBe("NXDOMAIN");
+});
+
+test("explainName() knows the servers by the service alone that they are instances of", () => {
+  const server = {
+    service: "consul" as ServiceName,
+    port: 8300,
+    container: "",
+    meta: { [META_NAME_ONLY]: NAMES_SERVER },
+  };
+  const named = [endpoint("registry-server/h1", "192.168.0.1", { ...server, tags: [] })];
+  const input = { ...INPUT, named, containerDomain: "weave.local" };
+  const answers = (name: string, type: string): readonly string[] =>
+    explainName(input, name, type).answers.map(({ data }) => data);
+  expect(answers("consul.service.consul", "SRV")).toEqual(["1 1 8300 h1.node.dc1.consul."]);
+  expect(explainName(input, "v1.consul.service.consul", "A").excluded).toEqual([
+    { endpoint: "registry-server/h1", reason: "it has no tags" },
+  ]);
+  expect(answers("consul.weave.local", "A")).toEqual([]);
+  expect(answers("1.0.168.192.in-addr.arpa", "PTR")).toEqual(["h1.node.dc1.consul."]);
 });

@@ -1,5 +1,5 @@
 import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../model/dns-settings.ts";
-import { type CatalogHost, type Endpoint, namesNode } from "../model/endpoint.ts";
+import { type CatalogHost, type Endpoint, namesNode, namesServer } from "../model/endpoint.ts";
 import { ipv4ToNumber, isIpv4 } from "../model/ip.ts";
 import type { WithheldReason } from "./catalog.ts";
 import type { NamedQuery } from "../model/consul.ts";
@@ -121,7 +121,7 @@ function findContainer(input: ExplainInput, name: string, labels: readonly strin
   if (wanted === "") return EMPTY;
   const found = [
     ...input.endpoints.filter(({ container }) => container.toLowerCase() === wanted),
-    ...(input.named ?? []).filter((each) => !namesNode(each) && each.service === wanted),
+    ...(input.named ?? []).filter((each) => !namesNode(each) && !namesServer(each) && each.service === wanted),
   ];
   const addresses = [...new Set(found.flatMap(addressesOf))];
   if (addresses.length === 0) return inDomain ? MISSING : null;
@@ -148,7 +148,7 @@ function findReverse(input: ExplainInput, labels: readonly string[]): Finding {
     ...servicesAt(endpoints, address).map((service) => `${service}.service.${datacenter}.${domain}`),
     ...servicesAt(named.filter(namesNode), address).map((name) => `${name}.node.${datacenter}.${domain}`),
     ...servicesAt(
-      named.filter((each) => !namesNode(each)),
+      named.filter((each) => !namesNode(each) && !namesServer(each)),
       address,
     ).map((name) => `${name}.${containerDomain}`),
   ];
@@ -163,10 +163,15 @@ function servicesAt(endpoints: readonly Endpoint[], key: string): readonly strin
   return [...new Set(here.map(({ service }) => service))];
 }
 
+/** With the servers, which are the instances of `consul`. */
+function instancesOf({ endpoints, named = [] }: ExplainInput): readonly Endpoint[] {
+  return [...endpoints, ...named.filter(namesServer)];
+}
+
 function findService(input: ExplainInput, name: string, candidates: readonly ServiceCandidate[]): Finding {
   const settings = { ...DEFAULT_DNS, ...input.settings };
   const ofService = (service: string): readonly Endpoint[] =>
-    input.endpoints.filter((each) => each.service === service);
+    instancesOf(input).filter((each) => each.service === service);
   const chosen = chooseEndpoints(candidates, ofService, settings);
   if (chosen === null) {
     // Nothing visible: the withheld ones, or those without the tag, are the explanation.
@@ -237,7 +242,7 @@ function excludedOf(
   candidate: ServiceCandidate,
   chosen: readonly Endpoint[],
 ): NameExplanation["excluded"] {
-  const visible = input.endpoints.filter((each) => each.service === candidate.service);
+  const visible = instancesOf(input).filter((each) => each.service === candidate.service);
   const answered = new Set(chosen.map((each) => each.id));
   const left = visible.filter((each) => !answered.has(each.id));
   const withheld = input.withheld.filter(({ endpoint }) => endpoint.service === candidate.service);

@@ -76,8 +76,15 @@ export const META_NAME_ONLY = "apollo.name-only";
 /** Its value for a node that a client of Consul's API registered: then `service` is the name of the node. */
 export const NAMES_NODE = "node";
 
+/** Its value for a server of the platform, which DNS has as an instance of the service `consul`: nobody else lists it. */
+export const NAMES_SERVER = "server";
+
 export function namesNode(endpoint: Endpoint): boolean {
   return endpoint.meta[META_NAME_ONLY] === NAMES_NODE;
+}
+
+export function namesServer(endpoint: Endpoint): boolean {
+  return endpoint.meta[META_NAME_ONLY] === NAMES_SERVER;
 }
 
 /** Such endpoints are in nobody's list of services and are sent no requests. */

@@ -30,10 +30,13 @@ export function agentSelf(call: Call): HttpResponse {
       Version: CONSUL_VERSION,
       BuildDate: "1970-01-01T00:00:01Z",
     },
-    // Patroni reads the least TTL of a session here.
+    // Patroni reads the least TTL of a session here, tests of clients the address, Nomad what there is of a mesh.
     DebugConfig: {
       Datacenter: datacenter,
       NodeName: name,
+      AdvertiseAddrLAN: node?.address ?? "",
+      ConnectEnabled: false,
+      GRPCPort: -1,
       SessionTTLMin: "10s",
       ACLsEnabled: backend.aclEnabled,
       ServerMode: member?.server ?? false,

@@ -1,5 +1,6 @@
 import { deregister, register } from "../../discovery/registry/catalog-operations.ts";
 import type { NodeRecord } from "../../discovery/registry/records.ts";
+import { registryError } from "../../discovery/registry/registry-error.ts";
 import { topic } from "../../discovery/registry/touched.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
 import type { Call } from "./call.ts";
@@ -12,7 +13,7 @@ import {
   readNodeMeta,
   withNode,
 } from "./choose-instances.ts";
-import { badRequest, readFields } from "./read-fields.ts";
+import { badRequest, type Fields, readFields } from "./read-fields.ts";
 import { readRegistration } from "./read-registration.ts";
 import { answerJson, json } from "./respond.ts";
 import {
@@ -25,7 +26,9 @@ import {
 } from "./shapes.ts";
 
 export async function registerInCatalog(call: Call): Promise<HttpResponse> {
-  const registration = readRegistration(await readFields(call.request));
+  const fields = await readFields(call.request);
+  requireDatacenter(call, fields);
+  const registration = readRegistration(fields);
   const { registry } = call.backend.parts;
   const { grants } = call.caller;
   grants.require("node", registration.node.node, "write");
@@ -36,7 +39,8 @@ export async function registerInCatalog(call: Call): Promise<HttpResponse> {
 
 export async function deregisterFromCatalog(call: Call): Promise<HttpResponse> {
   const fields = await readFields(call.request);
-  fields.ignore("Datacenter", "Namespace", "Partition", "Address", "WriteRequest", "Token");
+  requireDatacenter(call, fields);
+  fields.ignore("Namespace", "Partition", "Address", "WriteRequest", "Token");
   const wanted = {
     node: fields.string("Node"),
     serviceId: fields.string("ServiceID"),
@@ -50,6 +54,12 @@ export async function deregisterFromCatalog(call: Call): Promise<HttpResponse> {
   else call.caller.grants.require("service", service.name, "write");
   await registry.write((tx) => deregister(tx, registry.view, wanted));
   return json(call, true);
+}
+
+/** Bodies may name one, too. */
+function requireDatacenter(call: Call, fields: Fields): void {
+  const wanted = fields.string("Datacenter");
+  if (wanted !== "" && wanted !== call.backend.datacenter()) throw registryError(500, "No path to datacenter");
 }
 
 export function listDatacenters(call: Call): HttpResponse {

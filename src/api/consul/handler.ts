@@ -4,6 +4,7 @@ import type { HttpHandler, HttpRequest, HttpResponse } from "../../platform/port
 import type { ConsulBackend } from "./backend.ts";
 import { type Api, type Call, readCall, type Route } from "./call.ts";
 import { measureCall } from "./measure-call.ts";
+import { redirectPath } from "./redirect-path.ts";
 import { methodNotAllowed, POLICY_HEADER, renderError, text } from "./respond.ts";
 import { SharedAnswers } from "./shared-answers.ts";
 import { ROUTES } from "./routes.ts";
@@ -32,7 +33,20 @@ export function isLargeBody({ method, path }: Pick<HttpRequest, "method" | "path
   return method === "PUT" && path === `${PREFIX}snapshot`;
 }
 
+/** The answer to a path that is not written as Consul writes it; null for the others. */
+export function redirected(request: HttpRequest): HttpResponse | null {
+  return redirectPath(request, isFolder);
+}
+
+/** Of a name that only things below it have. */
+function isFolder(path: string): boolean {
+  const name = path.slice(PREFIX.length);
+  return path.startsWith(PREFIX) && !routes.has(name) && routes.has(`${name}/`);
+}
+
 async function respond(api: Api, request: HttpRequest): Promise<HttpResponse> {
+  const moved = redirected(request);
+  if (moved !== null) return moved;
   const found = findRoute(request.path);
   if (found === null) return text(404, `Invalid URL path: ${JSON.stringify(request.path)}`);
   const { name, methods, rest } = found;

@@ -6,7 +6,7 @@ import { CONSUL_VERSION } from "./agent-routes.ts";
 import type { Member } from "./backend.ts";
 import type { Call } from "./call.ts";
 import { badRequest, readFields } from "./read-fields.ts";
-import { answerJson, empty, json, jsonWith, readHeaders } from "./respond.ts";
+import { answerQuery, empty, json, jsonWith, readHeaders } from "./respond.ts";
 
 const RAFT_PORT = 8300;
 
@@ -152,27 +152,36 @@ export async function putBackSnapshot(call: Call): Promise<HttpResponse> {
 }
 
 export function coordinateNodes(call: Call): Promise<HttpResponse> {
-  return answerCoordinates(call, () => true);
+  return answerCoordinates(call, () => true, json);
 }
 
 export function coordinateNode(call: Call): Promise<HttpResponse> {
-  return answerCoordinates(call, (node) => node === call.rest);
+  return answerCoordinates(
+    call,
+    (node) => node === call.rest,
+    (asked, found, headers) => (found.length === 0 ? empty(404, headers) : json(asked, found, headers)),
+  );
 }
 
-function answerCoordinates(call: Call, isAsked: (node: string) => boolean): Promise<HttpResponse> {
+function answerCoordinates(
+  call: Call,
+  isAsked: (node: string) => boolean,
+  render: (call: Call, found: readonly unknown[], headers: Readonly<Record<string, string>>) => HttpResponse,
+): Promise<HttpResponse> {
   const { registry, coordinates } = call.backend.parts;
   const { grants } = call.caller;
-  return answerJson(
+  return answerQuery(
     call,
     registry.query([topic.coordinates], () => coordinates.list()),
-    (found) =>
-      found
-        .filter(({ node }) => isAsked(node) && grants.may("node", node, "read"))
-        .map(({ node, coordinate: { vec, error, adjustment, height } }) => ({
-          Node: node,
-          Segment: "",
-          Coord: { Vec: vec, Error: error, Adjustment: adjustment, Height: height },
-        })),
+    (found, headers) => {
+      const asked = found.filter(({ node }) => isAsked(node) && grants.may("node", node, "read"));
+      const shown = asked.map(({ node, coordinate: { vec, error, adjustment, height } }) => ({
+        Node: node,
+        Segment: "",
+        Coord: { Vec: vec, Error: error, Adjustment: adjustment, Height: height },
+      }));
+      return render(call, shown, headers);
+    },
   );
 }
 

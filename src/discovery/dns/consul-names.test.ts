@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import packet from "dns-packet";
 import { DEFAULT_DNS, type DnsSettings, chooseServiceTtl } from "../../model/dns-settings.ts";
+import { META_NAME_ONLY, NAMES_SERVER } from "../../model/endpoint.ts";
 import { parseCidr, parseIpv4 } from "../../model/ip.ts";
 import { parseIpv6 } from "../../model/ip6.ts";
 import type { Clock } from "../../platform/ports/clock.ts";
@@ -300,4 +301,21 @@ test("addressBytes() reads what addresses look like and nothing else", () => {
   for (const text of ["", "1.2.3", ":", "1:2", "1::2::3", "1:2:3:4:5:6:7::8", "g::", "::10.0.0.1:1", "host"]) {
     expect([text, addressBytes(text)]).toEqual([text, null]);
   }
+});
+
+test("servers are found as the service `consul`, which gives their address no further name", async () => {
+  const meta = { [META_NAME_ONLY]: NAMES_SERVER };
+  const servers = ["192.168.0.1", "192.168.0.9"].map((address, at) => {
+    return instance(`s${at}`, "consul", address, { port: 8300, container: "", host: `h${at + 1}`, meta });
+  });
+  const zone = zoneOf({}, [...INSTANCES, ...servers]);
+  const its = new Asker(() => zone);
+  expect(dataOf((await its.ask("consul.service.consul", "A")).answers).toSorted()).toEqual([
+    "A 192.168.0.1",
+    "A 192.168.0.9",
+  ]);
+  const found = dataOf((await its.ask("consul.service.consul", "SRV")).answers).toSorted();
+  expect(found).toEqual(["SRV 1 1 8300 c0a80009.addr.dc1.consul", "SRV 1 1 8300 h1.node.dc1.consul"]);
+  expect((await its.ask("consul.node.consul", "A")).code).toBe("NXDOMAIN");
+  expect((await its.ask("9.0.168.192.in-addr.arpa", "PTR")).answers).toEqual([]);
 });

@@ -1,3 +1,4 @@
+import { META_NAME_ONLY } from "../../model/endpoint.ts";
 import { type Cidr, cidrContains, isIpv4 } from "../../model/ip.ts";
 import { type Cidr6, cidr6Contains, parseIpv6 } from "../../model/ip6.ts";
 import { addressKey, formatAddress, parseReverseAddress } from "./address-bytes.ts";
@@ -39,7 +40,7 @@ export function findReverse(
   const address = formatAddress(bytes);
   const node = holders.node(addressKey(address));
   const here = [...holders.instances(addressKey(address))];
-  const services = here.filter((each) => !isNameOnly(each)).map((each) => each.service);
+  const services = here.filter(({ meta }) => meta[META_NAME_ONLY] === undefined).map((each) => each.service);
   const containers = here.filter((each) => isNameOnly(each) && !namesNode(each)).map((each) => each.service);
   const nodes = [...(node === undefined ? [] : [node.name]), ...here.filter(namesNode).map((each) => each.service)];
   const names = [

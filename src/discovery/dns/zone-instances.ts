@@ -1,4 +1,4 @@
-import { META_NAME_ONLY, NAMES_NODE } from "../../model/endpoint.ts";
+import { META_NAME_ONLY, NAMES_NODE, NAMES_SERVER } from "../../model/endpoint.ts";
 import { addressKey } from "./address-bytes.ts";
 import type { ZoneInstance, ZoneNode } from "./zone-instance.ts";
 
@@ -72,8 +72,10 @@ export function addressesOf({ address, address6 }: ZoneInstance): readonly strin
   return address6 === undefined ? [address] : [address, address6];
 }
 
+/** It is no instance of a service; here servers of the platform are. */
 export function isNameOnly(instance: ZoneInstance): boolean {
-  return instance.meta[META_NAME_ONLY] !== undefined;
+  const mark = instance.meta[META_NAME_ONLY];
+  return mark !== undefined && mark !== NAMES_SERVER;
 }
 
 /** It stands for a node: `service` is the name of that. */

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { type Endpoint, unjudged } from "../../model/endpoint.ts";
+import { type Endpoint, namesServer, unjudged } from "../../model/endpoint.ts";
 import type { ServiceName } from "../../model/ids.ts";
 import { parseIpv4 } from "../../model/ip.ts";
 import { type CatalogDelta, Catalog } from "../catalog.ts";
@@ -23,6 +23,17 @@ function follow(consul: ConsulFixture): Followed {
     judge: (what, name, said) => catalog.judge(what, name, said),
   });
   return { catalog, deltas };
+}
+
+/** What only DNS knows, but for the servers: those are in every cluster. */
+function named({ catalog }: Followed): readonly string[] {
+  const all = catalog.named().filter((endpoint) => !namesServer(endpoint));
+  return all.map(({ service, address }) => `${service} ${address}`);
+}
+
+function servers({ catalog }: Followed): readonly string[] {
+  const all = catalog.named().filter(namesServer);
+  return all.map(({ id, service, address, port, health }) => `${id} ${service} ${address}:${port} ${health}`);
 }
 
 function shown({ catalog }: Followed): readonly string[] {
@@ -71,11 +82,37 @@ test("a node outside the cluster is a name, its services have its address, and a
   await consul.put("catalog/register", { Node: "ext", Address: "198.51.100.7", Service });
   expect(shown(followed)).toEqual(["registry/ext/db db 198.51.100.7:5432 passing"]);
   expect(followed.catalog.list()[0]?.weights).toEqual({ passing: 7, warning: 1 });
-  expect(followed.catalog.named().map(({ service, address }) => `${service} ${address}`)).toEqual(["ext 198.51.100.7"]);
+  expect(named(followed)).toEqual(["ext 198.51.100.7"]);
   await consul.put("catalog/register", { Node: "ext", Address: "198.51.100.8" });
   expect(shown(followed)).toEqual(["registry/ext/db db 198.51.100.8:5432 passing"]);
   await consul.put("catalog/deregister", { Node: "ext" });
-  expect([...followed.catalog.list(), ...followed.catalog.named()]).toEqual([]);
+  expect([...followed.catalog.list(), ...named(followed)]).toEqual([]);
+});
+
+test("servers are instances of `consul` that nobody but DNS lists, and go when they are none", async () => {
+  const consul = await openConsul();
+  const followed = follow(consul);
+  const { platform } = consul.parts;
+  expect(servers(followed)).toEqual(["registry-server/n1 consul 192.0.2.11:8300 passing"]);
+  expect(followed.catalog.services()).toEqual([]);
+  const down = hostNamed("n1", { server: true, up: false });
+  const second = hostNamed("n2", { server: true, address: "192.0.2.12" });
+  platform.setHosts([down, second]);
+  expect(servers(followed)).toEqual([
+    "registry-server/n1 consul 192.0.2.11:8300 critical",
+    "registry-server/n2 consul 192.0.2.12:8300 passing",
+  ]);
+  const { length } = followed.deltas;
+  platform.setHosts([down, second]);
+  await consul.put("kv/a", "b");
+  expect(followed.deltas.length).toBe(length);
+  // What a client registers under that name is a service of its own.
+  await consul.put("agent/service/register", { Name: "consul", ID: "mine", Port: 1 });
+  platform.setHosts([hostNamed("n1", { server: false }), second]);
+  expect(servers(followed)).toEqual(["registry-server/n2 consul 192.0.2.12:8300 passing"]);
+  expect(shown(followed)).toEqual(["registry/n1/mine consul 192.0.2.11:1 passing"]);
+  platform.setHosts([second]);
+  expect(servers(followed)).toEqual(["registry-server/n2 consul 192.0.2.12:8300 passing"]);
 });
 
 test("what is registered waits for a host that left, and is there again with it", async () => {
@@ -101,7 +138,7 @@ test("one change of many moves one endpoint, and comes back to nobody", async ()
   expect(consul.parts.registry.index).toBe(index);
   expect(followed.catalog.list().length).toBe(2000);
   await consul.put("catalog/register", { Node: "x3", Address: "198.51.100.7", Service: { Service: "s3", Port: 81 } });
-  expect(followed.deltas.map(({ upsert }) => upsert.length)).toEqual([2007, 1]);
+  expect(followed.deltas.map(({ upsert }) => upsert.length)).toEqual([2008, 1]);
   expect(consul.parts.registry.index).toBe(index + 1);
 });
 

@@ -1,13 +1,14 @@
 /**
  * Shows what clients registered over Consul's API to the rest of the platform, as endpoints: DNS, ingress, virtual addresses and
- * the console know no other kind. Only what a change touched is looked at again.
+ * the console know no other kind. Only what a change touched is looked at again. The servers' own service `consul`, which is what
+ * people ask DNS for first to see whether it answers, is shown to DNS alone.
  */
-import { type Endpoint, type EndpointHealth, META_NAME_ONLY, NAMES_NODE } from "../../model/endpoint.ts";
+import { type Endpoint, type EndpointHealth, META_NAME_ONLY, NAMES_NODE, NAMES_SERVER } from "../../model/endpoint.ts";
 import type { ServiceName } from "../../model/ids.ts";
 import { byText } from "./catalog-view.ts";
 import { type CheckRecord, type NodeRecord, onNode, type ServiceRecord } from "./records.ts";
 import type { Registry } from "./registry.ts";
-import type { Touched } from "./touched.ts";
+import { topic, type Touched } from "./touched.ts";
 
 export interface RegisteredChange {
   readonly upsert: readonly Endpoint[];
@@ -17,6 +18,9 @@ export interface RegisteredChange {
 
 const NODE_CHECKS = "node-checks:";
 const NODE = "node:";
+/** Name, and id on its node, of the service that servers are instances of. */
+const SERVERS = "consul";
+const SERVER = "registry-server/";
 
 export interface RegisteredListener {
   change(change: RegisteredChange): void;
@@ -34,6 +38,8 @@ export class RegisteredEndpoints {
   /** `onNode` ids of services that may have changed. */
   #dirty = new Set<string>();
   #dirtyNodes = new Set<string>();
+  /** Nodes that are, or may have ceased to be, servers. */
+  #dirtyServers = new Set<string>();
 
   /** Tells the listener at once of all there is, then of every change. */
   constructor(registry: Registry, listener: RegisteredListener) {
@@ -45,6 +51,7 @@ export class RegisteredEndpoints {
       if (table === "check") this.#noteCheck((row ?? before) as CheckRecord, before as CheckRecord | null);
     });
     registry.onTouched((touched) => this.#follow(touched));
+    for (const { node } of registry.view.instances(SERVERS)) this.#dirtyServers.add(node);
     for (const node of registry.tables.list("node", "")) this.#dirtyNodes.add(node.node);
     for (const service of registry.tables.list("service", "")) this.#dirty.add(onNode(service.node, service.id));
     for (const check of registry.tables.list("check", "")) this.#noteCheck(check, null);
@@ -60,15 +67,21 @@ export class RegisteredEndpoints {
 
   /** Checks and addresses of nodes come from hosts, too, and count for what is registered on them. */
   #follow({ topics }: Touched): void {
-    for (const topic of topics) {
-      if (topic.startsWith(NODE_CHECKS)) this.#noteNode(topic.slice(NODE_CHECKS.length));
-      else if (topic.startsWith(NODE)) this.#noteNode(topic.slice(NODE.length));
+    for (const moved of topics) {
+      if (moved.startsWith(NODE_CHECKS)) this.#noteNode(moved.slice(NODE_CHECKS.length));
+      else if (moved.startsWith(NODE)) this.#noteNode(moved.slice(NODE.length));
     }
+    if (topics.has(topic.health(SERVERS))) this.#noteServers();
     this.#flush();
   }
 
   #noteNode(node: string): void {
     if (this.#nodes.has(node) && this.#nodes.get(node) !== this.#stateOf(node)) this.#dirtyNodes.add(node);
+  }
+
+  #noteServers(): void {
+    for (const { node } of this.#registry.view.instances(SERVERS)) this.#dirtyServers.add(node);
+    for (const id of this.#shown) if (id.startsWith(SERVER)) this.#dirtyServers.add(id.slice(SERVER.length));
   }
 
   /** Everything about a node that its services' endpoints show; "" when it is not there. */
@@ -79,7 +92,7 @@ export class RegisteredEndpoints {
   }
 
   #flush(): void {
-    if (this.#dirty.size === 0 && this.#dirtyNodes.size === 0) return;
+    if (this.#dirty.size === 0 && this.#dirtyNodes.size === 0 && this.#dirtyServers.size === 0) return;
     const upsert = new Map<string, Endpoint>();
     const remove: string[] = [];
     const put = (id: string, endpoint: Endpoint | null): void => {
@@ -105,8 +118,10 @@ export class RegisteredEndpoints {
       this.#noteUse(node);
     }
     for (const node of this.#dirtyNodes) this.#noteUse(node);
+    for (const node of this.#dirtyServers) put(serverIdOf(node), this.#serverEndpoint(node));
     this.#dirty = new Set();
     this.#dirtyNodes = new Set();
+    this.#dirtyServers = new Set();
     if (upsert.size > 0 || remove.length > 0)
       this.#listener.change({ upsert: [...upsert.values()].toSorted((a, b) => byText(a.id, b.id)), remove });
   }
@@ -149,6 +164,15 @@ export class RegisteredEndpoints {
     if (node === null || service === null || service.origin === "platform") return null;
     return endpointOf(service, node, healthOf(view.checksFor(service)));
   }
+
+  #serverEndpoint(name: string): Endpoint | null {
+    const { view } = this.#registry;
+    const node = view.node(name);
+    const service = view.service(name, SERVERS);
+    if (node === null || service?.origin !== "platform") return null;
+    const own = endpointOf(service, node, healthOf(view.checksFor(service)));
+    return { ...own, id: serverIdOf(name), meta: { ...own.meta, [META_NAME_ONLY]: NAMES_SERVER } };
+  }
 }
 
 const NO_CONTAINER = {
@@ -188,6 +212,10 @@ export function healthOf(checks: readonly CheckRecord[]): EndpointHealth {
 /** No name of a host has a slash, so no endpoint of a container has such an id. */
 function endpointIdOf(node: string, id: string): string {
   return `registry/${encodeURIComponent(node)}/${id}`;
+}
+
+function serverIdOf(node: string): string {
+  return `${SERVER}${node}`;
 }
 
 function nodeIdOf(node: string): string {

@@ -1,3 +1,4 @@
+import { spellHeaders } from "./spell-headers.ts";
 import type { HttpRequest, HttpResponse } from "../ports/http.ts";
 
 /** Below this the gzip frame and the time cost more than they save. */
@@ -15,15 +16,18 @@ export function toBunResponse(response: HttpResponse, request: HttpRequest): Res
     response.headers["content-type"] !== undefined &&
     (body.length < GZIP_BYTES_MIN || !acceptsGzip(request))
   )
-    return new Response(status === 204 || status === 304 ? null : body, { status, headers: response.headers });
-  const headers = new Headers(response.headers);
+    return new Response(status === 204 || status === 304 ? null : body, {
+      status,
+      headers: spellHeaders(response.headers),
+    });
+  const headers = new Headers(spellHeaders(response.headers));
   if (body === null || status === 204 || status === 304) return new Response(null, { status, headers });
   if (typeof body !== "string" && !(body instanceof Uint8Array))
     return new Response(streamOf(body), { status, headers });
   const bytes = typeof body === "string" ? new TextEncoder().encode(body) : new Uint8Array(body);
   if (acceptsGzip(request) && bytes.byteLength >= GZIP_BYTES_MIN && !headers.has("content-encoding")) {
-    headers.set("content-encoding", "gzip");
-    headers.append("vary", "accept-encoding");
+    headers.set("Content-Encoding", "gzip");
+    headers.append("Vary", "accept-encoding");
     const known = packed.get(response) ?? Bun.gzipSync(bytes, { level: 1 });
     packed.set(response, known);
     return new Response(known, { status, headers });

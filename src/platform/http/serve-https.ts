@@ -2,6 +2,7 @@ import { AppError, describeError, HTTP_STATUS } from "../../model/error.ts";
 import { FRAME_BYTES_MAX } from "../../model/wire.ts";
 import type { Clock } from "../ports/clock.ts";
 import type { HttpHandler, HttpRequest, HttpResponse, HttpUpgrade } from "../ports/http.ts";
+import { OwnAddresses } from "./own-addresses.ts";
 import { Overdue } from "./overdue.ts";
 import { isLoopback, wrapRequest } from "./bun-request.ts";
 import { toBunResponse } from "./bun-response.ts";
@@ -111,7 +112,8 @@ interface Place {
 function listen(options: Handling, sockets: Set<BunSocket>, place: Place): BunServer {
   const { hostname, port } = place;
   const overdue = new Overdue(options.clock, timeoutMs(options));
-  const listening = { options, overdue, secure: place.tls !== undefined, local: isLoopback(hostname) };
+  const own = new OwnAddresses(options.clock);
+  const listening = { options, overdue, own, secure: place.tls !== undefined, local: isLoopback(hostname) };
   try {
     return Bun.serve<SocketData>({
       ...place,
@@ -147,6 +149,7 @@ function listen(options: Handling, sockets: Set<BunSocket>, place: Place): BunSe
 interface Listening {
   readonly options: Handling;
   readonly overdue: Overdue;
+  readonly own: OwnAddresses;
   readonly secure: boolean;
   /** Listens on a loopback address: whoever comes is on this machine. */
   readonly local: boolean;
@@ -191,10 +194,10 @@ async function answer(listening: Listening, raw: Request, server: BunServer): Pr
 }
 
 /** Asking Bun for the address is dear, and where only this machine can come from, hardly anybody wants to know it. */
-function peerOf({ local, secure }: Listening, ask: () => string): HttpRequest["peer"] {
+function peerOf({ local, own, secure }: Listening, ask: () => string): HttpRequest["peer"] {
   if (!local) {
     const address = ask();
-    return { address, loopback: isLoopback(address), secure };
+    return { address, loopback: isLoopback(address) || own.has(address), secure };
   }
   return {
     get address() {
