@@ -70,10 +70,17 @@ async function reaches(from: string, address: string, patienceSec = 5): Promise<
 beforeAll(async () => {
   world = await clusterUp(name, 3);
   for (const host of world.lab.hosts) {
-    // The engine gives a container that starts before the resolver that the host had until then.
-    const resolver = (): string => readInNode(name, host, "/etc/resolv.conf") ?? "";
-    await eventually(`the resolver of ${host}`, () => Promise.resolve(resolver().includes("apollo")));
+    const inspect = ["docker", "network", "inspect", NETWORK];
+    await eventually(`the network of ${host}`, async () => (await world.lab.exec(host, inspect)).code === 0);
     await startProbe(host, ["--network", NETWORK]);
+  }
+});
+
+test("a container that starts as soon as there is a network for it asks our DNS", async () => {
+  const { lab } = world;
+  for (const host of lab.hosts) {
+    const found = await lab.exec(host, ["docker", "exec", PROBE, "busybox", "nslookup", `${host}.node.consul`]);
+    expect([host, found.stdout]).toEqual([host, expect.stringContaining(lab.node(host).address)]);
   }
 });
 
