@@ -84,7 +84,10 @@ class ConsulPart {
     stop();
     // First: who waits for a change would else hold up the end.
     this.#dropMirror();
-    await this.#replica?.then((replica) => replica.close(), () => undefined);
+    await this.#replica?.then(
+      (replica) => replica.close(),
+      () => undefined,
+    );
     await Promise.all([...this.#bindings.keys()].map((address) => this.#unbind(address)));
   }
 

@@ -82,7 +82,9 @@ export async function startDiscoveryNode(
       ports: { gateway: config.dnsPort, loopback: null, upstream: UPSTREAM_DNS_PORT },
       resolver: readOnly(new ResolverFile({ dataDirectory: config.dataDir })),
     }),
-    ...(leave === null ? [] : [httpPart(config, { state, membership, agentVersion, log, leave, ...(replica && { replica }) })]),
+    ...(leave === null
+      ? []
+      : [httpPart(config, { state, membership, agentVersion, log, leave, ...(replica && { replica }) })]),
     createLinkPart({
       state,
       engine: noEngine,
@@ -106,7 +108,10 @@ interface HttpPartDeps extends DiscoveryNodeDeps {
 }
 
 /** Consul's API of a client, as every host's agent serves it. */
-function httpPart(config: DiscoveryConfig, { state, membership, agentVersion, log, leave, replica }: HttpPartDeps): AgentPart {
+function httpPart(
+  config: DiscoveryConfig,
+  { state, membership, agentVersion, log, leave, replica }: HttpPartDeps,
+): AgentPart {
   const [clock, random] = [systemClock, systemRandom];
   const { credential, caPem } = membership;
   return createConsulPart({

@@ -58,7 +58,8 @@ export async function runGroup({ config, run, group, etcd: running }: GroupRun, 
     const joining = { urls, token: join, log: run.log };
     const waiting = { config, log: run.log, leave: end.leave };
     const membership = await whileWaiting(waiting, () => findMembership(config, joining, signal));
-    const told = membership === null ? [] : await runNode(config, { run, membership, leave: end.leave, replica }, signal);
+    const told =
+      membership === null ? [] : await runNode(config, { run, membership, leave: end.leave, replica }, signal);
     // Another one has to lead before this one can go.
     inside.abort();
     await terms;

@@ -22,8 +22,6 @@ export class LockDelayKeeper {
 
   #armEnd({ id, delayMs }: LockDelayRecord): void {
     const isThere = (): boolean => this.#registry.tables.get("lockDelay", id) !== null;
-    this.#registry.deadlines.after(delayMs, () =>
-      this.#registry.persist((tx) => tx.delete("lockDelay", id), isThere),
-    );
+    this.#registry.deadlines.after(delayMs, () => this.#registry.persist((tx) => tx.delete("lockDelay", id), isThere));
   }
 }

@@ -137,7 +137,8 @@ export class EtcdGateway {
       const response = await fetch("http://etcd/v3/watch", { ...init, timeout: false } as RequestInit);
       for await (const line of linesOf(response.body)) {
         const { result } = watched.parse(JSON.parse(line));
-        if (result.canceled) throw new AppError("unavailable", "Cannot watch etcd: it has forgotten what was asked for");
+        if (result.canceled)
+          throw new AppError("unavailable", "Cannot watch etcd: it has forgotten what was asked for");
         if (result.events.length > 0) yield result.events.map(eventOf);
       }
     } catch (cause) {
