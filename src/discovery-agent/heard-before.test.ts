@@ -29,3 +29,11 @@ test("a new leader takes for down who was, waits shortly for who led, and as usu
   // It leads again itself: it is there.
   expect((await HeardBefore.load(store, "s1")).graceTicks({ name: "s1" })).toBeUndefined();
 });
+
+test("who led is known also when nobody was down", async () => {
+  const store = new FakeStore({ clock, random: new SeededRandom(1) });
+  const cluster = { state: { hosts: new Map() }, liveness: new Liveness(), onChange: () => () => undefined };
+  (await HeardBefore.load(store, "s1")).follow(cluster as unknown as Parameters<HeardBefore["follow"]>[0]);
+  while ((await store.get("heard")) === null) await Promise.resolve();
+  expect((await HeardBefore.load(store, "s2")).graceTicks({ name: "s1" })).toBe(6);
+});

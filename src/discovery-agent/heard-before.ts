@@ -23,17 +23,16 @@ const DOWN_GRACE_TICKS = 0;
 export class HeardBefore {
   readonly #store: Store;
   readonly #self: string;
-  readonly #before: Heard;
+  readonly #before: Heard | null;
   #stored: string;
   #storing: Promise<void> = Promise.resolve();
 
   /** @param self name of this server, which leads from now on */
   static async load(store: Store, self: string): Promise<HeardBefore> {
-    const before = ((await store.get(KEY))?.value as Heard | undefined) ?? { leader: self, down: [] };
-    return new HeardBefore(store, self, before);
+    return new HeardBefore(store, self, ((await store.get(KEY))?.value as Heard | undefined) ?? null);
   }
 
-  private constructor(store: Store, self: string, before: Heard) {
+  private constructor(store: Store, self: string, before: Heard | null) {
     this.#store = store;
     this.#self = self;
     this.#before = before;
@@ -42,8 +41,8 @@ export class HeardBefore {
 
   /** How long a node is waited for; undefined: as long as usual. */
   graceTicks({ name }: Pick<Host, "name">): number | undefined {
+    if (this.#before === null || name === this.#self) return undefined;
     const { leader, down } = this.#before;
-    if (name === this.#self) return undefined;
     if (down.includes(name)) return DOWN_GRACE_TICKS;
     return name === leader ? FORMER_GRACE_TICKS : undefined;
   }
