@@ -6,7 +6,7 @@ const [h1, h2] = ["h1" as HostId, "h2" as HostId];
 
 function watched(...ids: HostId[]): Liveness {
   const liveness = new Liveness();
-  for (const id of ids) liveness.add(id);
+  for (const id of ids) liveness.add(id, 0);
   return liveness;
 }
 

@@ -48,11 +48,12 @@ export class Liveness {
     this.#downAfterTicks = options.downAfterTicks ?? DOWN_AFTER_TICKS;
   }
 
-  /** A member that is to be watched. It is `joining` until it is heard of. Known ones stay as they are. */
-  add(id: HostId, graceTicks = JOIN_GRACE_TICKS): void {
+  /** A member that is to be watched. It is `joining` until it is heard of, without any grace down. Known ones stay as they are. */
+  add(id: HostId, nowMs: number, graceTicks = JOIN_GRACE_TICKS): void {
     if (this.#hosts.has(id)) return;
     const unheard = { heard: false, missedTicks: 0, lastHeardMs: null };
-    this.#hosts.set(id, { presence: { phase: "joining" }, graceTicks, ...unheard });
+    const presence: Presence = graceTicks === 0 ? { phase: "down", sinceMs: nowMs } : { phase: "joining" };
+    this.#hosts.set(id, { presence, graceTicks, ...unheard });
   }
 
   remove(id: HostId): void {

@@ -7,11 +7,11 @@ import { EtcdStore } from "../platform/etcd/etcd-store.ts";
 import type { Office } from "../platform/etcd/office.ts";
 import type { Host } from "../model/host.ts";
 import type { HttpHandler } from "../platform/ports/http.ts";
-import type { Store } from "../platform/ports/store.ts";
 import { startServer } from "../server/start-server.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
 import { serverConfigOf } from "./run-alone.ts";
 import { Formation } from "./formation.ts";
+import { HeardBefore } from "./heard-before.ts";
 import type { DiscoveryRun } from "./run-node.ts";
 import { ServerMembers } from "./server-members.ts";
 import { ETCD_PREFIX, ServerRecords } from "./server-records.ts";
@@ -26,10 +26,6 @@ export interface GroupWorld {
   readonly gateway: EtcdGateway;
 }
 
-/** Ticks of half a second: who led before and is silent for so long has gone. All others get the usual time: their sessions hang on it. */
-const FORMER_GRACE_TICKS = 6;
-/** Name of the server that led last. */
-const LED = "led";
 /** Requests under way when a server leaves office: their answers would not count. */
 const CLOSE_GRACE_MS = 300;
 
@@ -51,13 +47,14 @@ export async function runTerm(
       if (refused !== null) return refused;
       return request.path.startsWith(`${SERVERS_PATH}/`) ? servers(request) : handle(request);
     });
-  const former = await noteLeader(store, config.node);
-  const joinGraceTicks = ({ name }: Host): number | undefined => (name === former ? FORMER_GRACE_TICKS : undefined);
+  const heard = await HeardBefore.load(store, config.node);
+  const joinGraceTicks = (host: Host): number | undefined => heard.graceTicks(host);
   const adapters = { store, clock, random, digest, log, group, around, joinGraceTicks };
   const made = serverConfigOf(config, run.version);
   // The node of this process serves HTTP, whoever leads.
   const server = await startServer({ ...made, consul: { ...made.consul, listen: null } }, adapters, end);
   try {
+    heard.follow(server.cluster);
     const { joinToken } = server;
     const { dataDir } = config;
     const token = await openServerToken({ store, random, digest, dataDir, joinToken });
@@ -70,13 +67,6 @@ export async function runTerm(
     await server.done;
     await store.close();
   }
-}
-
-/** Returns who led before. */
-async function noteLeader(store: Store, name: string): Promise<string | null> {
-  const before = (await store.get(LED))?.value as { readonly name: string } | undefined;
-  if (before?.name !== name) await store.commit([{ kind: "put", key: LED, value: { name } }]);
-  return before === undefined || before.name === name ? null : before.name;
 }
 
 /** An answer counts if the office was held when it was complete: what was read before could be old else. */

@@ -76,7 +76,8 @@ export class ServerMembers implements ServersApi {
     }
     const member = await gateway.addLearner(peerUrl).catch((error: unknown) => {
       if (!(error instanceof AppError)) throw error;
-      throw new AppError("unavailable", `Cannot take server "${name}" now: ${error.message}`, { cause: error });
+      const why = error.message.includes("too many learner") ? "another server is just joining" : error.message;
+      throw new AppError("unavailable", `Cannot take server "${name}" now: ${why}`, { cause: error });
     });
     await records.put({ name, address, url, peer: peerUrl.replace("https://", ""), memberId: member.id });
     this.#nap.abort();

@@ -144,7 +144,7 @@ export class ClusterServer {
   #syncHosts(): void {
     const members = new Set([...this.state.hosts.values()].map((host) => host.name));
     for (const [id, host] of this.state.hosts) {
-      this.liveness.add(id, this.#deps.joinGraceTicks?.(host));
+      this.liveness.add(id, this.clock.nowMs(), this.#deps.joinGraceTicks?.(host));
       this.#putHost(id);
     }
     for (const host of this.catalog.hosts()) if (!members.has(host.name)) this.catalog.removeHost(host.name);

@@ -28,7 +28,8 @@ export class LeftMembers {
 
   static async load(store: Store, clock: Clock): Promise<LeftMembers> {
     const left = new LeftMembers(store, clock);
-    for (const { value } of await store.list(PREFIX)) left.#add(value as LeftMember);
+    const stored = (await store.list(PREFIX)).map(({ value }) => value as LeftMember);
+    for (const member of stored.toSorted((a, b) => a.atMs - b.atMs)) left.#add(member);
     return left;
   }
 
@@ -73,11 +74,13 @@ export class LeftMembers {
     if (this.#left.has(name)) await this.#store.commit([forgetting(name)]);
   }
 
+  /** By name. */
   list(): readonly PlatformHost[] {
     const overdue = new Set(this.#overdue());
     return [...this.#left.values()]
       .map(({ host }) => host)
-      .filter(({ name }) => !overdue.has(name) && !this.#members.has(name));
+      .filter(({ name }) => !overdue.has(name) && !this.#members.has(name))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   #overdue(): readonly string[] {

@@ -323,7 +323,7 @@ export class SimServer {
     else if (kind === "backoff") into(this.#backoffs);
     else if (kind === "host") {
       into(this.#hosts);
-      this.#liveness.add(id as HostId);
+      this.#liveness.add(id as HostId, this.#options.clock.nowMs());
     }
     if (kind === "instance" && value === null) this.statuses.delete(id as InstanceId);
   }

@@ -214,3 +214,30 @@ test("lock delays below 1000 are seconds, and fields come in any case", async ()
   ]);
   expect(await consul.get("session/info/none")).toEqual([]);
 });
+
+test("a new leader keeps sessions and locks, starts their time anew in full, and so it does with lock delays", async () => {
+  const first = await openConsul();
+  const [held, over] = [await createSession(first, { TTL: "10s", LockDelay: "5s" }), await createSession(first, {})];
+  await first.put(`kv/held?acquire=${held}`, "me");
+  await first.put(`kv/over?acquire=${over}`, "me");
+  await first.put(`session/destroy/${over}`);
+  await first.clock.advance(14_000);
+  const second = await first.reopen();
+  expect(await second.get("kv/held")).toEqual([expect.objectContaining({ Session: held })]);
+  const next = await createSession(second, {});
+  // The delay of 15 s has begun anew with the second leader, 14 s after its beginning.
+  await second.clock.advance(14_000);
+  expect(await second.put(`kv/over?acquire=${next}`, "you")).toBe(false);
+  await second.clock.advance(1500);
+  expect(await second.put(`kv/over?acquire=${next}`, "you")).toBe(true);
+  expect(await countSessions(second)).toBe(2);
+  await second.clock.advance(5000);
+  expect(await countSessions(second)).toBe(1);
+  const third = await second.reopen();
+  const last = await createSession(third, {});
+  expect(await third.put(`kv/held?acquire=${last}`, "you")).toBe(false);
+  await third.clock.advance(6000);
+  expect(await third.put(`kv/held?acquire=${last}`, "you")).toBe(true);
+  // What is over is not stored any more.
+  expect(third.parts.registry.tables.size("lockDelay")).toBe(0);
+});

@@ -19,6 +19,7 @@ export interface EtcdReplicaOptions {
 const PAGE_ENTRIES = 500;
 const AFTER = "\x7f";
 const LOOK_EVERY_MS = 500;
+const LOOK_AGAIN_MS = 100;
 const LOOK_MS_MAX = 1000;
 /** A leader that was not heard of for so long is none: its lease has ended. */
 const CONTACT_MS_MAX = 2500;
@@ -41,7 +42,7 @@ export class EtcdReplica implements Replica {
       const holder = await readHolder(this.#options, limit).catch(onlyAppError);
       if (holder !== undefined) this.#leader = holder === null ? null : new URL(holder.url).host;
       if (holder !== undefined && holder !== null) this.#heardMs = clock.monotonicMs();
-      await clock.sleep(LOOK_EVERY_MS, signal);
+      await clock.sleep(holder === undefined || holder === null ? LOOK_AGAIN_MS : LOOK_EVERY_MS, signal);
     }
   }
 
