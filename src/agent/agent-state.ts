@@ -272,6 +272,7 @@ export class AgentState extends ObservedState {
   }
 
   /** Takes over what the server sent. Channel messages are not for the state. */
+  // oxlint-disable-next-line max-lines-per-function -- a case for each kind of message
   receive(message: ServerMessage): void {
     switch (message.type) {
       case "welcome": {

@@ -1,4 +1,5 @@
 import { isIpv4 } from "../model/ip.ts";
+import type { ClusterSettings } from "../model/cluster.ts";
 import type { Ipv4 } from "../model/ip.ts";
 import { formatCidr6, type Ipv6 } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
@@ -53,12 +54,14 @@ interface Observed {
 const SETTLE_MS = 100;
 /** Also how often unused blocks are looked at. */
 const RESYNC_MS = 10_000;
+/** What the networks follow from. */
+const TOPICS = ["identity", "peers", "network-config", "conditions", "served-rules", "holders"] as const;
 const NOTHING: SegmentPlan = { actions: [], ready: [], conditions: [] };
 const NO_ENGINE: EnginePlan = { create: [], remove: [], usable: [], conditions: [] };
 
 /** Keeps bridges, tunnels, borders and the engine's networks of declared networks. */
 export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions): DeclaredNetworksPart {
-  const { state, segments, engine, book, clock, log, gateway, gateway6 } = options;
+  const { state, book, clock, log, gateway, gateway6 } = options;
   let [current, engines] = [NOTHING, NO_ENGINE];
   let [told, rules, lastActions] = ["", "", "[]"];
   const failures = new Map<string, AppError>();
@@ -66,17 +69,7 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
   function publishRules(): void {
     const { identity } = state;
     if (identity === null) return;
-    const networks = carriedNetworks(state.networkConfig.networks);
-    const routed = networks.filter(({ layer2 }) => !layer2).map(({ name }) => name);
-    const { range, range6 = null, virtualRange } = identity.settings;
-    const part = renderDeclaredNetworks({
-      networks,
-      range,
-      range6,
-      virtual6: range6 === null ? null : formatCidr6(virtual6Of(range6, virtualRange)),
-      hosts: hostGateways(state),
-      openings: planOpenings({ rules: state.networkConfig.policies, holders: state.holders() }, new Set(routed)),
-    });
+    const part = bordersOf(state, identity.settings);
     const text = JSON.stringify(part);
     if (text === rules) return;
     rules = text;
@@ -90,9 +83,7 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
         publishRules();
         book.publish();
         // Only bridges behind borders: the ruleset is in the kernel before them.
-        if (gateway() === null || !bordersServed(state)) return null;
-        const [seen, networks] = await Promise.all([segments.observe(), listNetworks(engine)]);
-        return { segments: seen, engine: networks };
+        return gateway() === null || !bordersServed(state) ? null : observeAll(options);
       },
       plan: (observed) => {
         const own = gateway();
@@ -100,18 +91,9 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
         const range6 = gateway6() === null ? null : (state.identity?.settings.range6 ?? null);
         current = planDeclaredNetworks({ ...desireSegments(state, own), range6 }, observed.segments);
         engines = observed.engine === null ? NO_ENGINE : planDeclaredEngine(current.ready, observed.engine);
-        // The engine's networks go before the bridges that they stand for.
-        return [
-          ...engines.remove.map((name) => ({ kind: "remove-engine-network", name }) as const),
-          ...current.actions,
-          ...engines.create.map((spec) => ({ kind: "create-engine-network", spec }) as const),
-        ];
+        return inOrder(current, engines);
       },
-      apply: async (action) => {
-        if (action.kind === "create-engine-network") await engine.createNetwork(action.spec);
-        else if (action.kind === "remove-engine-network") await engine.removeNetwork(action.name);
-        else await segments.apply(action);
-      },
+      apply: (action) => applyTo(options, action),
     },
     {
       clock,
@@ -148,12 +130,47 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
     usable: () => new Set(engines.usable),
     run: async (signal) => {
       const changed = settle(() => loop.poke(), SETTLE_MS, { clock, signal });
-      const topics = ["identity", "peers", "network-config", "conditions", "served-rules", "holders"] as const;
-      const stops = topics.map((topic) => state.on(topic, changed));
+      const stops = TOPICS.map((topic) => state.on(topic, changed));
       await loop.run(signal);
       for (const stop of stops) stop();
     },
   };
+}
+
+function bordersOf(
+  state: AgentState,
+  { range, range6 = null, virtualRange }: ClusterSettings,
+): ReturnType<typeof renderDeclaredNetworks> {
+  const networks = carriedNetworks(state.networkConfig.networks);
+  const routed = networks.filter(({ layer2 }) => !layer2).map(({ name }) => name);
+  return renderDeclaredNetworks({
+    networks,
+    range,
+    range6,
+    virtual6: range6 === null ? null : formatCidr6(virtual6Of(range6, virtualRange)),
+    hosts: hostGateways(state),
+    openings: planOpenings({ rules: state.networkConfig.policies, holders: state.holders() }, new Set(routed)),
+  });
+}
+
+async function observeAll({ segments, engine }: DeclaredNetworksPartOptions): Promise<Observed> {
+  const [seen, networks] = await Promise.all([segments.observe(), listNetworks(engine)]);
+  return { segments: seen, engine: networks };
+}
+
+async function applyTo({ segments, engine }: DeclaredNetworksPartOptions, action: Action): Promise<void> {
+  if (action.kind === "create-engine-network") await engine.createNetwork(action.spec);
+  else if (action.kind === "remove-engine-network") await engine.removeNetwork(action.name);
+  else await segments.apply(action);
+}
+
+/** The engine's networks go before the bridges that they stand for. */
+function inOrder({ actions }: SegmentPlan, { remove, create }: EnginePlan): readonly Action[] {
+  return [
+    ...remove.map((name) => ({ kind: "remove-engine-network", name }) as const),
+    ...actions,
+    ...create.map((spec) => ({ kind: "create-engine-network", spec }) as const),
+  ];
 }
 
 function desireSegments(state: AgentState, local: Ipv4): DesiredSegments {

@@ -58,15 +58,9 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
 
   /** Null while there is no fast path to look after; `mode` then says why. */
   async function observe(): Promise<FastPathState | null> {
-    try {
-      await (enabled ? fastPath.open() : fastPath.remove());
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      setMode({ on: false, why: error.message, hint: error.hint ?? NEEDS });
-      return null;
-    }
-    if (enabled) return fastPath.observe();
-    setMode(UNWANTED);
+    const error = await open(fastPath, enabled);
+    if (error === null && enabled) return fastPath.observe();
+    setMode(error === null ? UNWANTED : failedMode(error));
     return null;
   }
 
@@ -87,10 +81,7 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
       clock,
       onFailure: (error, action) => {
         // Once may be a device that went away in mid-pass; what happens again is a state.
-        if (failures.has(error.message)) {
-          setMode({ on: false, why: error.message, hint: error.hint ?? NEEDS });
-          return;
-        }
+        if (failures.has(error.message)) return setMode(failedMode(error));
         failures.add(error.message);
         log.warn(error.message, { action, hint: error.hint, ...error.details });
       },
@@ -107,20 +98,10 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
 
   async function count(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const counters = mode.on ? await readCounters() : null;
+      const counters = mode.on ? await readCounters(fastPath) : null;
       state.linkBytes = counters?.peers ?? null;
       state.dnsCounts = counters?.dns ?? null;
       await clock.sleep(COUNT_MS, signal);
-    }
-  }
-
-  /** Null when they cannot be read: the loop finds out why, and says so. */
-  async function readCounters(): Promise<Awaited<ReturnType<FastPath["counters"]>> | null> {
-    try {
-      return await fastPath.counters();
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      return null;
     }
   }
 
@@ -138,6 +119,31 @@ export function createFastPathPart({ state, fastPath, clock, log, enabled }: Fas
     },
     mode: () => mode,
   };
+}
+
+function failedMode(error: AppError): FastPathMode {
+  return { on: false, why: error.message, hint: error.hint ?? NEEDS };
+}
+
+/** Null when they cannot be read: the loop finds out why, and says so. */
+async function readCounters(fastPath: FastPath): Promise<Awaited<ReturnType<FastPath["counters"]>> | null> {
+  try {
+    return await fastPath.counters();
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return null;
+  }
+}
+
+/** Makes the kernel ready, or takes all of it away; says why it cannot. */
+async function open(fastPath: FastPath, enabled: boolean): Promise<AppError | null> {
+  try {
+    await (enabled ? fastPath.open() : fastPath.remove());
+    return null;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    return error;
+  }
 }
 
 function offCondition({ why, hint }: Extract<FastPathMode, { on: false }>): Condition {

@@ -88,10 +88,12 @@ export const KEY_FILE = "wireguard-keys.json";
 const DAY_MS = 86_400_000;
 
 /** The parts that act on this machine, on its real kernel, sockets, resolver and HAProxy. */
+// oxlint-disable-next-line max-lines-per-function -- the list of parts
 export function hostParts(options: HostPartsOptions): MakeParts {
   const { engine, log, dataDir, runDir, keyRotationDays, consul } = options;
   const [clock, random] = [systemClock, systemRandom];
   const runner = new ProcessRunner();
+  // oxlint-disable-next-line max-lines-per-function -- the list of parts
   return (state, book, networkBook) => {
     const keys = createKeyPart({
       state,

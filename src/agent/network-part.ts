@@ -62,6 +62,7 @@ interface Seen {
 }
 
 /** Keeps kernel and engine network of this host as the cluster wants them; emits `conditions` when an answer changed. */
+// oxlint-disable-next-line max-lines-per-function -- closures over one state, none of them long
 export function createNetworkPart({ state, engine, network, clock, log }: NetworkPartOptions): NetworkPart {
   let current = NOTHING;
   let published = "";

@@ -17,34 +17,12 @@ export async function tourDns(world: TourWorld, report: TourReport): Promise<voi
   report.title("5 · DNS");
   const instances = await world.settled(APP_V1, 2);
   const wanted = instances.map((instance) => instance.address).toSorted();
-  const fromEverywhere = async (
-    ask: (question: { name: string; type: string }) => (host: string) => Promise<DigAnswer>,
-    kind: string,
-  ): Promise<string> => {
-    const hosts = world.lab.hosts;
-    for (const name of [NAME, `v1.${NAME}`]) {
-      for (const host of hosts) same(wanted, await ask({ name, type: "A" })(host), `${name} ${kind} ${host}`);
-    }
-    for (const host of hosts)
-      await checkSrv(wanted, await ask({ name: NAME, type: "SRV" })(host), (name) => ask({ name, type: "A" })(host));
-    return `A, v1.… and SRV ${kind} ${hosts.length} hosts: ${wanted.join(" ")}`;
-  };
   await report.check("dns-on-hosts", async () => {
     await world.dnsFollows(NAME, wanted);
-    return fromEverywhere(
-      ({ name, type }) =>
-        (host) =>
-          world.dig(host, name, type),
-      "on",
-    );
+    return digEverywhere(world.lab.hosts, wanted, { where: "on", dig: world.dig.bind(world) });
   });
   await report.check("dns-in-containers", () =>
-    fromEverywhere(
-      ({ name, type }) =>
-        (host) =>
-          world.digInContainer(host, name, type),
-      "in containers on",
-    ),
+    digEverywhere(world.lab.hosts, wanted, { where: "in containers on", dig: world.digInContainer.bind(world) }),
   );
   await report.check("dns-in-programs", async () => {
     await world.onEveryHost(async (host) => {
@@ -87,6 +65,24 @@ export async function tourDns(world: TourWorld, report: TourReport): Promise<voi
     return `${OUTSIDE_NAME} is ${OUTSIDE_ADDRESS} on hosts and in containers, and reachable; unknown names are NXDOMAIN`;
   });
   await tourPlain(world, report);
+}
+
+interface Asking {
+  /** Before "3 hosts". */
+  readonly where: string;
+  readonly dig: (host: string, name: string, type: string) => Promise<DigAnswer>;
+}
+
+async function digEverywhere(
+  hosts: readonly string[],
+  wanted: readonly string[],
+  { where, dig }: Asking,
+): Promise<string> {
+  for (const name of [NAME, `v1.${NAME}`]) {
+    for (const host of hosts) same(wanted, await dig(host, name, "A"), `${name} ${where} ${host}`);
+  }
+  for (const host of hosts) await checkSrv(wanted, await dig(host, NAME, "SRV"), (name) => dig(host, name, "A"));
+  return `A, v1.… and SRV ${where} ${hosts.length} hosts: ${wanted.join(" ")}`;
 }
 
 function same(wanted: readonly string[], answer: DigAnswer, what: string): void {

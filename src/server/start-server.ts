@@ -76,9 +76,8 @@ export async function startServer(
   const members = new HostMembers({ server: cluster, clock, random, digest, chooseBlock, checkRangeClash, farewell });
   const feed = new ConsoleFeed(() => feedState(cluster, views), clock);
   cluster.onChange(() => feed.poke());
-  const hostByCredential = (hash: string): HostId | null =>
-    [...cluster.state.hosts.values()].find((host) => host.credentialHash === hash)?.id ?? null;
   const anonymous = config.anonymousPort !== null;
+  const hostByCredential = (hash: string): HostId | null => hostWith(cluster, hash);
   const access = new AccessControl({ ...secrets, anonymous, hostByCredential }, digest, () => clock.nowMs());
   const authorize = authorizeWith(access);
   const { version } = config;
@@ -131,6 +130,10 @@ export async function startServer(
     joinToken: secrets.joinToken,
     done: cluster.run(signal),
   };
+}
+
+function hostWith(cluster: ClusterServer, credentialHash: string): HostId | null {
+  return [...cluster.state.hosts.values()].find((host) => host.credentialHash === credentialHash)?.id ?? null;
 }
 
 interface MarathonParts {

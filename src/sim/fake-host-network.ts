@@ -260,11 +260,7 @@ export class FakeHostNetwork implements HostNetwork {
       case "delete-route":
         return this.#deleteRoute(action.destination, action.device);
       case "put-tunnel-peer":
-        if (this.#link(action.device).kind !== "vxlan") throw refusal("Operation not supported");
-        if (!this.#link(action.device).up) throw refusal("Network is down");
-        this.#neighbours.set(action.peer.gateway, { mac: action.peer.mac, device: action.device });
-        this.#forwarding.set(action.peer.mac, { underlay: action.peer.underlay, device: action.device });
-        return;
+        return this.#putTunnelPeer(action.device, action.peer);
       case "delete-tunnel-peer":
         return this.#deleteTunnelPeer(action.device, action.peer);
       case "add-wireguard":
@@ -434,6 +430,13 @@ export class FakeHostNetwork implements HostNetwork {
     }
     for (const [mac, { underlay }] of rest) peers.push({ gateway: NO_ADDRESS, mac, underlay });
     return peers;
+  }
+
+  #putTunnelPeer(device: string, { gateway, mac, underlay }: TunnelPeer): void {
+    if (this.#link(device).kind !== "vxlan") throw refusal("Operation not supported");
+    if (!this.#link(device).up) throw refusal("Network is down");
+    this.#neighbours.set(gateway, { mac, device });
+    this.#forwarding.set(mac, { underlay, device });
   }
 
   #deleteTunnelPeer(device: string, { gateway, mac, underlay }: TunnelPeer): void {

@@ -66,26 +66,7 @@ export function renderSourceCheck(
           },
     bridge: {
       sets: [
-        declareSet("source_ports", "ifname", sorted.map(quoted)),
-        declareSet("source_closed", "ifname", closed.map(quoted)),
-        declareSet("source_tunnels", "ifname", tunnels),
-        declareSet("source_layer2", "ifname", sorted.filter(({ network }) => layer2.includes(network)).map(quoted)),
-        declareSet(
-          "source_macs",
-          "ifname . ether_addr",
-          sorted.map((port) => `${quoted(port)} . ${port.mac}`),
-        ),
-        declareSet(
-          "source_owners",
-          "ifname . ether_addr . ipv4_addr",
-          ownersOf(sorted, (port) => `${quoted(port)} . ${port.mac}`),
-        ),
-        declareSet(
-          "source_owners6",
-          "ifname . ether_addr . ipv6_addr",
-          owners6Of(sorted, (port) => `${quoted(port)} . ${port.mac}`),
-        ),
-        declareTargets6(sorted),
+        ...portSets(sorted, { closed, tunnels, layer2 }),
         ...Object.values(SPOOF_COUNTERS).map((name) => `counter ${name} { }`),
       ],
       chains: { source_check: CHECKS },
@@ -102,6 +83,32 @@ export function renderSourceCheck(
       },
     },
   };
+}
+
+/** What ports are there, and what may come in by each. */
+function portSets(
+  sorted: readonly LocalPort[],
+  {
+    closed,
+    tunnels,
+    layer2,
+  }: {
+    readonly closed: readonly LocalPort[];
+    readonly tunnels: readonly string[];
+    readonly layer2: readonly string[];
+  },
+): readonly string[] {
+  const owner = (port: LocalPort): string => `${quoted(port)} . ${port.mac}`;
+  return [
+    declareSet("source_ports", "ifname", sorted.map(quoted)),
+    declareSet("source_closed", "ifname", closed.map(quoted)),
+    declareSet("source_tunnels", "ifname", tunnels),
+    declareSet("source_layer2", "ifname", sorted.filter(({ network }) => layer2.includes(network)).map(quoted)),
+    declareSet("source_macs", "ifname . ether_addr", sorted.map(owner)),
+    declareSet("source_owners", "ifname . ether_addr . ipv4_addr", ownersOf(sorted, owner)),
+    declareSet("source_owners6", "ifname . ether_addr . ipv6_addr", owners6Of(sorted, owner)),
+    declareTargets6(sorted),
+  ];
 }
 
 const UNKNOWN = `counter name ${SPOOF_COUNTERS.unknown} drop`;
