@@ -306,7 +306,7 @@ test("addressBytes() reads what addresses look like and nothing else", () => {
 test("servers are found as the service `consul`, which gives their address no further name", async () => {
   const meta = { [META_NAME_ONLY]: NAMES_SERVER };
   const servers = ["192.168.0.1", "192.168.0.9"].map((address, at) => {
-    return instance(`s${at}`, "consul", address, { port: 8300, container: "", host: `h${at + 1}`, meta });
+    return instance({ id: `s${at}`, service: "consul", address, port: 8300, container: "", host: `h${at + 1}`, meta });
   });
   const zone = zoneOf({}, [...INSTANCES, ...servers]);
   const its = new Asker(() => zone);
