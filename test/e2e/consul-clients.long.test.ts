@@ -183,6 +183,15 @@ print(json.dumps(said))
 `;
 import { testLab } from "./test-lab.fixture.ts";
 
+test("the server is found in the DNS of every host, and is no service of the platform", async () => {
+  for (const host of ["h1", "h2"]) {
+    const found = addressesOf(await world.dig(host, "consul.service.consul", "A"));
+    expect(found).toHaveLength(1);
+    expect((await world.viaIngress(host, "consul.example.com")).status).toBe(503);
+  }
+  expect(await world.client.cli(["service", "list"])).not.toMatch(/^consul\b/m);
+});
+
 test("python-consul keeps keys, locks, registers and finds with the agent of its host", async () => {
   writeInNode(name, "h2", "/tmp/client.py", PYTHON_FILE);
   const said: unknown = JSON.parse(await world.lab.mustExec("h2", ["/usr/bin/python3", "/tmp/client.py"]));
