@@ -36,7 +36,8 @@ export async function upDnsLab(): Promise<DnsLab> {
   };
   try {
     for (const name of names) await root.run(["ip", "netns", "add", name]);
-    for (const name of [host, loopbackFast, loopbackPlain]) await root.run(["ip", "-n", name, "link", "set", "lo", "up"]);
+    for (const name of [host, loopbackFast, loopbackPlain])
+      await root.run(["ip", "-n", name, "link", "set", "lo", "up"]);
     await root.run(["ip", "-n", host, "-batch", "-"], {
       stdin: [
         "link add apollo0 type bridge forward_delay 0 stp_state 0",

@@ -34,11 +34,7 @@ export interface Plan {
 }
 
 /** By loopback. Ours is there twice, as below, when there is a lab; otherwise the process alone is all there is. */
-export function planLoopback(
-  contenders: readonly Contender[],
-  directory: string,
-  lab: DnsLab | null,
-): readonly Plan[] {
+export function planLoopback(contenders: readonly Contender[], directory: string, lab: DnsLab | null): readonly Plan[] {
   const common = { address: "127.0.0.1", directory };
   if (lab === null) {
     return contenders.map((contender): Plan => {

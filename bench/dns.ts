@@ -79,23 +79,31 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
     figures: { ...rates.medians(), ...latency, ...(await measureLarge()) },
     ratios: {
       ...ratiosOf(rates, servers, { ours: "apollo", key: "vs_", before: "" }),
-      ...(inLab.length === 0 ? {} : ratiosOf(rates, servers, { ours: "apollo_process", key: "process_vs_", before: "" })),
+      ...(inLab.length === 0
+        ? {}
+        : ratiosOf(rates, servers, { ours: "apollo_process", key: "process_vs_", before: "" })),
       ...ratiosOf(rates, inLab, { ours: "container_apollo", key: "container_vs_", before: "container_" }),
     },
-    notes: [
-      `${BENCH_SERVICES.length} services with 3 addresses each; dnsperf on the same cores: 8 clients of four threads`,
-      "vs_X is the mixed load: A, AAAA without data, SRV and, one in seven, names that nobody has",
-      "vs_X is by loopback, as a host asks its own name server, and container_vs_X by a container's wire and the bridge: in both the kernel gives what the process has given it",
-      "process_vs_X is by loopback without the kernel's answers: one process against the other",
-      "both_cpu is the processor time of client and server together: what the kernel answers, it does in the name of who asks",
-      "apollo_process and container_apollo_process are ours without the kernel's answers, asked as the others are",
-      ...(inLab.length === 0
-        ? ["Not measured, since it needs root: the kernel's answers and the way of containers; vs_X is one process against the other"]
-        : []),
-      "p50 and p99 at the same half load for all, with the time of the measuring client in them",
-    ],
+    notes: notesOf(inLab.length > 0),
   };
 };
+
+function notesOf(hasLab: boolean): readonly string[] {
+  return [
+    `${BENCH_SERVICES.length} services with 3 addresses each; dnsperf on the same cores: 8 clients of four threads`,
+    "vs_X is the mixed load: A, AAAA without data, SRV and, one in seven, names that nobody has",
+    "vs_X is by loopback, as a host asks its own name server, and container_vs_X by a container's wire and the bridge: in both the kernel gives what the process has given it",
+    "process_vs_X is by loopback without the kernel's answers: one process against the other",
+    "both_cpu is the processor time of client and server together: what the kernel answers, it does in the name of who asks",
+    "apollo_process and container_apollo_process are ours without the kernel's answers, asked as the others are",
+    ...(hasLab
+      ? []
+      : [
+          "Not measured, since it needs root: the kernel's answers and the way of containers; vs_X is one process against the other",
+        ]),
+    "p50 and p99 at the same half load for all, with the time of the measuring client in them",
+  ];
+}
 
 class Rates {
   readonly #values = new Map<string, number[]>();

@@ -57,7 +57,9 @@ export class HostAnswers {
   async look(served: readonly HostSeat[]): Promise<boolean> {
     const { log } = this.#options;
     this.#looks += 1;
-    const found = await Promise.all(served.map(async ({ address }) => ((await this.#answers(address)) ? [address] : [])));
+    const found = await Promise.all(
+      served.map(async ({ address }) => ((await this.#answers(address)) ? [address] : [])),
+    );
     const arrives = new Set(found.flat());
     const before = this.#arrives;
     const same = before.size === arrives.size && [...arrives].every((address) => before.has(address));
