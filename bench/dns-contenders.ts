@@ -9,8 +9,8 @@ export interface Seat {
   readonly address: string;
   readonly port: number;
   readonly directory: string;
-  /** Wire of a container whose questions ours may let the kernel answer; null for none. */
-  readonly wire: LabContainer["port"] | null;
+  /** Whose questions ours may let the kernel answer: a container's, by its wire, or the host's own; null for nobody's. */
+  readonly kernel: LabContainer["port"] | "loopback" | null;
 }
 
 export interface Contender {
@@ -28,12 +28,12 @@ export const CONTENDERS: readonly Contender[] = [
     name: "apollo",
     program: process.execPath,
     config: () => "",
-    argv: ({ address, port, directory, wire }) => [
+    argv: ({ address, port, directory, kernel }) => [
       process.execPath,
       join(import.meta.dir, "dns-server.ts"),
       address,
       String(port),
-      ...(wire === null ? [] : [JSON.stringify(wire), join(directory, "bpf")]),
+      ...(kernel === null ? [] : [JSON.stringify(kernel), join(directory, "bpf")]),
     ],
   },
   {

@@ -1,7 +1,8 @@
 /**
  * A host with a bridge and two containers on it, all network namespaces: containers' way to their name server. Whoever is
  * measured answers at an address of the bridge, and the questions come over a container's wire. Programs of ours are at the wire of
- * one; the other is as on a host without us, and asks everybody else.
+ * one; the other is as on a host without us, and asks everybody else. Beside it two hosts with nothing but loopback, where each
+ * asks itself: one with our program there, and one as it is without us.
  */
 import { ProcessRunner } from "../src/platform/linux/process-runner.ts";
 
@@ -19,6 +20,8 @@ export interface DnsLab {
   readonly hostPrefix: readonly string[];
   readonly fast: LabContainer;
   readonly plain: LabContainer;
+  /** Before commands on the hosts that ask themselves. */
+  readonly loopback: { readonly fast: readonly string[]; readonly plain: readonly string[] };
   close(): Promise<void>;
 }
 
@@ -26,15 +29,17 @@ export async function upDnsLab(): Promise<DnsLab> {
   const root = new ProcessRunner();
   const tag = `apollo-bench-dns-${process.pid}`;
   const [host, fast, plain] = [`${tag}-host`, `${tag}-fast`, `${tag}-plain`];
-  const names = [host, fast, plain];
+  const [loopbackFast, loopbackPlain] = [`${tag}-lo-fast`, `${tag}-lo-plain`];
+  const names = [host, fast, plain, loopbackFast, loopbackPlain];
   const close = async (): Promise<void> => {
     for (const name of names) await root.run(["ip", "netns", "delete", name], { okCodes: [0, 1] });
   };
   try {
     for (const name of names) await root.run(["ip", "netns", "add", name]);
+    for (const name of [host, loopbackFast, loopbackPlain])
+      await root.run(["ip", "-n", name, "link", "set", "lo", "up"]);
     await root.run(["ip", "-n", host, "-batch", "-"], {
       stdin: [
-        "link set lo up",
         "link add apollo0 type bridge forward_delay 0 stp_state 0",
         ...LAB_ADDRESSES.map((address) => `address add ${address}/16 dev apollo0`),
         "link set apollo0 up",
@@ -45,6 +50,7 @@ export async function upDnsLab(): Promise<DnsLab> {
       hostPrefix: prefixOf(host),
       fast: await addContainer(root, host, { name: fast, address: "10.2.1.11", device: "veth-fast" }),
       plain: await addContainer(root, host, { name: plain, address: "10.2.1.12", device: "veth-plain" }),
+      loopback: { fast: prefixOf(loopbackFast), plain: prefixOf(loopbackPlain) },
       close,
     };
   } catch (error) {

@@ -1,6 +1,10 @@
-/** Time until an answer at a steady rate, measured from one socket of this process; the client's own time is in it. */
+/**
+ * Time until an answer at a steady rate, measured from one socket of a process that is where the client is; the client's own time is
+ * in it. Arguments of that process: address, port, file of questions, questions a second, seconds.
+ */
 import packet from "dns-packet";
 import { systemClock } from "../src/platform/clock/system-clock.ts";
+import type { Running } from "./dns-running.ts";
 
 /** Questions leave in small groups: timers are no finer. */
 const TICK_MS = 1;
@@ -13,9 +17,20 @@ export interface LatencyFigures {
   readonly lost: number;
 }
 
-/** @param questions lines of dnsperf: name and type */
+/** @param queries file of questions as dnsperf reads it: name and type a line */
 export async function measureLatency(
-  port: number,
+  { address, port, client }: Running,
+  queries: string,
+  { perSecond, seconds }: { readonly perSecond: number; readonly seconds: number },
+): Promise<LatencyFigures> {
+  const numbers = [perSecond, seconds].map(String);
+  const argv = [...client, process.execPath, import.meta.path, address, String(port), queries, ...numbers];
+  const child = Bun.spawn(argv, { stdout: "pipe", stderr: "inherit" });
+  return (await new Response(child.stdout).json()) as LatencyFigures;
+}
+
+async function askSteadily(
+  { address, port }: { readonly address: string; readonly port: number },
   questions: readonly string[],
   load: { readonly perSecond: number; readonly seconds: number },
 ): Promise<LatencyFigures> {
@@ -26,7 +41,7 @@ export async function measureLatency(
   const sentAtMs = new Float64Array(65_536);
   const latencies: number[] = [];
   const socket = await Bun.udpSocket({
-    connect: { hostname: "127.0.0.1", port },
+    connect: { hostname: address, port },
     socket: {
       data: (_, answer) => {
         const id = answer.readUInt16BE(0);
@@ -57,4 +72,11 @@ export async function measureLatency(
   const sorted = latencies.toSorted((a, b) => a - b);
   const at = (share: number): number => Math.round((sorted[Math.floor(sorted.length * share)] ?? Number.NaN) * 1000);
   return { p50Us: at(0.5), p99Us: at(0.99), lost: sent - latencies.length };
+}
+
+if (import.meta.main) {
+  const [address = "", port = "", queries = "", perSecond = "", seconds = ""] = process.argv.slice(2);
+  const questions = (await Bun.file(queries).text()).trim().split("\n");
+  const load = { perSecond: Number(perSecond), seconds: Number(seconds) };
+  console.log(JSON.stringify(await askSteadily({ address, port: Number(port) }, questions, load)));
 }

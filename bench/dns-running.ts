@@ -20,7 +20,7 @@ export interface Running {
 
 /** Time for a server to come up; each is asked until it answers. */
 const READY_MS = 20_000;
-/** The containers of a host ask side by side; one sender alone would be slower than what it measures. The same for all. */
+/** Programs and containers of a host ask side by side; one sender alone would be slower than what it measures. The same for all. */
 const LAB_LOAD = ["-c", "8", "-T", "4"];
 
 /** Who is to answer where, and from where it is asked. */
@@ -33,25 +33,43 @@ export interface Plan {
   readonly load: readonly string[];
 }
 
-/** By loopback, from one thread. */
-export function planLoopback(contenders: readonly Contender[], directory: string): readonly Plan[] {
-  return contenders.map((contender) => {
-    const seat = { address: "127.0.0.1", port: freePort(), directory, wire: null };
-    return { name: contender.name, contender, seat, server: [], client: [], load: ["-c", "4"] };
+/** By loopback. Ours is there twice, as below, when there is a lab; otherwise the process alone is all there is. */
+export function planLoopback(contenders: readonly Contender[], directory: string, lab: DnsLab | null): readonly Plan[] {
+  const common = { address: "127.0.0.1", directory };
+  if (lab === null) {
+    return contenders.map((contender): Plan => {
+      const seat = { ...common, port: freePort(), kernel: null };
+      return { name: contender.name, contender, seat, server: [], client: [], load: LAB_LOAD };
+    });
+  }
+  return twice(contenders).map(({ contender, name, isFast }, index): Plan => {
+    const prefix = isFast ? lab.loopback.fast : lab.loopback.plain;
+    const seat = { ...common, port: 53 + index, kernel: isFast ? ("loopback" as const) : null };
+    return { name, contender, seat, server: prefix, client: prefix, load: LAB_LOAD };
   });
 }
 
 /** At addresses of the lab's bridge. Ours is there twice: with the kernel's answers, and as a process alone. */
 export function planLab(contenders: readonly Contender[], directory: string, lab: DnsLab): readonly Plan[] {
-  const ours = contenders.filter(({ name }) => name === "apollo");
-  return [...contenders, ...ours].map((contender, index): Plan => {
-    const isFast = contender.name === "apollo" && index < contenders.length;
-    const suffix = index < contenders.length ? "" : "_process";
+  return twice(contenders).map(({ contender, name, isFast }, index): Plan => {
     const { prefix, port: wire } = isFast ? lab.fast : lab.plain;
-    const seat = { address: LAB_ADDRESSES[index] ?? "", port: 53, directory, wire: isFast ? wire : null };
-    const name = `container_${contender.name}${suffix}`;
-    return { name, contender, seat, server: lab.hostPrefix, client: prefix, load: LAB_LOAD };
+    const seat = { address: LAB_ADDRESSES[index] ?? "", port: 53, directory, kernel: isFast ? wire : null };
+    return { name: `container_${name}`, contender, seat, server: lab.hostPrefix, client: prefix, load: LAB_LOAD };
   });
+}
+
+interface Part {
+  readonly contender: Contender;
+  readonly name: string;
+  /** The kernel answers as well. */
+  readonly isFast: boolean;
+}
+
+/** All of them, and ours once more as a process alone. */
+function twice(contenders: readonly Contender[]): readonly Part[] {
+  const all = contenders.map((contender) => ({ contender, name: contender.name, isFast: contender.name === "apollo" }));
+  const ours = all.filter(({ isFast }) => isFast);
+  return [...all, ...ours.map(({ contender, name }) => ({ contender, name: `${name}_process`, isFast: false }))];
 }
 
 /** Resolves when it answers. */

@@ -1,8 +1,8 @@
 /**
  * DNS answers a second: our server against dnsmasq and a single-threaded unbound, one process each, 1,000 services of
  * three instances, asked by dnsperf on the same machine. A round asks every server every mix, one after the other: on loopback, as
- * a host's own programs ask, and, where we are root, from a container over its wire and the bridge, where ours leaves to the
- * kernel what it can.
+ * a host's own programs ask, and from a container over its wire and the bridge. Ours leaves to the kernel what it can, and is asked a second
+ * time as a process alone. Without root there is no kernel's part, and no container.
  */
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -38,9 +38,9 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
     for (const [mix, lines] of Object.entries(BENCH_MIXES)) {
       await writeFile(join(directory, mix), lines.map((line) => `${line}\n`).join(""));
     }
-    for (const plan of planLoopback(contenders, directory)) servers.push(await startServer(plan));
-    if (process.getuid?.() === 0) {
-      lab = await upDnsLab();
+    if (process.getuid?.() === 0) lab = await upDnsLab();
+    for (const plan of planLoopback(contenders, directory, lab)) servers.push(await startServer(plan));
+    if (lab !== null) {
       const labDirectory = join(directory, "lab");
       await mkdir(labDirectory);
       for (const plan of planLab(contenders, labDirectory, lab)) inLab.push(await startServer(plan));
@@ -57,13 +57,14 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
     }
     // The same load for all: half of what the slowest of them answers.
     const perSecond = Math.floor(Math.min(...servers.map(({ name }) => rates.median(`${name}_mixed`))) / 2);
-    for (const { name, port } of servers) {
-      const { p50Us, p99Us, lost } = await measureLatency(port, BENCH_MIXES["mixed"] ?? [], { perSecond, seconds: 3 });
+    for (const server of servers) {
+      const { name } = server;
+      const { p50Us, p99Us, lost } = await measureLatency(server, join(directory, "mixed"), { perSecond, seconds: 3 });
       Object.assign(latency, { [`${name}_p50_us`]: p50Us, [`${name}_p99_us`]: p99Us, [`${name}_lost`]: lost });
     }
     latency["half_load_per_s"] = perSecond;
     for (const each of servers) latency[`${each.name}_cpu_us_per_answer`] = cpuPerAnswer(each, rates);
-    for (const each of inLab) {
+    for (const each of [...servers, ...inLab]) {
       latency[`${each.name}_both_cpu_us_per_answer`] = cpuPerAnswer(each, rates) + spent.median(each.name);
     }
   } finally {
@@ -76,18 +77,33 @@ export const benchDns: Bench = async ({ rounds, quick, progress }) => {
   return {
     rounds: count,
     figures: { ...rates.medians(), ...latency, ...(await measureLarge()) },
-    ratios: { ...ratiosOf(rates, servers, ""), ...ratiosOf(rates, inLab, "container_") },
-    notes: [
-      `${BENCH_SERVICES.length} services with 3 addresses each; dnsperf on the same cores: by loopback 4 clients of one thread, by the containers' way 8 of four`,
-      "vs_X is the mixed load: A, AAAA without data, SRV and, one in seven, names that nobody has",
-      "vs_X is by loopback, where the process answers; container_vs_X is by a container's wire and the bridge, where the kernel gives what the process has given it",
-      "both_cpu is the processor time of client and server together: what the kernel answers, it does in the name of who asks",
-      "container_apollo_process is ours without the kernel's answers, asked as the others are",
-      ...(inLab.length === 0 ? ["Not measured, since it needs root: the way of containers"] : []),
-      "p50 and p99 at the same half load for all, with the time of the measuring client in them",
-    ],
+    ratios: {
+      ...ratiosOf(rates, servers, { ours: "apollo", key: "vs_", before: "" }),
+      ...(inLab.length === 0
+        ? {}
+        : ratiosOf(rates, servers, { ours: "apollo_process", key: "process_vs_", before: "" })),
+      ...ratiosOf(rates, inLab, { ours: "container_apollo", key: "container_vs_", before: "container_" }),
+    },
+    notes: notesOf(inLab.length > 0),
   };
 };
+
+function notesOf(hasLab: boolean): readonly string[] {
+  return [
+    `${BENCH_SERVICES.length} services with 3 addresses each; dnsperf on the same cores: 8 clients of four threads`,
+    "vs_X is the mixed load: A, AAAA without data, SRV and, one in seven, names that nobody has",
+    "vs_X is by loopback, as a host asks its own name server, and container_vs_X by a container's wire and the bridge: in both the kernel gives what the process has given it",
+    "process_vs_X is by loopback without the kernel's answers: one process against the other",
+    "both_cpu is the processor time of client and server together: what the kernel answers, it does in the name of who asks",
+    "apollo_process and container_apollo_process are ours without the kernel's answers, asked as the others are",
+    ...(hasLab
+      ? []
+      : [
+          "Not measured, since it needs root: the kernel's answers and the way of containers; vs_X is one process against the other",
+        ]),
+    "p50 and p99 at the same half load for all, with the time of the measuring client in them",
+  ];
+}
 
 class Rates {
   readonly #values = new Map<string, number[]>();
@@ -110,13 +126,18 @@ class Rates {
 }
 
 /** The ratio of each round, so that a slow moment of the machine weighs on both. */
-function ratiosOf(rates: Rates, servers: readonly Running[], way: string): Readonly<Record<string, number>> {
-  const peers = servers.filter(({ name }) => name !== `${way}apollo`);
+function ratiosOf(
+  rates: Rates,
+  servers: readonly Running[],
+  { ours: own, key: prefix, before }: { readonly ours: string; readonly key: string; readonly before: string },
+): Readonly<Record<string, number>> {
+  // As a process alone it is compared with others; what the kernel adds is told by the first.
+  const peers = servers.filter(({ name }) => name !== own && name !== `${before}apollo`);
   const pairs = Object.keys(BENCH_MIXES).flatMap((mix) =>
     peers.map(({ name }) => {
-      const ours = rates.of(`${way}apollo_${mix}`);
+      const ours = rates.of(`${own}_${mix}`);
       const ratio = median(rates.of(`${name}_${mix}`).map((rate, index) => (ours[index] ?? 0) / rate));
-      const key = `${way}vs_${name.slice(way.length)}`;
+      const key = `${prefix}${name.slice(before.length)}`;
       return [mix === "mixed" ? key : `${key}_${mix}`, ratio] as const;
     }),
   );

@@ -8,6 +8,7 @@ import { AppError } from "../model/error.ts";
 import type { Endpoint } from "../model/endpoint.ts";
 import type { HostId, ServiceName } from "../model/ids.ts";
 import { type Ipv4, parseIpv4 } from "../model/ip.ts";
+import type { HostAddress } from "../model/ip6.ts";
 import type { Condition } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Binding, DatagramClient, DatagramHandler, Listener } from "../platform/ports/listener.ts";
@@ -97,16 +98,23 @@ class Bench {
   readonly clock = new StepClock();
   readonly asked: string[] = [];
   readonly kernel = new FakeKernelAnswers();
+  /** Rules of the host drop what the kernel says to it. */
+  dropsKernelAnswers = false;
   gateway: Ipv4 | null = null;
   readonly #controller = new AbortController();
   #done: Promise<void> = Promise.resolve();
 
   async start(): Promise<void> {
-    const silent = (_: Uint8Array, server: Ipv4, port: number): Promise<null> => {
+    const silent = (_: Uint8Array, server: HostAddress, port: number): Promise<null> => {
       this.asked.push(`${server}:${port}`);
       return Promise.resolve(null);
     };
-    const datagrams: DatagramClient = { ask: silent, askStream: silent };
+    const ask = (bytes: Uint8Array, server: HostAddress, port: number): Promise<Uint8Array | null> => {
+      const isSeat = this.kernel.seats.some((seat) => seat.address === server && seat.port === port);
+      if (!isSeat || this.dropsKernelAnswers) return silent(bytes, server, port);
+      return Promise.resolve(this.kernel.ask(bytes)[0] ?? null);
+    };
+    const datagrams: DatagramClient = { ask, askStream: silent };
     const random = { next: () => 0, uuid: () => "", secret: () => "" };
     const { state, listener, resolver, clock, kernel } = this;
     const gateway = (): Ipv4 | null => this.gateway;
@@ -319,16 +327,51 @@ test("createDnsPart() gives the kernel what containers ask again, and nothing be
   expect(bench.askKernel("h1.node.consul")).toEqual([]);
   await bench.ask("h1.node.consul", "10.2.1.1:53");
   expect(bench.askKernel("h1.node.consul")).toEqual(["192.0.2.9"]);
-  // What the host itself asks says nothing about containers, and some containers are to be asked about each time.
+  // The host itself asks by another address, and some containers are to be asked about each time.
   const askTwice = async (client: string): Promise<readonly string[]> => {
     for (let turn = 0; turn < 2; turn++) await bench.ask("h2.node.consul", "10.2.1.1:53", client);
     return bench.askKernel("h2.node.consul");
   };
-  expect(await askTwice("10.2.1.1")).toEqual([]);
+  expect(await askTwice("192.0.2.9")).toEqual([]);
   bench.state.setSlowRanges("policy", { policy: [`${CONTAINER}/32`], virtual: [] });
   expect(await askTwice(CONTAINER)).toEqual([]);
   bench.state.setSlowRanges("policy", { policy: [], virtual: [] });
   expect(await askTwice(CONTAINER)).toEqual(["NXDOMAIN"]);
+  await bench.stop();
+});
+
+test("createDnsPart() lets the kernel answer the host where answers of it come back, and only there", async () => {
+  const bench = new Bench();
+  bench.gateway = parseIpv4("10.2.1.1");
+  bench.listener.addresses.add("10.2.1.1");
+  bench.dropsKernelAnswers = true;
+  bench.join();
+  await bench.start();
+  const places = (): readonly string[] =>
+    bench.kernel.seats.flatMap(({ address, port, uncounted }) => (uncounted === true ? [] : [`${address}:${port}`]));
+  const askTwice = async (): Promise<readonly string[]> => {
+    for (let turn = 0; turn < 2; turn++) await bench.ask("h1.node.consul", "127.0.0.1:8600", "127.0.0.1");
+    return bench.askKernel("h1.node.consul");
+  };
+  expect([places(), await askTwice()]).toEqual([[], []]);
+  bench.dropsKernelAnswers = false;
+  await bench.clock.tick();
+  expect(places()).toEqual(["10.2.1.1:53", "127.0.0.1:8600"]);
+  expect(await askTwice()).toEqual(["192.0.2.9"]);
+  bench.dropsKernelAnswers = true;
+  await bench.clock.tick();
+  expect(places()).toEqual([]);
+  await bench.stop();
+});
+
+test("createDnsPart() leaves the host's port to the Consul agent that holds it", async () => {
+  const bench = new Bench();
+  bench.gateway = parseIpv4("10.2.1.1");
+  bench.listener.addresses.add("10.2.1.1");
+  bench.listener.taken.add("udp 127.0.0.1:8600");
+  bench.join();
+  await bench.start();
+  expect(bench.kernel.seats.map(({ address, port }) => `${address}:${port}`)).toEqual(["10.2.1.1:9", "10.2.1.1:53"]);
   await bench.stop();
 });
 

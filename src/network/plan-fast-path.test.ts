@@ -121,6 +121,13 @@ test("desireFilters() takes devices that are there and are Ethernet, and no othe
   expect(desireEntries(WANT, changed).some((entry) => entry.map === "routes" && entry.kind === "direct")).toBe(false);
 });
 
+test("desireFilters() has a program at loopback wherever it can have one, before there is any container", () => {
+  const withLoopback = new Map([["lo", { index: 1, ethernet: false }]]);
+  const want = { ...WANT, ports: [], peers: [] };
+  expect(desireFilters(want, withLoopback)).toEqual([{ device: "lo", program: "from_host" }]);
+  expect(desireFilters(want, new Map())).toEqual([]);
+});
+
 const text = (action: FastPathAction): string =>
   action.kind === "attach"
     ? `attach ${action.filter.device}`

@@ -230,13 +230,20 @@ test("where rules let in only what belongs to a connection, the agent finds out 
   expect(await byKernel("strict.service.consul", "NOERROR 10.9.9.1")).toBe(SOME);
 }, 60_000);
 
-test("an agent that starts anew keeps the one program, and it goes with the others when the host leaves", async () => {
+test("an agent that starts anew keeps the one program, another release replaces it, and it goes when the host leaves", async () => {
   const { loopback } = await park.look();
   expect(loopback).toHaveLength(1);
-  await park.killAgent();
-  await park.startAgent();
-  await park.teachHost(question("gone.service.consul"));
-  expect((await park.look()).loopback).toEqual(loopback);
+  const restarted = async (): Promise<readonly number[]> => {
+    await park.killAgent();
+    await park.startAgent();
+    await park.teachHost(question("gone.service.consul"));
+    return (await park.look()).loopback;
+  };
+  expect(await restarted()).toEqual(loopback);
+  park.renewObject();
+  const next = await restarted();
+  expect(next).toHaveLength(1);
+  expect(next).not.toEqual(loopback);
   expect(await park.leave()).toMatchObject({ loopback: [] });
   expect((await park.askFromHost([question("gone.service.consul")], { waitMs: 200 })).map(shown)).toEqual(["silent"]);
-});
+}, 60_000);

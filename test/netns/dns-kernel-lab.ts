@@ -1,5 +1,5 @@
 /** A host with two containers, whose agent's DNS and fast path parts work with the real kernel. */
-import { rmSync } from "node:fs";
+import { appendFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import packet from "dns-packet";
@@ -186,6 +186,11 @@ export class DnsKernelLab {
     new DataView(value.buffer).setBigUint64(0, validUntilNs, true);
     kernel.update(handle, key, value);
     kernel.close(handle);
+  }
+
+  /** The same programs with another digest, as those of another release. */
+  renewObject(): void {
+    appendFileSync(this.#object, "\n");
   }
 
   /** As a host does that leaves its cluster. */

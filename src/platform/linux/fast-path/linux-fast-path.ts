@@ -52,7 +52,8 @@ export interface LinuxFastPathOptions {
 export class LinuxFastPath implements FastPath {
   readonly #options: LinuxFastPathOptions;
   #open: OpenPrograms | null = null;
-  #loopback: LoopbackHook | null = null;
+  /** Undefined before anyone looked. */
+  #loopback: LoopbackHook | null | undefined;
   /** Of the same programs: does nothing while they are not open. */
   readonly answers = new LinuxKernelAnswers(() => this.#open);
 
@@ -66,7 +67,7 @@ export class LinuxFastPath implements FastPath {
     const opened = await openPrograms(directory, await object(), runner);
     for (const map of ENTRY_MAPS) assertSizes(map, ENTRY_SIZES[map], opened);
     for (const [map, sizes] of Object.entries(DNS_SIZES)) assertSizes(map, sizes, opened);
-    this.#loopback = await openLoopback(runner);
+    await this.#openLoopback();
     this.#open = opened;
     this.answers.opened();
   }
@@ -130,7 +131,7 @@ export class LinuxFastPath implements FastPath {
   async remove(): Promise<void> {
     const { directory, runner } = this.#options;
     for (const [device, { own }] of await this.#filters()) if (own !== null) await this.#detach(device);
-    (await openLoopback(runner))?.detach();
+    (await this.#openLoopback())?.detach();
     this.#open?.close();
     this.#open = null;
     await removePrograms(directory, runner);
@@ -165,11 +166,18 @@ export class LinuxFastPath implements FastPath {
       links
         .parse(JSON.parse(stdout))
         .flatMap(({ ifname, ifindex, link_type: type }) =>
-          ifname === undefined || ifindex === undefined || (ifname === LOOPBACK_DEVICE && this.#loopback === null)
+          ifname === undefined ||
+          ifindex === undefined ||
+          (ifname === LOOPBACK_DEVICE && (this.#loopback ?? null) === null)
             ? []
             : [[ifname, { index: ifindex, ethernet: type === "ether" }]],
         ),
     );
+  }
+
+  async #openLoopback(): Promise<LoopbackHook | null> {
+    if (this.#loopback === undefined) this.#loopback = await openLoopback(this.#options.runner);
+    return this.#loopback;
   }
 
   #loopbackIsCurrent({ programIds }: OpenPrograms): boolean {
