@@ -3,7 +3,7 @@ import type { Host } from "../src/model/host.ts";
 import type { HostId } from "../src/model/ids.ts";
 import { formatIpv4, parseIpv4, ipv4ToNumber } from "../src/model/ip.ts";
 import type { ServerMessage } from "../src/model/wire.ts";
-import { parseServerMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../src/model/wire.ts";
+import { WIRE_VERSION, WIRE_VERSION_MIN } from "../src/model/wire.ts";
 import type { StoreWrite } from "../src/platform/ports/store.ts";
 import { type AgentSession, frameOf } from "../src/server/agent-session.ts";
 import { ClusterServer } from "../src/server/cluster-server.ts";
@@ -14,6 +14,7 @@ import { SeededRandom } from "../src/sim/seeded-random.ts";
 import { VirtualClock } from "../src/sim/virtual-clock.ts";
 import { type Bench, median } from "./bench.ts";
 import { SILENT_LOG } from "../src/sim/silent-log.ts";
+import { parseServerMessage } from "../src/model/parse-message.ts";
 
 const HOSTS = 1000;
 const QUICK_HOSTS = 200;

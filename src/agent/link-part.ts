@@ -3,13 +3,7 @@ import type { AnnouncedKeys, HostResources } from "../model/host.ts";
 import type { HostAddress } from "../model/ip6.ts";
 import { applyLinkChanges, countedLinks, joinLinkChanges, linkChanges } from "../model/link.ts";
 import type { LinkReport } from "../model/link.ts";
-import {
-  HEARTBEAT_INTERVAL_MS,
-  parseServerMessage,
-  WIRE_OF_CHANGES,
-  WIRE_VERSION,
-  WIRE_VERSION_MIN,
-} from "../model/wire.ts";
+import { HEARTBEAT_INTERVAL_MS, WIRE_OF_CHANGES, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
 import type { AgentMessage, Refusal, ServerMessage } from "../model/wire.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Engine } from "../platform/ports/engine.ts";
@@ -20,6 +14,7 @@ import type { AgentPart, AgentState } from "./agent-state.ts";
 import type { Topic } from "./agent-events.ts";
 import { Channels } from "./channels.ts";
 import { DeltaSender } from "./delta-sender.ts";
+import { parseServerMessage } from "../model/parse-message.ts";
 
 export interface LinkPartOptions {
   readonly state: AgentState;

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import type { HostId } from "./ids.ts";
 import type { LinkReport } from "./link.ts";
 import { applyLinkChanges, countedLinks, joinLinkChanges, linkChanges } from "./link.ts";
-import { parseAgentMessage } from "./wire.ts";
+import { parseAgentMessage } from "./parse-message.ts";
 
 const LINK: LinkReport = {
   peerId: "id2" as HostId,

@@ -10,7 +10,6 @@ import {
   type AgentMessage,
   type Condition,
   type DnsCounts,
-  parseAgentMessage,
   type ServerMessage,
   WIRE_OF_CHANGES,
 } from "../model/wire.ts";
@@ -25,6 +24,7 @@ import { peerOf, peersOf, withKeys, withProbeAddress } from "./peer-of.ts";
 import { doubled, removed } from "./refusals.ts";
 import { type ClusterState, keyOf } from "./cluster-state.ts";
 import type { LeaseKeeper } from "./lease-keeper.ts";
+import { parseAgentMessage } from "../model/parse-message.ts";
 
 /** What a host last said about itself; in memory only. */
 export interface ObservedHost {

@@ -3,8 +3,9 @@ import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
 import { isIpv4 } from "../model/ip.ts";
 import { isIpv6 } from "../model/ip6.ts";
-import { type AgentMessage, chooseWireVersion, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
+import { type AgentMessage, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
 import { keysOf } from "./peer-of.ts";
+import { chooseWireVersion } from "../model/parse-message.ts";
 
 type Said<Type extends AgentMessage["type"]> = AgentMessage & { readonly type: Type };
 

@@ -99,16 +99,7 @@ export async function startServer(
     { cluster, members, left, access, digest, random, clock, log, leave, group },
     config,
   );
-  const handle = prefixRouter(
-    [
-      { prefix: "/api", handle: native },
-      { prefix: "/v2", handle: marathon },
-      { prefix: "/ping", handle: marathon },
-      { prefix: "/v1", handle: consul.handle },
-      { prefix: "/ui", handle: consoleHandler(await ConsoleAssets.open()) },
-    ],
-    toConsole,
-  );
+  const handle = await routerOf({ native, marathon, consul: consul.handle });
   const https = serveHttps({
     hostname: config.bind,
     port: config.port,
@@ -130,6 +121,25 @@ export async function startServer(
     joinToken: secrets.joinToken,
     done: cluster.run(signal),
   };
+}
+
+interface Handlers {
+  readonly native: HttpHandler;
+  readonly marathon: HttpHandler;
+  readonly consul: HttpHandler;
+}
+
+async function routerOf({ native, marathon, consul }: Handlers): Promise<HttpHandler> {
+  return prefixRouter(
+    [
+      { prefix: "/api", handle: native },
+      { prefix: "/v2", handle: marathon },
+      { prefix: "/ping", handle: marathon },
+      { prefix: "/v1", handle: consul },
+      { prefix: "/ui", handle: consoleHandler(await ConsoleAssets.open()) },
+    ],
+    toConsole,
+  );
 }
 
 function hostWith(cluster: ClusterServer, credentialHash: string): HostId | null {

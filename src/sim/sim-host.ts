@@ -5,12 +5,13 @@
 import type { HostId, InstanceId } from "../model/ids.ts";
 import type { Assignment, InstanceHealth, InstanceStatus } from "../model/instance.ts";
 import { parseIpv4 } from "../model/ip.ts";
-import { HEARTBEAT_INTERVAL_MS, WIRE_VERSION, WIRE_VERSION_MIN, parseServerMessage } from "../model/wire.ts";
+import { HEARTBEAT_INTERVAL_MS, WIRE_VERSION, WIRE_VERSION_MIN } from "../model/wire.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import type { HostResources } from "../model/host.ts";
 import type { FakeTransport, FrameStream } from "./fake-transport.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
+import { parseServerMessage } from "../model/parse-message.ts";
 
 /** How often things go wrong, drawn from the seed and set to nothing when the cluster is healed. */
 export interface Faults {

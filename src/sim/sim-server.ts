@@ -8,7 +8,7 @@ import { AppError } from "../model/error.ts";
 import type { Host } from "../model/host.ts";
 import type { AppId, DeploymentId, HostId, InstanceId, Version } from "../model/ids.ts";
 import type { Assignment, Instance, InstanceStatus } from "../model/instance.ts";
-import { WIRE_VERSION, parseAgentMessage } from "../model/wire.ts";
+import { WIRE_VERSION } from "../model/wire.ts";
 import type { AgentMessage, ServerMessage } from "../model/wire.ts";
 import { DEFAULT_SETTINGS } from "../model/cluster.ts";
 import type { Store, StoreWrite } from "../platform/ports/store.ts";
@@ -24,6 +24,7 @@ import type { RolloutAction } from "../scheduling/rollout-pass.ts";
 import type { FakeTransport, FrameStream } from "./fake-transport.ts";
 import type { SeededRandom } from "./seeded-random.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
+import { parseAgentMessage } from "../model/parse-message.ts";
 
 export interface SimServerOptions {
   readonly store: Store;
