@@ -74,7 +74,7 @@ export class NetworkState extends AgentEvents {
   linkBytes: ReadonlyMap<Ipv4, LinkBytes> | null = null;
   /** What went the kernel's own way, by peer; null until that was looked at. Written by the link bytes part. */
   slowLinkBytes: ReadonlyMap<HostId, LinkBytes> | null = null;
-  /** DNS questions of containers; null without a fast path. Written by its part. */
+  /** DNS questions of containers and of the host; null without a fast path. Written by its part. */
   dnsCounts: DnsCounts | null = null;
   /** Written by the network part: the peers that packets can go to, with the way to each; null before its first pass. */
   ways: readonly DesiredPeer[] | null = null;

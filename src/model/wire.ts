@@ -203,7 +203,7 @@ export type AgentMessage =
       readonly error: string | null;
     };
 
-/** DNS questions of containers since the fast path's programs were made: those that the kernel answered, and those it left to the agent. */
+/** DNS questions of containers and of the host itself since the fast path's programs were made: those that the kernel answered, and those it left to the agent. */
 export interface DnsCounts {
   readonly answered: number;
   readonly passed: number;

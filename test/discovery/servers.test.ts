@@ -228,7 +228,7 @@ test.concurrent(
       await withNodes(async (begin) => {
         const { s2, all } = await beginExpected(directory, begin);
         const raft = await s2.get<{ Servers: readonly { Leader: boolean }[] }>("operator/raft/configuration");
-        expect(raft.Servers.map(({ Leader }) => Leader).toSorted()).toEqual([false, false, true]);
+        expect(raft.Servers.map(({ Leader }) => Leader).filter(Boolean)).toHaveLength(1);
         const leader = await present(s2, all);
         const standby = all.find((each) => each !== leader);
         if (standby === undefined) throw new Error("two stand by");

@@ -59,7 +59,7 @@ export function renderLinkMetrics(links: readonly LinkJson[]): string {
   return [...blocks, block("apollo_link_mode", "1 for the mode that the link is in", modes)].join("");
 }
 
-/** The same of the DNS questions of containers, one sample for each host with a fast path. */
+/** The same of the DNS questions of containers and hosts, one sample for each host with a fast path. */
 export function renderDnsMetrics(counts: ReadonlyMap<string, DnsCounts>): string {
   const samples = (name: string, value: (of: DnsCounts) => number): readonly string[] =>
     [...counts].map(([host, of]) => `${name}{host="${escape(host)}"} ${value(of)}`);
@@ -67,13 +67,13 @@ export function renderDnsMetrics(counts: ReadonlyMap<string, DnsCounts>): string
   return [
     block(
       answered,
-      "DNS questions of containers that the kernel answered",
+      "DNS questions of containers and hosts that the kernel answered",
       samples(answered, (of) => of.answered),
       "counter",
     ),
     block(
       passed,
-      "DNS questions of containers over UDP that the kernel left to the agent",
+      "DNS questions of containers and hosts over UDP that the kernel left to the agent",
       samples(passed, (of) => of.passed),
       "counter",
     ),

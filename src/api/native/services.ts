@@ -35,7 +35,7 @@ export interface NativeServices {
   doctor(host: string | null): Promise<DoctorReport>;
   /** What hosts that are up last said, sorted by host and peer. */
   links(): readonly LinkJson[];
-  /** DNS questions of containers, by the name of the host. */
+  /** DNS questions of containers and hosts, by the name of the host. */
   dnsCounts(): ReadonlyMap<string, DnsCounts>;
   joinToken(): string;
   /** @throws AppError `conflict`, `unavailable`: see `joinHost`. */
