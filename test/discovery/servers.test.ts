@@ -97,13 +97,11 @@ async function outlive(killed: DiscoveryProcess, all: readonly DiscoveryProcess[
   const left = all.filter((each) => each !== killed);
   const [reader, other] = left;
   if (reader === undefined || other === undefined) throw new Error("two are left");
-  const { text } = await reader.ask("PUT", "session/create", { TTL: "10s", LockDelay: "15s" });
-  const { ID: session } = JSON.parse(text) as { readonly ID: string };
+  const { ID: session } = await reader.create("session/create", { TTL: "10s", LockDelay: "15s" });
   expect((await reader.ask("PUT", `kv/lock?acquire=${session}`, "mine")).text).toBe("true");
-  const gone = JSON.parse((await reader.ask("PUT", "session/create", {})).text) as { readonly ID: string };
+  const gone = await reader.create("session/create", {});
   expect((await reader.ask("PUT", `kv/delayed?acquire=${gone.ID}`, "mine")).text).toBe("true");
   await reader.put(`session/destroy/${gone.ID}`);
-  await reader.put("agent/check/pass/service:web").catch(() => other.put("agent/check/pass/service:web"));
   const writing = write(reader);
   await until("writes", () => Promise.resolve(writing.acknowledged.length > 20));
   const before = writing.acknowledged.length;
@@ -119,7 +117,7 @@ async function outlive(killed: DiscoveryProcess, all: readonly DiscoveryProcess[
   await until("it to answer", async () => (await other.ask("GET", "kv/none")).status === 404);
   const [lock] = await reader.get<readonly { readonly Session?: string }[]>("kv/lock");
   expect(lock?.Session).toBe(session);
-  const next = JSON.parse((await other.ask("PUT", "session/create", {})).text) as { readonly ID: string };
+  const next = await other.create("session/create", {});
   expect((await other.ask("PUT", `kv/lock?acquire=${next.ID}`, "yours")).text).toBe("false");
   // The delay is kept by the next leader; without it the key would be free.
   expect((await other.ask("PUT", `kv/delayed?acquire=${next.ID}`, "yours")).text).toBe("false");
