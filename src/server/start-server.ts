@@ -96,7 +96,10 @@ export async function startServer(
   });
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });
   const marathon = marathonOf(config, { cluster, authorize, clock, url });
-  const consul = await startConsul({ cluster, members, left, access, digest, random, clock, log, leave, group }, config);
+  const consul = await startConsul(
+    { cluster, members, left, access, digest, random, clock, log, leave, group },
+    config,
+  );
   const handle = prefixRouter(
     [
       { prefix: "/api", handle: native },

@@ -81,7 +81,7 @@ async function restore(leader: DiscoveryProcess, standby: DiscoveryProcess): Pro
   await blockedOnCopy;
   await until("the copy to follow", async () => (await read(standby, "kv/pair/x?stale&raw")).text === "old");
   expect((await read(standby, "kv/late?stale")).status).toBe(404);
-  const [after] = [writing.acknowledged.length];
+  const after = writing.acknowledged.length;
   await until("writes to go on", () => Promise.resolve(writing.acknowledged.length > after + 5));
   await writing.end();
   // All writes after the restore are there, of those before it a beginning is missing: none is lost in between.
@@ -133,7 +133,7 @@ test.concurrent(
       await withNodes(async (begin) => {
         const { s2, all } = await beginExpected(directory, begin);
         const raft = await s2.get<{ Servers: readonly { Leader: boolean }[] }>("operator/raft/configuration");
-        expect(raft.Servers.map(({ Leader }) => Leader).toSorted()).toEqual([false, false, true]);
+        expect([raft.Servers.length, raft.Servers.filter(({ Leader }) => Leader).length]).toEqual([3, 1]);
         const leader = await present(s2, all);
         const standby = all.find((each) => each !== leader);
         if (standby === undefined) throw new Error("two stand by");
