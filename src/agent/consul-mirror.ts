@@ -25,6 +25,8 @@ export interface ConsulMirrorOptions {
   readonly digest: Digest;
   readonly version: string;
   readonly hostInfo: () => object;
+  /** Names of members that are known to be away, whatever a server said last. */
+  readonly missing?: () => ReadonlySet<string>;
 }
 
 /** What can be told from the catalog alone. The rest is the server's to say. */
@@ -96,7 +98,7 @@ export class ConsulMirror {
       localNode: () => state.identity?.hostName ?? "",
       leader: () => "",
       peers: () => [],
-      members: () => membersOf(state),
+      members: () => membersOf(state, this.#options.missing?.()),
       caller: () => this.#caller(),
       forceLeave: () => Promise.reject(noLeader()),
       lastContactMs: () => Math.round(clock.monotonicMs() - this.#openedMs),
@@ -116,8 +118,10 @@ export function noLeader(): AppError {
   return registryError(500, "No cluster leader");
 }
 
-export function membersOf(state: AgentState): readonly Member[] {
-  return hostsOf(state).map((host): Member => ({ ...host, status: host.up ? "alive" : "failed" }));
+export function membersOf(state: AgentState, missing: ReadonlySet<string> = new Set()): readonly Member[] {
+  return hostsOf(state).map((host): Member => {
+    return { ...host, status: host.up && !missing.has(host.name) ? "alive" : "failed" };
+  });
 }
 
 export function hostsOf(state: AgentState): readonly PlatformHost[] {

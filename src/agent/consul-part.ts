@@ -34,14 +34,24 @@ export interface ConsulPartOptions extends ConsulMirrorOptions, ConsulForwardOpt
   readonly clientMax?: number;
   /** Answers what is this process's own business, before all else. */
   readonly intercept?: (request: HttpRequest) => Promise<HttpResponse> | null;
-  /** On one of several servers: its copy of the store, and where it answers when it leads. */
-  readonly standby?: { readonly replica: Replica; readonly selfUrl: string };
+  /** On one of several servers. */
+  readonly standby?: Standby;
   /** Told what a server answered: some of that concerns this process as well. */
   readonly onForwarded?: (request: HttpRequest, status: number) => void;
 }
 
 /** What a server says of itself, whoever leads. */
 const OWN = /^\/v1\/(agent|status)\//;
+/** What a server has of its own for the time that it does not lead. */
+export interface Standby {
+  /** Its copy of the store. */
+  readonly replica: Replica;
+  /** Where it answers when it leads, as agents know it. */
+  readonly selfUrl: string;
+  /** Names of servers that are away, while nobody leads who could tell. */
+  readonly missing: () => ReadonlySet<string>;
+}
+
 const LOOPBACK = "127.0.0.1";
 const CONSUL_PORT = 8500;
 /** The bridge comes with the first network pass, and a taken port may come free. */
@@ -199,7 +209,8 @@ class ConsulPart {
   }
 
   #openMirror(): Promise<ConsulMirror> {
-    this.#mirror ??= ConsulMirror.open(this.#options);
+    const missing = this.#options.standby?.missing;
+    this.#mirror ??= ConsulMirror.open(missing === undefined ? this.#options : { ...this.#options, missing });
     return this.#mirror;
   }
 

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { AgentState, type AgentPart } from "../agent/agent-state.ts";
 import { createChecksPart } from "../agent/checks-part.ts";
-import { createConsulPart } from "../agent/consul-part.ts";
+import { createConsulPart, type Standby } from "../agent/consul-part.ts";
 import { createDnsPart } from "../agent/dns-part.ts";
 import type { Membership } from "../agent/join.ts";
 import { createLastKnownPart, loadLastKnown } from "../agent/last-known.ts";
@@ -19,13 +19,11 @@ import { BunHttpListener } from "../platform/http/bun-http-listener.ts";
 import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import type { HttpRequest } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
-import type { Replica } from "../platform/ports/replica.ts";
 import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
 import { webSocketTransport } from "../platform/server-client/web-socket-transport.ts";
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
-import { urlOf } from "./join-group.ts";
 import { localScripts } from "./local-definitions.ts";
 import { noEngine } from "./no-engine.ts";
 import { SERVER_TLS_NAME } from "../model/server-name.ts";
@@ -41,7 +39,7 @@ export interface DiscoveryNodeDeps {
   readonly agentVersion: string;
   readonly log: Log;
   /** On one of several servers. */
-  readonly replica?: Replica;
+  readonly standby?: Standby;
   /** `PUT agent/leave`; null in the process of a server that serves HTTP itself. */
   readonly leave: (() => Promise<void>) | null;
 }
@@ -54,7 +52,7 @@ const NO_RESOURCES = { cpus: 0, memoryMiB: 0, diskMiB: 0 } as const;
 /** Starts a node from what it knew last. @throws AppError when its file cannot be read. */
 export async function startDiscoveryNode(
   config: DiscoveryConfig,
-  { membership, agentVersion, log, leave, replica }: DiscoveryNodeDeps,
+  { membership, agentVersion, log, leave, standby }: DiscoveryNodeDeps,
   signal: AbortSignal,
 ): Promise<DiscoveryNode> {
   const [clock, random] = [systemClock, systemRandom];
@@ -84,7 +82,7 @@ export async function startDiscoveryNode(
     }),
     ...(leave === null
       ? []
-      : [httpPart(config, { state, membership, agentVersion, log, leave, ...(replica && { replica }) })]),
+      : [httpPart(config, { state, membership, agentVersion, log, leave, ...(standby && { standby }) })]),
     createLinkPart({
       state,
       engine: noEngine,
@@ -110,7 +108,7 @@ interface HttpPartDeps extends DiscoveryNodeDeps {
 /** Consul's API of a client, as every host's agent serves it. */
 function httpPart(
   config: DiscoveryConfig,
-  { state, membership, agentVersion, log, leave, replica }: HttpPartDeps,
+  { state, membership, agentVersion, log, leave, standby }: HttpPartDeps,
 ): AgentPart {
   const [clock, random] = [systemClock, systemRandom];
   const { credential, caPem } = membership;
@@ -126,7 +124,7 @@ function httpPart(
     addresses: [config.client],
     port: config.httpPort,
     ...(config.clientMax === null ? {} : { clientMax: config.clientMax }),
-    ...(replica === undefined ? {} : { standby: { replica, selfUrl: urlOf(config) } }),
+    ...(standby && { standby }),
     // With ACLs the server says first who may.
     intercept: (request) =>
       isLeave(request) && (state.consul?.acl ?? "off") === "off"

@@ -29,7 +29,10 @@ test("nobody but servers is answered before all are there; afterwards nobody wai
     expect(formation.refuse({ path })?.status).toBe(path.startsWith("/v1") ? 500 : 503);
   for (const path of ["/api/ca", "/servers/join"]) expect(formation.refuse({ path })).toBeNull();
   await formation.see(["s1", "s3"]);
-  expect(said).toEqual(["Cannot begin yet: 2 of 3 expected servers are here (s1, s3)"]);
+  expect(said).toEqual([
+    "Cannot begin yet: 1 of 3 expected servers is here (s1)",
+    "Cannot begin yet: 2 of 3 expected servers are here (s1, s3)",
+  ]);
   expect(JSON.stringify(formation.refuse({ path: "/api/join" }))).toContain(
     "2 of 3 expected servers are here (s1, s3)",
   );

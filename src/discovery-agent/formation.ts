@@ -30,6 +30,9 @@ export async function isForming(store: Store): Promise<boolean> {
   return (await store.get(KEY)) !== null;
 }
 
+const JOIN_HINT =
+  "If the cluster is there already, empty this server's data directory and start it with --join ADDRESS of one of the others";
+
 export class Formation {
   readonly #store: Store;
   readonly #log: Log;
@@ -44,6 +47,7 @@ export class Formation {
     const servers = mark === undefined ? null : asked > 0 ? asked : mark.servers;
     const formation = new Formation(store, { servers, node, log });
     await formation.see([node]);
+    if (formation.waits) log.info(formation.#state(), { hint: JOIN_HINT });
     return formation;
   }
 

@@ -22,6 +22,7 @@ import { ETCD_PREFIX, readServers } from "./server-records.ts";
 import { LEAVE_PATH } from "./servers-api.ts";
 import { standbyHandler } from "./standby.ts";
 import { SERVER_TLS_NAME } from "../model/server-name.ts";
+import { GroupWatch } from "./watch-group.ts";
 import { whileWaiting } from "./while-waiting.ts";
 
 export interface GroupRun {
@@ -52,14 +53,16 @@ export async function runGroup({ config, run, group, etcd: running }: GroupRun, 
   const world = { config, run, gateway: etcd.gateway };
   const terms = runTerms(world, signal);
   const replica = new EtcdReplica({ gateway: etcd.gateway, clock: systemClock, prefix: ETCD_PREFIX });
-  const looking = replica.run(signal);
+  const watch = new GroupWatch({ replica, self: config.node, clock: systemClock, log: run.log });
+  const looking = Promise.all([replica.run(signal), watch.run(signal)]);
+  const standby = { replica, selfUrl: urlOf(config), missing: () => watch.missing() };
   try {
     const urls = [...new Set([urlOf(config), ...group.urls])];
     const joining = { urls, token: join, log: run.log };
     const waiting = { config, log: run.log, leave: end.leave };
     const membership = await whileWaiting(waiting, () => findMembership(config, joining, signal));
     const told =
-      membership === null ? [] : await runNode(config, { run, membership, leave: end.leave, replica }, signal);
+      membership === null ? [] : await runNode(config, { run, membership, leave: end.leave, standby }, signal);
     // Another one has to lead before this one can go.
     inside.abort();
     await terms;

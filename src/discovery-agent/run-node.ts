@@ -1,13 +1,13 @@
 /** The node that each process is, server or client: how it becomes a member, runs, and ends its membership. */
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import type { Standby } from "../agent/consul-part.ts";
 import { joinCluster, type Membership, readMembership } from "../agent/join.ts";
 import { AppError } from "../model/error.ts";
 import { systemClock } from "../platform/clock/system-clock.ts";
 import { diskFile } from "../platform/files/disk-file.ts";
 import { ProcessRunner } from "../platform/linux/process-runner.ts";
 import type { Log } from "../platform/ports/log.ts";
-import type { Replica } from "../platform/ports/replica.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { callHandler } from "./call-handler.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
@@ -30,7 +30,7 @@ export interface NodeRun {
   /** `PUT agent/leave`; null where the server in this process serves HTTP itself. */
   readonly leave: (() => Promise<void>) | null;
   /** On one of several servers. */
-  readonly replica?: Replica;
+  readonly standby?: Standby;
 }
 
 const JOIN_RETRY_MS = 250;
@@ -39,7 +39,7 @@ const CONNECT_WAIT_MS = 1000;
 /** One membership, until `signal` aborts or the cluster has ended it. Returns the servers that it was told of. */
 export async function runNode(
   config: DiscoveryConfig,
-  { run, membership, leave, replica }: NodeRun,
+  { run, membership, leave, standby }: NodeRun,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const end = new AbortController();
@@ -47,7 +47,7 @@ export async function runNode(
   signal.addEventListener("abort", stop);
   if (signal.aborted) stop();
   const { log, version: agentVersion } = run;
-  const deps = { membership, agentVersion, log, leave, ...(replica && { replica }) };
+  const deps = { membership, agentVersion, log, leave, ...(standby && { standby }) };
   const node = await startDiscoveryNode(config, deps, end.signal);
   node.state.on("connection", () => (node.state.isRemoved() ? stop() : undefined));
   const connected = untilConnected(node, end.signal).then(() => sayReady(config, run, node.state.connected));

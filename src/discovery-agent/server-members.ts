@@ -106,9 +106,13 @@ export class ServerMembers implements ServersApi {
     const other = formation.waits && presentUrl !== url ? "up" : "down";
     const phase = host === null ? other : cluster.liveness.presenceOf(host.id).phase;
     if (phase === "down") return;
-    const code = phase === "up" ? "conflict" : "unavailable";
+    // At one place there is one process: this one has lost its data, and the other was not missed yet.
+    const isItself = present === name && presentUrl === url;
+    const code = phase === "up" && !isItself ? "conflict" : "unavailable";
     throw new AppError(code, `Cannot take server "${name}" at ${url}: server "${present}" is there (${phase})`, {
-      hint: "Give each server its own --node and --bind",
+      hint: isItself
+        ? "It is taken in the place of the former one within three seconds"
+        : "Give each server its own --node and --bind",
     });
   }
 

@@ -11,7 +11,8 @@ export interface ServerRecord extends GroupServer {
 
 /** Of all keys in etcd. */
 export const ETCD_PREFIX = "apollo/";
-const RECORDS = "server/";
+/** Of the servers in the store. */
+export const RECORDS = "server/";
 
 /** As the leading server keeps them. */
 export class ServerRecords implements ServerGroup {

@@ -138,6 +138,13 @@ export class DiscoveryProcess {
     expect(`${status} ${text}`).toStartWith("200");
   }
 
+  /** What is made so has an id. */
+  async create(path: string, body: unknown): Promise<{ readonly ID: string }> {
+    const { status, text } = await this.ask("PUT", path, body);
+    expect(`${status} ${text}`).toStartWith("200");
+    return JSON.parse(text) as { readonly ID: string };
+  }
+
   async dig(...words: readonly string[]): Promise<readonly string[]> {
     const { address, ports } = this.start;
     const argv = ["dig", `@${address}`, "-p", String(ports.dns), "+short", "+time=1", "+tries=1", ...words];

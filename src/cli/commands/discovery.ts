@@ -49,7 +49,10 @@ function addAgent(discovery: Command, { programs, signal }: CliContext): void {
     .option("--client <address>", "address that HTTP and DNS listen on; default: 127.0.0.1")
     .option("--server", "be a server of the cluster; several need Debian's etcd-server")
     .option("--bootstrap", "begin a cluster: what a server does whose data directory is empty and that joins nobody")
-    .option("--bootstrap-expect <n>", "how many servers there are to be: of those that know each other one begins")
+    .option(
+      "--bootstrap-expect <n>",
+      "how many servers there are to be: there is no leader before all of them are there",
+    )
     .option("--join <address>", "server to join, ADDRESS or ADDRESS:PORT; may be given several times", many)
     .option("--retry-join <address>", "the same: a server that is not there yet is always waited for", many)
     .option("--data-dir <dir>", "where the node keeps what it knows")
@@ -72,6 +75,7 @@ function addAgent(discovery: Command, { programs, signal }: CliContext): void {
     });
   examples(command, [
     ["A server", "apollo discovery agent --server --bootstrap --node s1 --data-dir /tmp/s1"],
+    ["One of three that are started together", "apollo discovery agent --server --bootstrap-expect 3 --join 10.0.0.1"],
     [
       "A further server",
       "apollo discovery agent --server --node s3 --bind 127.0.0.3 --client 127.0.0.3 --join 127.0.0.1 --data-dir /tmp/s3",
@@ -133,6 +137,8 @@ interface NodeFlags {
 }
 
 const TIMEOUT_MS = 10_000;
+const NO_LEADER_HINT =
+  "A majority of the servers has to be there: apollo discovery members shows who failed, each server's log what it waits for";
 
 function nodeOption(command: Command): Command {
   return command.option("--http-addr <address:port>", "node to ask; default: 127.0.0.1:8500 (CONSUL_HTTP_ADDR)");
@@ -153,5 +159,6 @@ async function ask({ env }: CliContext, { httpAddr }: NodeFlags, method: string,
   }
   const text = await answer.text();
   if (answer.ok) return text;
-  throw new AppError(answer.status === 404 ? "not-found" : "unavailable", `Cannot do it: ${text.trim()}`);
+  const hint = text.trim() === "No cluster leader" ? { hint: NO_LEADER_HINT } : {};
+  throw new AppError(answer.status === 404 ? "not-found" : "unavailable", `Cannot do it: ${text.trim()}`, hint);
 }
