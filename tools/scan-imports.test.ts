@@ -80,6 +80,12 @@ test("scanImports() agrees with Bun's own parser on all of our files, but for im
   }
 });
 
+test("scanImports() keeps lines behind a string that goes on in the next line", () => {
+  const { code, imports } = scanImports('const a = "x\\\ny";\nimport "./b.ts";\n');
+  expect(code.split("\n").length).toBe(4);
+  expect(imports).toEqual([expect.objectContaining({ specifier: "./b.ts", line: 3 })]);
+});
+
 test("scanImports() ends on any text", () => {
   const piece = fc.constantFrom("`", "${", "}", "{", "'", '"', "\\", "/", "*", "//", "\n", "import", "from", " ", "x");
   fc.assert(

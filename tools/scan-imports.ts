@@ -82,9 +82,11 @@ function blank(text: string): { code: string; marked: string; strings: readonly 
     else if (two === "/*") hide(endOr(text.indexOf("*/", at) + 2, text.length, 1));
     else if (char === '"' || char === "'") {
       const end = stringEnd(text, at);
-      marked += `@${strings.length}@`;
+      const spaces = text.slice(at, end).replaceAll(/[^\n]/g, " ");
+      // A string may go on behind an escaped line end.
+      marked += `@${strings.length}@${spaces.replaceAll(" ", "")}`;
       strings.push(text.slice(at + 1, end - 1));
-      code += " ".repeat(end - at);
+      code += spaces;
       at = end;
     } else if (char === "`") {
       modes.push({ mode: "template", depth: 0 });

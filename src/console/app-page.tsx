@@ -1,3 +1,4 @@
+import { ActionsHead } from "./actions-head.tsx";
 import type { AppJson, VersionJson, WhyJson } from "../api/native/shapes.ts";
 import { AppActions, ScaleControl } from "./app-controls.tsx";
 import { APP_TONE } from "./apps-page.tsx";
@@ -192,9 +193,7 @@ function VersionsPanel({ app }: { readonly app: AppJson }) {
               <th scope="col" className="number">
                 Instances
               </th>
-              <th scope="col">
-                <span className="visually-hidden">Actions</span>
-              </th>
+              <ActionsHead />
             </tr>
           </thead>
           <tbody>

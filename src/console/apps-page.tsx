@@ -1,3 +1,4 @@
+import { ActionsHead } from "./actions-head.tsx";
 import type { AppJson } from "../api/native/shapes.ts";
 import { AppActions, ScaleControl } from "./app-controls.tsx";
 import { tallyApp } from "./app-tally.ts";
@@ -46,9 +47,7 @@ export function AppsPage() {
                   Memory
                 </th>
                 <th scope="col">Scale</th>
-                <th scope="col">
-                  <span className="visually-hidden">Actions</span>
-                </th>
+                <ActionsHead />
               </tr>
             </thead>
             <tbody>

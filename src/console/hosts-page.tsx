@@ -1,3 +1,4 @@
+import { ActionsHead } from "./actions-head.tsx";
 import type { HostJson } from "../api/native/shapes.ts";
 import { useFeed, useNowMs, usePageState } from "./console-context.ts";
 import { EmptyNote } from "./empty-note.tsx";
@@ -32,9 +33,7 @@ export function HostsPage() {
                 </th>
                 <th scope="col">Block</th>
                 <th scope="col">Agent</th>
-                <th scope="col">
-                  <span className="visually-hidden">Actions</span>
-                </th>
+                <ActionsHead />
               </tr>
             </thead>
             <tbody>

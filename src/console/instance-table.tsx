@@ -1,3 +1,4 @@
+import { ActionsHead } from "./actions-head.tsx";
 import type { InstanceJson } from "../api/native/shapes.ts";
 import { instanceState } from "./app-tally.ts";
 import { useAction, useParts } from "./console-context.ts";
@@ -30,9 +31,7 @@ export function InstanceTable(props: {
             <th scope="col" className="number">
               Age
             </th>
-            <th scope="col">
-              <span className="visually-hidden">Actions</span>
-            </th>
+            <ActionsHead />
           </tr>
         </thead>
         <tbody>
