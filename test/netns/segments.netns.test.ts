@@ -155,8 +155,8 @@ async function enforce(
     const four = renderPolicy(plan);
     const policy = four === null ? [] : [joinParts(four, renderPolicy6(planPolicy6(plan, pairs)))];
     const counters = countAll(networks, { range: RANGE, range6: RANGE6, fixed: [FIXED] });
-    const checks = renderSourceCheck([], [], [A.name, B.name]);
-    const parts = [...(borders === null ? [] : [borders]), ...policy, checks, counters];
+    const always = [renderSourceCheck([], [], [A.name, B.name]), counters];
+    const parts = [...(borders === null ? [] : [borders]), ...policy, ...always];
     const { text } = renderRuleset({ range: RANGE, range6: RANGE6, bridge: "apollo0", parts });
     await host.at.runner.run(["nft", "-f", "-"], { stdin: text });
   }
