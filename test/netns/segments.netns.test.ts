@@ -369,13 +369,8 @@ test("bytes of routed networks, segments and fixed addresses are counted for the
   const [h1, h2] = hosts;
   await h2.at.runner.run(["ip", "address", "add", `${FIXED}/32`, "dev", "apollo0"]);
   await h1.at.runner.run(["ip", "route", "replace", `${FIXED}/32`, "via", "192.0.2.2"]);
-  const blocks = ["10.2.2.0/24", `${FIXED}/32`];
-  const networks = { blue: ["10.50.2.0/24"], red: ["10.51.2.0/24"], a: ["10.9.0.128/25"] };
-  const counts = new PeerCounts(
-    h1.at.runner,
-    { blocks, networks },
-    { range6: RANGE6, routed: new Set(["blue", "red"]) },
-  );
+  const held = { blocks: ["10.2.2.0/24", `${FIXED}/32`], networks: { blue: ["10.50.2.0/24"], a: ["10.9.0.128/25"] } };
+  const counts = new PeerCounts(h1.at.runner, held, { range6: RANGE6, routed: new Set(["blue", "red"]) });
   const sent = async (from: Namespace, to: string) => counts.during(async () => expect(await pings(from, to)).toBe(2));
   // Two packets with 56 bytes of data each way, after 28 bytes of headers in IPv4 and 48 in IPv6.
   expect(await sent(at("blue1"), "10.50.2.10")).toEqual({ sentBytes: 168, receivedBytes: 168 });
