@@ -184,3 +184,10 @@ export async function waitFor(what: string, holds: () => Promise<boolean>): Prom
     await Bun.sleep(20);
   }
 }
+
+/** Who answers a broadcast or multicast ping from there. */
+export async function answers(from: Namespace, address: string): Promise<readonly string[]> {
+  const argv = ["ping", "-n", "-b", "-c", "3", "-i", "0.3", "-W", "10", "-I", "eth0", address];
+  const { stdout } = await from.runner.run(argv, { okCodes: [0, 1] });
+  return [...new Set([...stdout.matchAll(/from ([0-9.]+)/g)].map(([, found = ""]) => found))].toSorted();
+}

@@ -1,7 +1,5 @@
 // Two segments with the same range on two hosts, and routed networks beside them, on real kernels, by both families.
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import type { Peer } from "../../src/model/host.ts";
-import type { HostId } from "../../src/model/ids.ts";
 import { parseIpv4 } from "../../src/model/ip.ts";
 import type { Ipv4 } from "../../src/model/ip.ts";
 import { formatCidr6 } from "../../src/model/ip6.ts";
@@ -11,9 +9,6 @@ import { address6Of, block6Of, gateway6Of, host6Of, network6Of } from "../../src
 import type { DeclaredNetwork } from "../../src/network/declared-network.ts";
 import { bridgeOf, tunnelOf } from "../../src/network/declared-network.ts";
 import type { LocalPort } from "../../src/network/local-port.ts";
-import type { LinkBytes } from "../../src/network/links/link-totals.ts";
-import { LinkTotals } from "../../src/network/links/link-totals.ts";
-import { LINK_SETS, LINK_SETS6, renderLinkCounters } from "../../src/network/links/render-link-counters.ts";
 import { planDeclaredNetworks } from "../../src/network/plan-declared-networks.ts";
 import { planOpenings } from "../../src/network/plan-openings.ts";
 import { planPolicy } from "../../src/network/policy/plan-policy.ts";
@@ -26,9 +21,9 @@ import { renderDeclaredNetworks } from "../../src/network/render-declared-networ
 import { renderRuleset } from "../../src/network/render-ruleset.ts";
 import { wireEnd6, declaredWire6, hostWire6 } from "../../src/network/wire6.ts";
 import type { Wire6 } from "../../src/network/wire6.ts";
-import { LinuxLinkCounters } from "../../src/platform/linux/linux-link-counters.ts";
 import { LinuxSegments } from "../../src/platform/linux/linux-segments.ts";
-import { NetworkLab, answersNoPing, clientSeenBy, pings, takesNoConnection } from "./network-lab.ts";
+import { PeerCounts, countAll } from "./peer-counts.fixture.ts";
+import { NetworkLab, answers, answersNoPing, clientSeenBy, pings, takesNoConnection } from "./network-lab.ts";
 import type { Namespace } from "./network-lab.ts";
 
 const lab = new NetworkLab("seg");
@@ -159,16 +154,9 @@ async function enforce(
     const plan = planPolicy({ networks: known, rules, holders, hostAddresses: GATEWAYS, host: `h${index + 1}` });
     const four = renderPolicy(plan);
     const policy = four === null ? [] : [joinParts(four, renderPolicy6(planPolicy6(plan, pairs)))];
-    const counters = renderLinkCounters({
-      range: RANGE,
-      range6: RANGE6,
-      blockPrefix: 24,
-      inside: ["apollo0", ...networks.map(({ vni }) => bridgeOf(vni))],
-      fixed: [FIXED],
-      routed: networks.filter(({ layer2 }) => !layer2),
-    });
-    const checks = renderSourceCheck([], [], [A.name, B.name]);
-    const parts = [...(borders === null ? [] : [borders]), ...policy, checks, counters];
+    const counters = countAll(networks, { range: RANGE, range6: RANGE6, fixed: [FIXED] });
+    const always = [renderSourceCheck([], [], [A.name, B.name]), counters];
+    const parts = [...(borders === null ? [] : [borders]), ...policy, ...always];
     const { text } = renderRuleset({ range: RANGE, range6: RANGE6, bridge: "apollo0", parts });
     await host.at.runner.run(["nft", "-f", "-"], { stdin: text });
   }
@@ -218,12 +206,6 @@ beforeAll(async () => {
   await addContainer(h2, "flat2", null, "10.2.2.10");
 }, 60_000);
 afterAll(() => lab.close());
-
-async function answers(from: Namespace, address: string): Promise<readonly string[]> {
-  const argv = ["ping", "-n", "-b", "-c", "3", "-i", "0.3", "-W", "10", "-I", "eth0", address];
-  const { stdout } = await from.runner.run(argv, { okCodes: [0, 1] });
-  return [...new Set([...stdout.matchAll(/from ([0-9.]+)/g)].map(([, found = ""]) => found))].toSorted();
-}
 
 test("segments of one range carry unicast, full frames, broadcast and multicast over hosts, each its own", async () => {
   expect(await pings(at("a1"), "10.9.0.12")).toBe(2);
@@ -383,44 +365,19 @@ test("routed networks carry IPv6 over hosts, hosts reach them, and borders are t
   ]);
 });
 
-test("bytes of routed networks, segments and fixed addresses are counted for the host that they go to and come from", async () => {
+test("bytes of routed networks, segments and fixed addresses are counted for the host of the other end", async () => {
   const [h1, h2] = hosts;
   await h2.at.runner.run(["ip", "address", "add", `${FIXED}/32`, "dev", "apollo0"]);
   await h1.at.runner.run(["ip", "route", "replace", `${FIXED}/32`, "via", "192.0.2.2"]);
-  const counters = new LinuxLinkCounters({ runner: h1.at.runner });
-  const peer: Peer = {
-    id: "id2" as HostId,
-    name: "h2",
-    address: parseIpv4("192.0.2.2"),
-    blocks: ["10.2.2.0/24", `${FIXED}/32`],
-    networks: { blue: ["10.50.2.0/24"], red: ["10.51.2.0/24"], a: ["10.9.0.128/25"] },
-  };
-  const countedBy = async (act: () => Promise<number>): Promise<LinkBytes> => {
-    const totals = new LinkTotals();
-    const look = async (): Promise<LinkBytes> => {
-      const [sent, received] = await Promise.all([
-        counters.bytes([LINK_SETS.sent, LINK_SETS6.sent]),
-        counters.bytes([LINK_SETS.received, LINK_SETS6.received]),
-      ]);
-      totals.observe({ sent, received }, [peer], { range6: RANGE6, routed: new Set(["blue", "red"]) });
-      return totals.of(peer.id);
-    };
-    const before = await look();
-    expect(await act()).toBe(2);
-    const after = await look();
-    return {
-      sentBytes: after.sentBytes - before.sentBytes,
-      receivedBytes: after.receivedBytes - before.receivedBytes,
-    };
-  };
+  const held = { blocks: ["10.2.2.0/24", `${FIXED}/32`], networks: { blue: ["10.50.2.0/24"], a: ["10.9.0.128/25"] } };
+  const counts = new PeerCounts(h1.at.runner, held, { range6: RANGE6, routed: new Set(["blue", "red"]) });
+  const sent = async (from: Namespace, to: string) => counts.during(async () => expect(await pings(from, to)).toBe(2));
   // Two packets with 56 bytes of data each way, after 28 bytes of headers in IPv4 and 48 in IPv6.
-  expect(await countedBy(() => pings(at("blue1"), "10.50.2.10"))).toEqual({ sentBytes: 168, receivedBytes: 168 });
-  const six2 = await countedBy(() => pings(at("blue1"), six(BLUE, "10.50.2.10")));
-  expect(six2).toEqual({ sentBytes: 208, receivedBytes: 208 });
-  expect(await countedBy(() => pings(h1.at, FIXED))).toEqual({ sentBytes: 168, receivedBytes: 168 });
-  const segment = await countedBy(() => pings(at("a1"), "10.9.0.12"));
-  expect(segment.sentBytes).toBeGreaterThanOrEqual(168);
-  expect(segment.receivedBytes).toBeGreaterThanOrEqual(168);
+  expect(await sent(at("blue1"), "10.50.2.10")).toEqual({ sentBytes: 168, receivedBytes: 168 });
+  expect(await sent(at("blue1"), six(BLUE, "10.50.2.10"))).toEqual({ sentBytes: 208, receivedBytes: 208 });
+  expect(await sent(h1.at, FIXED)).toEqual({ sentBytes: 168, receivedBytes: 168 });
+  const segment = await sent(at("a1"), "10.9.0.12");
+  expect(Math.min(segment.sentBytes, segment.receivedBytes)).toBeGreaterThanOrEqual(168);
   await h2.at.runner.run(["ip", "address", "delete", `${FIXED}/32`, "dev", "apollo0"]);
 });
 
