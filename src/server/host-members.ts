@@ -47,7 +47,10 @@ export class HostMembers {
     const { server, clock, random, digest, chooseBlock, checkRangeClash } = this.#deps;
     return joinHost(
       {
-        ...{ random, digest, chooseBlock, checkRangeClash },
+        random,
+        digest,
+        chooseBlock,
+        checkRangeClash,
         store: server.state.store,
         nowMs: clock.nowMs(),
         settings: server.state.settings,
