@@ -9,6 +9,7 @@ import { storeContract } from "../../sim/store.contract.ts";
 import { systemClock } from "../clock/system-clock.ts";
 import { systemRandom } from "../clock/system-random.ts";
 import { EtcdProcess, requireEtcd } from "./etcd-process.ts";
+import { EtcdReplica } from "./etcd-replica.ts";
 import { EtcdStore } from "./etcd-store.ts";
 import { type Office, type OfficeOptions, readHolder, takeOffice } from "./office.ts";
 
@@ -135,6 +136,44 @@ test("a commit whose answer is lost is sent again and happens once", async () =>
   expect(
     await store.commit([{ kind: "put", key: "n", value: 3 }], [{ key: "n", revision: second ?? 0 }]),
   ).not.toBeNull();
+  await held.resign();
+});
+
+test("a replica shows one moment, then each commit whole with what was before, and who leads", async () => {
+  const prefix = newPrefix();
+  const { store, held } = await open(prefix);
+  const many = Array.from({ length: 600 }, (_, at) => ({ kind: "put", key: `r/${at}`, value: at }) as const);
+  await store.commit(many);
+  const replica = new EtcdReplica({ gateway: etcd.gateway, clock, prefix });
+  expect(replica.leader()).toBeNull();
+  const end = new AbortController();
+  const looking = replica.run(end.signal);
+  const view = await replica.open();
+  await store.commit([
+    { kind: "put", key: "r/1", value: "new" },
+    { kind: "delete", key: "r/2" },
+    { kind: "put", key: "other", value: 1 },
+  ]);
+  await store.commit([{ kind: "put", key: "r/new", value: { a: "ä" } }]);
+  expect((await view.list("r/")).length).toBe(600);
+  expect((await view.get("r/1"))?.value).toBe(1);
+  expect(await view.get("other")).toBeNull();
+  const { promise: heard, resolve } = Promise.withResolvers<void>();
+  const commits: unknown[] = [];
+  const following = view.follow("r/", (changes) => commits.push(changes) === 2 && resolve(), end.signal);
+  await heard;
+  expect(commits).toEqual([
+    expect.arrayContaining([
+      { key: "r/1", value: "new", before: 1 },
+      { key: "r/2", value: null, before: 2 },
+    ]),
+    [{ key: "r/new", value: { a: "ä" }, before: null }],
+  ]);
+  while (replica.leader() === null) await clock.sleep(10);
+  expect(replica.leader()).toBe("a");
+  expect(replica.contactMs()).toBeLessThan(2500);
+  end.abort();
+  await Promise.all([following, looking]);
   await held.resign();
 });
 
