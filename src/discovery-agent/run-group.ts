@@ -9,6 +9,7 @@ import { type Office, type OfficeOptions, readHolder, takeOffice } from "../plat
 import { serveHttps } from "../platform/http/serve-https.ts";
 import { httpsJoinClient } from "../platform/server-client/https-join-client.ts";
 import { httpsServerApi } from "../platform/server-client/https-server-api.ts";
+import { readAuthority } from "../platform/tls/peer-identity.ts";
 import { openIdentity } from "../platform/tls/identity.ts";
 import { startEtcd } from "./begin-group.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
@@ -67,7 +68,7 @@ export async function runGroup({ config, run, group, etcd: running }: GroupRun, 
     inside.abort();
     await terms;
     if (end.signal.aborted) {
-      const left = end.leaves() && membership !== null && (await leaveGroup(world, membership));
+      const left = end.leaves() && (await leaveGroup(world, membership));
       await etcd.close();
       if (left) await forgetAll(config);
       return { kind: "ended" };
@@ -137,8 +138,11 @@ async function standBy(
   }
 }
 
-/** Ends the membership of the server and its node. False when it stays: as the only server there is, or since nobody leads. */
-async function leaveGroup({ config, run: { log }, gateway }: GroupWorld, membership: Membership): Promise<boolean> {
+/** Ends the membership of the server and of its node, if that is one already. False when it stays: as the only server there is, or since nobody leads. */
+async function leaveGroup(
+  { config, run: { log }, gateway }: GroupWorld,
+  membership: Membership | null,
+): Promise<boolean> {
   const servers = await readServers(gateway).catch(onlyAppError);
   const urls = (servers ?? []).filter(({ name }) => name !== config.node).map(({ url }) => url);
   const token = readTokenFile(serverPaths(config.dataDir).serverToken);
@@ -146,12 +150,13 @@ async function leaveGroup({ config, run: { log }, gateway }: GroupWorld, members
   const deadlineMs = systemClock.monotonicMs() + LEAVE_MS_MAX;
   const client = httpsJoinClient(SERVER_TLS_NAME);
   const bearer = parseJoinToken(token).secret;
+  const { certificate: caPem } = readAuthority(serverPaths(config.dataDir).tls);
   for (let attempt = 0; systemClock.monotonicMs() < deadlineMs; attempt += 1) {
     const url = urls[attempt % urls.length] ?? "";
     try {
       // First: what it says is that nobody need wait for this one.
-      await client.post({ url, path: LEAVE_PATH, bearer, caPem: membership.caPem, body: { name: config.node } });
-      await leaveCluster(membership, urls, log);
+      await client.post({ url, path: LEAVE_PATH, bearer, caPem, body: { name: config.node } });
+      if (membership !== null) await leaveCluster(membership, urls, log);
       return true;
     } catch (error) {
       if (!(error instanceof AppError)) throw error;

@@ -113,3 +113,25 @@ function sorted(statuses: string): string {
   const entries = Object.entries(JSON.parse(statuses) as Readonly<Record<string, number>>);
   return JSON.stringify(Object.fromEntries(entries.toSorted(([a], [b]) => (a < b ? -1 : 1))));
 }
+
+test(
+  "a server that leaves while others are waited for is not counted any more",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const place = await places(directory, ["--bootstrap-expect", "3"]);
+        const [s1, s2] = [begin(place(1)), begin(place(2))];
+        await until("two of three", () =>
+          Promise.resolve(s1.said.includes("2 of 3 expected servers are here (s1, s2)")),
+        );
+        await s2.put("agent/leave");
+        expect(await s2.ended()).toBe(0);
+        const again = (): boolean =>
+          s1.said.slice(s1.said.indexOf("Server left")).includes("1 of 3 expected servers is");
+        await until("one of three", () => Promise.resolve(s1.said.includes("Server left") && again()));
+        expect(await s1.ask("GET", "status/leader")).toEqual({ status: 200, text: '""' });
+        await whole([s1, begin(place(2)), begin(place(3))], '{"s1":1,"s2":1,"s3":1}');
+      }),
+    ),
+  LONG_MS,
+);
