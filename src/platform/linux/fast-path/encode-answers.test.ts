@@ -14,7 +14,7 @@ import {
 const hex = (bytes: Uint8Array | undefined): string => Buffer.from(bytes ?? []).toString("hex");
 const PRESENT = { serial: 0x01020304, generation: 9 };
 
-test("encodeDnsState() writes what fast-path.bpf.c reads: numbers in host order, the address in network order", () => {
+test("encodeDnsState() writes what the programs read: numbers in host order, the address in network order", () => {
   const gateway = parseIpv4("10.2.1.1");
   const seats = [
     { address: gateway, port: 53 },

@@ -1,4 +1,4 @@
-/** Keys and values of the maps for DNS, byte by byte as fast-path.bpf.c has them. */
+/** Keys and values of the maps for DNS, byte by byte as fast-path-maps.h has them. */
 import type { Ipv4 } from "../../../model/ip.ts";
 import { ipv4ToNumber, isIpv4 } from "../../../model/ip.ts";
 import { ipv6ToNumber } from "../../../model/ip6.ts";

@@ -15,7 +15,7 @@ import {
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
 
-test("encodeEntry() writes what fast-path.bpf.c reads: numbers in host order, addresses in network order", () => {
+test("encodeEntry() writes what the programs read: numbers in host order, addresses in network order", () => {
   const address = parseIpv4("10.2.1.5");
   const source = encodeEntry({ map: "sources", ifindex: 7, address, mac: "02:42:0a:02:01:05", slow: true });
   expect([hex(source.key), hex(source.value)]).toEqual(["070000000a020105", "02420a0201050100"]);

@@ -1,4 +1,4 @@
-/** Keys and values of the fast path's maps, byte by byte as fast-path.bpf.c has them: host order, addresses in network order. */
+/** Keys and values of the fast path's maps, byte by byte as fast-path-maps.h has them: host order, addresses in network order. */
 import { AppError } from "../../../model/error.ts";
 import type { Ipv4 } from "../../../model/ip.ts";
 import { formatCidr, formatIpv4, ipv4ToNumber, parseCidr } from "../../../model/ip.ts";
