@@ -24,6 +24,14 @@ test("Liveness has hosts joining until they are heard, and down only after the g
   expect(liveness.presenceOf(h2)).toEqual({ phase: "up" });
 });
 
+test("Liveness has a host down that says it goes, until it is heard again", () => {
+  const liveness = watched(h1);
+  liveness.heard(h1, 5);
+  expect(liveness.gone(h1, 7)).toEqual({ id: h1, presence: { phase: "down", sinceMs: 7 } });
+  expect([liveness.gone(h1, 8), liveness.gone(h2, 8), liveness.tick(9)]).toEqual([null, null, []]);
+  expect(liveness.heard(h1, 10)).toEqual({ id: h1, presence: { phase: "up" } });
+});
+
 test("Liveness takes a host down within 3 s of its last heartbeat, and not before two were missed", () => {
   for (const lastMs of [0, 1, 250, 499]) {
     const liveness = watched(h1);

@@ -72,6 +72,14 @@ export class Liveness {
     return { id, presence: host.presence };
   }
 
+  /** It said itself that it goes. Returns the change when it was not down; null for hosts that are no members. */
+  gone(id: HostId, nowMs: number): PresenceChange | null {
+    const host = this.#hosts.get(id);
+    if (host === undefined || host.presence.phase === "down") return null;
+    host.presence = { phase: "down", sinceMs: nowMs };
+    return { id, presence: host.presence };
+  }
+
   /** Counts a tick, whatever time has passed since the one before. Returns the hosts that are down from now on, by id. */
   tick(nowMs: number): readonly PresenceChange[] {
     const changes: PresenceChange[] = [];

@@ -181,6 +181,27 @@ test("a host that was down serves nothing until its agent has reported again", a
   await world.clock.settle(running);
 });
 
+test("a host that leaves stays a peer of the others until none of them leads anyone to its instances", async () => {
+  const world = new Fixture();
+  const server = await world.startServer([instance()]);
+  const { clock, random } = world;
+  const members = new HostMembers({ server, clock, random, digest: nodeDigest, chooseBlock, checkRangeClash });
+  const [first, second] = [await world.connect(server, 1), await world.connect(server, 2, 2)];
+  await first.report(ENDPOINT);
+  await second.report();
+  const peersGone = () => second.sent.flatMap((message) => (message.type === "peer-changes" ? message.remove : []));
+  const left = members.leave(member(1).id);
+  await clock.advance(100);
+  expect(second.sent.at(-1)).toMatchObject({ type: "catalog", remove: [ENDPOINT.id] });
+  expect(peersGone()).toEqual([]);
+  await second.serve(server.catalog.revision);
+  await clock.advance(900);
+  expect(peersGone()).toEqual([]);
+  await clock.advance(1000);
+  expect(await clock.settle(left)).toBe("h1");
+  expect(peersGone()).toEqual([member(1).id]);
+});
+
 test("a cordon and an agent's hello at the same moment both count", async () => {
   const world = new Fixture();
   const server = await world.startServer();

@@ -128,6 +128,11 @@ export class ClusterServer {
     }
   }
 
+  /** A host goes: from now on nobody is led to its instances, and it is waited for by nobody. */
+  hostGoes(id: HostId): void {
+    this.#presenceChanged(this.liveness.gone(id, this.clock.nowMs()));
+  }
+
   #presenceChanged(change: PresenceChange | null): void {
     if (change === null) return;
     const host = this.state.hosts.get(change.id);

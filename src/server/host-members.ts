@@ -29,8 +29,10 @@ export interface HostMembersDeps {
   readonly farewell?: (host: Host) => readonly StoreWrite[];
 }
 
-/** A host that leaves waits so long for the others to know; requests that take longer are cut off. */
+/** A host that leaves waits so long for the others to know. */
 const DRAIN_MS_MAX = 5000;
+/** Requests that were under way then have so long for their answers, before the others take away their routes to the host. */
+const ANSWER_MS = 1000;
 const DRAIN_POLL_MS = 20;
 
 /** What is done to the list of members: join, cordon, remove. */
@@ -82,16 +84,18 @@ export class HostMembers {
 
   /**
    * The host itself says that it goes: nobody needs to confirm it. Returns its name, once no other host leads anyone to its
-   * instances: what is answered here may be stopped there.
+   * instances: what is answered here may be stopped there. Its peers know it until then: who was led to it gets his answer.
    */
   async leave(id: HostId): Promise<string> {
     const { server, clock } = this.#deps;
     const host = server.state.hosts.get(id);
     if (host === undefined) throw new AppError("not-found", `Cannot find host "${id}"`);
-    await this.#forget(host);
+    server.hostGoes(id);
     const { revision } = server.catalog;
     const deadlineMs = clock.monotonicMs() + DRAIN_MS_MAX;
     while (!server.hub.drainedBy(revision) && clock.monotonicMs() < deadlineMs) await clock.sleep(DRAIN_POLL_MS);
+    await clock.sleep(ANSWER_MS);
+    await this.#forget(host);
     return host.name;
   }
 
