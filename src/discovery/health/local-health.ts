@@ -4,6 +4,7 @@
  * short timer is watched: how late it fires is the lag. Time-outs grow with the lag, and a bad answer that came about while the
  * process stood still is tried again before it is believed.
  */
+import { untilSharedTick } from "../../model/until-shared-tick.ts";
 import type { Clock } from "../../platform/ports/clock.ts";
 
 export interface LocalHealthSample {
@@ -13,7 +14,7 @@ export interface LocalHealthSample {
   readonly score: number;
 }
 
-/** The watched timer. Ten a second cost nothing measurable. */
+/** The watched timer. Ten a second, at the moments of other such ticks. */
 const TICK_MS = 100;
 /** Later than this, the process stood still; garbage collection and a busy turn stay below it. */
 export const STALL_MS = 150;
@@ -51,8 +52,10 @@ export class LocalHealth {
   /** Watches until aborted. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      this.#dueMs = this.#clock.monotonicMs() + TICK_MS;
-      await this.#clock.sleep(TICK_MS, signal);
+      const nowMs = this.#clock.monotonicMs();
+      const waitMs = untilSharedTick(nowMs, TICK_MS);
+      this.#dueMs = nowMs + waitMs;
+      await this.#clock.sleep(waitMs, signal);
       if (!signal.aborted) this.#see();
     }
     this.#dueMs = null;

@@ -45,12 +45,10 @@ export class HaproxyProxy implements Proxy {
 
   async observe(): Promise<ProxyState> {
     const saved = await this.#readSaved();
-    const info = await this.#info();
+    const answers = await this.#answersOf(["show info", "show stat -1 6 -1", `show map ${this.#paths.map}`]);
+    const [text = "", statistics = "", map = ""] = answers ?? [];
+    const info = answers === null ? null : parseInfo(text);
     if (info === null) return { ...NOTHING, saved };
-    const [statistics, map] = await Promise.all([
-      this.#ask("show stat -1 6 -1"),
-      this.#ask(`show map ${this.#paths.map}`),
-    ]);
     return {
       running: true,
       structure: info.structure,
@@ -200,10 +198,19 @@ export class HaproxyProxy implements Proxy {
     return (await askAdminSocket(this.#paths.socket, command)).trim();
   }
 
-  /** Null when nothing runs. A process that hangs is `unavailable` and left alone: it still holds its connections. */
   async #info(): Promise<ProxyInfo | null> {
+    const [text = ""] = (await this.#answersOf(["show info"])) ?? [];
+    return parseInfo(text);
+  }
+
+  /**
+   * Over one connection: HAProxy ends each answer by an empty line, and none of these has one within. Null when nothing runs. A
+   * process that hangs is `unavailable` and left alone: it still holds its connections.
+   */
+  async #answersOf(questions: readonly string[]): Promise<readonly string[] | null> {
     try {
-      return parseInfo(await this.#ask("show info"));
+      const text = await askAdminSocket(this.#paths.socket, questions.join(";"));
+      return text.split("\n\n").map((answer) => answer.trim());
     } catch (error) {
       if (error instanceof AppError && error.code === "not-found") return null;
       throw error;

@@ -6,6 +6,7 @@ import type { HostAddress } from "../../model/ip6.ts";
 import { isIpv6 } from "../../model/ip6.ts";
 import type { RunResult, Runner } from "../ports/runner.ts";
 import type { Wire, WireSpec, Wiring, WiringState } from "../ports/wiring.ts";
+import { parseBatchOutput } from "./parse-ip-output.ts";
 
 /** In front of the alias of each device of ours; behind it the namespace of its far end. */
 const MARK = "apollo:";
@@ -54,11 +55,11 @@ export class LinuxWiring implements Wiring {
   }
 
   async observe(): Promise<WiringState> {
-    const [veths, bridges, exposed] = await Promise.all([
-      this.#links(["link", "show", "type", "veth"]),
-      this.#links(["link", "show", "type", "bridge"]),
-      this.#links(["address", "show", "dev", EXPOSED_DEVICE]),
-    ]);
+    // One process for all: this is looked at again and again, also on a host where nothing happens. Addresses first: behind a
+    // look at links, ip leaves them out.
+    const looks = [`address show dev ${EXPOSED_DEVICE}`, "link show type veth", "link show type bridge"];
+    const { stdout } = await this.#runner.run(["ip", "-j", "-d", "-batch", "-"], { stdin: `${looks.join("\n")}\n` });
+    const [exposed = [], veths = [], bridges = []] = parseBatchOutput(stdout).map((list) => linkShape.parse(list));
     const addresses = exposed.flatMap(({ addr_info: found }) => found ?? []);
     return {
       wires: veths.flatMap((link) => readWire(link) ?? []),
