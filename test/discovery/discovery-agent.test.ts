@@ -198,8 +198,7 @@ test(
         const node = begin({ ...server, flags: [...(server.flags ?? []), "--config-file", file] });
         expect(await node.ended()).not.toBe(0);
         await until("its word", () => Promise.resolve(node.said.includes("enable_local_script_checks")));
-        expect(node.said).toContain(`Cannot use "${file}": service`);
-        expect(node.said).toContain("check.args is a script");
+        expect(node.said).toContain(`Cannot use "${file}": services[0].checks[0].args is a script`);
       }),
     ),
   LONG_MS,
