@@ -75,7 +75,7 @@ const METHODS: readonly string[] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "
 export async function soakHttpFuzz([count = String(DEFAULT_COUNT), seed = "1"]: readonly string[]): Promise<string> {
   const random = new SeededRandom(Number(seed));
   const statuses = new Map<number, number>();
-  let reached = 0;
+  let read = 0;
   let grownBytes = 0;
   await withDirectory((directory) =>
     withNodes(async (begin) => {
@@ -90,7 +90,7 @@ export async function soakHttpFuzz([count = String(DEFAULT_COUNT), seed = "1"]: 
           left -= 1;
           const answer = await askOnce(node, random);
           statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1);
-          if (answer.isOfHandler) reached += 1;
+          if (answer.isRead) read += 1;
         }
       };
       await Promise.all(Array.from({ length: AT_ONCE }, worker));
@@ -102,16 +102,16 @@ export async function soakHttpFuzz([count = String(DEFAULT_COUNT), seed = "1"]: 
         throw new Error(`${broken.length} requests failed inside (seed ${seed}): ${JSON.stringify(broken[0])}`);
     }),
   );
-  if (reached * 2 <= Number(count))
-    throw new Error(`Only ${reached} of ${count} requests reached a handler (seed ${seed})`);
+  if (read * 2 <= Number(count))
+    throw new Error(`Only ${read} of ${count} requests were read by their route (seed ${seed})`);
   const shown = [...statuses].toSorted(([a], [b]) => a - b).map(([status, times]) => `${status}: ${times}`);
-  return `${count} requests, seed ${seed}, ${reached} reached a handler: ${shown.join(", ")}; memory ${Math.round(grownBytes / 1024 / 1024)} MiB more`;
+  return `${count} requests, seed ${seed}, ${read} were read by their route: ${shown.join(", ")}; memory ${Math.round(grownBytes / 1024 / 1024)} MiB more`;
 }
 
 interface FuzzAnswer {
   readonly status: number;
-  /** It went past the table of routes and what all routes read of a query. */
-  readonly isOfHandler: boolean;
+  /** The route read what it was sent. */
+  readonly isRead: boolean;
 }
 
 async function askOnce(node: DiscoveryProcess, random: SeededRandom): Promise<FuzzAnswer> {
@@ -128,12 +128,12 @@ async function askOnce(node: DiscoveryProcess, random: SeededRandom): Promise<Fu
   // Whatever is refused is refused with a reason.
   if (answer.status >= 400 && answer.status !== 404 && method !== "HEAD" && text.trim() === "")
     throw new Error(`${method} ${path}: ${answer.status} without a word`);
-  const isOfHandler = Object.hasOwn(ROUTES[route] ?? {}, method) && !UNREAD.test(text);
-  return { status: answer.status, isOfHandler };
+  const isRead = Object.hasOwn(ROUTES[route] ?? {}, method) && !UNREAD.test(text);
+  return { status: answer.status, isRead };
 }
 
-/** What is said before a route's own handler is asked. */
-const UNREAD = /^(No path to datacenter|Invalid index|Invalid URL path|invalid URL escape)/;
+/** What is said before a route reads what it was sent. ACLs are off here, which ends a fifth of the routes. */
+const UNREAD = /^(No path to datacenter|Invalid index|Invalid URL path|invalid URL escape|ACL support disabled)/;
 
 const ROUTE_NAMES = Object.keys(ROUTES).filter((route) => !LEFT_OUT.test(route));
 
