@@ -28,7 +28,9 @@ test(
       withNodes(async (begin) => {
         const { server, clients } = await places(directory);
         const s1 = begin(server);
-        const [c1, c2] = clients.map(begin);
+        const [c1, c2] = clients.map((start) =>
+          begin(start.name === "c2" ? { ...start, flags: [...(start.flags ?? []), "--enable-script-checks"] } : start),
+        );
         if (c1 === undefined || c2 === undefined) throw new Error("two clients were asked for");
         const readyMs = await Promise.all([s1, c1, c2].map((node) => node.ready()));
         console.log(`ready after ${readyMs.join(", ")} ms`);
@@ -40,12 +42,15 @@ test(
           `1 1 ${server.ports.server} s1.node.dc1.consul.`,
         ]);
 
-        // Scripts are off, on the server's own port and on one that passes requests on.
+        // Scripts are off, on the server's own port and on one that passes requests on; each node speaks for itself.
+        const script = { Name: "disk", Args: ["true"], Interval: "1s" };
         for (const node of [s1, c1]) {
-          const script = { Name: "disk", Args: ["true"], Interval: "1s" };
           const refused = await node.ask("PUT", "agent/check/register", script);
           expect([refused.status, refused.text]).toEqual([500, expect.stringContaining("Scripts are disabled")]);
         }
+        await c2.put("agent/check/register", script);
+        const disk = (): Promise<Readonly<Record<string, { readonly Status: string }>>> => c2.get("agent/checks");
+        await until("its script to pass", async () => (await disk())["disk"]?.Status === "passing");
 
         await c1.put("kv/some/key", "value of c1");
         expect((await c2.ask("GET", "kv/some/key?raw")).text).toBe("value of c1");
