@@ -24,7 +24,12 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
         ...surroundings,
         agentVersion: version,
         examine: examineMachine,
-        makeParts: ({ dataDir, keyRotationDays, fastPath, consul, serviceTags }, engine, log, { credential, caPem }) =>
+        makeParts: (
+          { dataDir, keyRotationDays, fastPath, consul, scriptChecks, serviceTags },
+          engine,
+          log,
+          { credential, caPem },
+        ) =>
           hostParts({
             engine,
             log,
@@ -33,7 +38,7 @@ export async function runHostAgent(flags: AgentFlags, signal: AbortSignal, versi
             runDir: RUN_DIR,
             fastPath,
             serviceTags,
-            consul: { access: consul, credential, caPem, version },
+            consul: { access: consul, scriptChecks, credential, caPem, version },
           }),
       },
       signal,

@@ -5,8 +5,9 @@
 import { isBlocking } from "../api/consul/handler.ts";
 import { readToken } from "../api/consul/call.ts";
 import { tooManyRequests } from "../api/consul/limit-clients.ts";
-import { AGENT_HEADER, type ClientRights, RIGHTS_HEADER } from "../cluster/passed-on.ts";
+import { AGENT_HEADER, type ClientRights, RIGHTS_HEADER, SCRIPTS_HEADER } from "../cluster/passed-on.ts";
 import { AppError } from "../model/error.ts";
+import type { ScriptChecks } from "../model/host-check.ts";
 import type { HttpRequest, HttpResponse } from "../platform/ports/http.ts";
 import type { ServerApi } from "../platform/ports/server-api.ts";
 
@@ -14,6 +15,8 @@ export interface ConsulForwardOptions {
   readonly api: ServerApi;
   /** Of this host. */
   readonly credential: string;
+  /** What this host runs of the scripts that such a request registers; missing: the server takes them all. */
+  readonly scripts?: (request: HttpRequest) => ScriptChecks;
 }
 
 interface Shared {
@@ -65,8 +68,11 @@ export class ConsulForward {
       const value = request.header(name);
       return value === null ? [] : [[name, value] as const];
     });
+    const { scripts } = this.#options;
     return {
       ...Object.fromEntries(kept),
+      // What reads is shared by its headers, and registers nothing.
+      ...(scripts === undefined || request.method === "GET" ? {} : { [SCRIPTS_HEADER]: scripts(request) }),
       [AGENT_HEADER]: this.#options.credential,
       [RIGHTS_HEADER]: rights,
       ...(token === "" ? {} : { "x-consul-token": token }),

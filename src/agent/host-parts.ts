@@ -79,6 +79,8 @@ export interface HostPartsOptions {
   readonly serviceTags?: readonly string[];
   readonly consul: {
     readonly access: ConsulAccess;
+    /** See `AgentConfig`. */
+    readonly scriptChecks: boolean;
     readonly credential: string;
     readonly caPem: string;
     /** Of this program. */
@@ -281,6 +283,7 @@ function clientParts(
     }),
     createConsulPart({
       ...consul,
+      scripts: () => (consul.scriptChecks ? "all" : "off"),
       state,
       listener: new BunHttpListener({ clock, log }),
       api: httpsServerApi({ caPem: consul.caPem, serverName: SERVER_TLS_NAME }),

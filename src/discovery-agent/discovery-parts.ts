@@ -24,8 +24,8 @@ import { webSocketTransport } from "../platform/server-client/web-socket-transpo
 import { BunDatagramClient } from "../platform/udp/bun-datagram-client.ts";
 import { BunListener } from "../platform/udp/bun-listener.ts";
 import type { DiscoveryConfig } from "./discovery-config.ts";
-import { localScripts } from "./local-definitions.ts";
 import { noEngine } from "./no-engine.ts";
+import { localScripts, scriptsOf } from "./script-rules.ts";
 import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
 export interface DiscoveryNode {
@@ -115,6 +115,7 @@ function httpPart(
   return createConsulPart({
     credential,
     access: "write",
+    scripts: scriptsOf(config),
     version: agentVersion,
     state,
     listener: new BunHttpListener({ clock, log }),

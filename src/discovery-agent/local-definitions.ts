@@ -123,20 +123,3 @@ function field(definition: Definition, name: string): string {
   const found = Object.entries(definition).find(([key]) => key.toLowerCase().replaceAll("_", "") === name);
   return typeof found?.[1] === "string" ? found[1] : "";
 }
-
-/** Which scripts this process may run: all, those of its own files, or none. */
-export function localScripts(
-  config: Pick<DiscoveryConfig, "scripts" | "services" | "checks">,
-): (argv: readonly string[]) => boolean {
-  if (config.scripts !== "local") return () => config.scripts === "all";
-  const known = new Set<string>();
-  const collect = (value: unknown): void => {
-    if (typeof value !== "object" || value === null) return;
-    for (const [key, each] of Object.entries(value)) {
-      if (key.toLowerCase() === "args" && Array.isArray(each)) known.add(JSON.stringify(each));
-      else collect(each);
-    }
-  };
-  for (const each of [...config.services, ...config.checks]) collect(each);
-  return (argv) => known.has(JSON.stringify(argv));
-}

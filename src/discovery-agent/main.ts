@@ -13,6 +13,7 @@ import {
   parseDiscoveryFile,
 } from "./discovery-config.ts";
 import { runDiscovery } from "./run-discovery.ts";
+import { refuseFileScripts } from "./script-rules.ts";
 
 /** Runs until `signal` aborts or the node is told to leave. */
 export async function runDiscoveryAgent(flags: DiscoveryFlags, signal: AbortSignal, version: string): Promise<void> {
@@ -35,12 +36,19 @@ export async function runDiscoveryAgent(flags: DiscoveryFlags, signal: AbortSign
 
 function loadConfig(flags: DiscoveryFlags): DiscoveryConfig {
   const paths = [...(flags.configFile ?? []), ...(flags.configDir ?? []).flatMap(filesIn)];
-  const files = paths.map((path) => parseDiscoveryFile(readText(path), path));
+  const files = paths.map((path) => ({ path, file: parseDiscoveryFile(readText(path), path) }));
   const token = flags.token ?? process.env["APOLLO_TOKEN"];
   const fromFile = flags.tokenFile === undefined ? token : readText(flags.tokenFile).trim();
   const { token: _, ...rest } = flags;
   const given = fromFile === undefined ? rest : { ...rest, token: fromFile };
-  return makeDiscoveryConfig(files, given, { hostName: hostname(), homeDir: homedir() });
+  const machine = { hostName: hostname(), homeDir: homedir() };
+  const config = makeDiscoveryConfig(
+    files.map(({ file }) => file),
+    given,
+    machine,
+  );
+  refuseFileScripts(files, config);
+  return config;
 }
 
 /** In the order of their names, as Consul reads them. */

@@ -12,6 +12,7 @@ import type { DiscoveryConfig } from "./discovery-config.ts";
 import { placeOf, urlOf } from "./join-group.ts";
 import { leaveTokens } from "./local-token.ts";
 import { type DiscoveryRun, findMembership, forgetMembership, leaveCluster, runNode } from "./run-node.ts";
+import { scriptsOf } from "./script-rules.ts";
 import { serverPaths } from "./server-files.ts";
 import { openServerToken, type ServerToken } from "./server-token.ts";
 import { serversHandler, SERVERS_PATH } from "./servers-api.ts";
@@ -40,7 +41,11 @@ export async function runAlone(config: DiscoveryConfig, run: DiscoveryRun, end: 
     (handle: HttpHandler): HttpHandler =>
     (request) =>
       request.path.startsWith(`${SERVERS_PATH}/`) ? servers(request) : handle(request);
-  const server = await openServer(serverConfigOf(config, run.version), serverEnd.signal, { leave: end.leave, around });
+  const server = await openServer(serverConfigOf(config, run.version), serverEnd.signal, {
+    leave: end.leave,
+    around,
+    scripts: scriptsOf(config),
+  });
   let hideTokens: () => void = () => undefined;
   try {
     const { store } = server.cluster.state;
@@ -105,7 +110,7 @@ export function serverConfigOf(config: DiscoveryConfig, version: string): Server
     ],
     { version, ownAddress: config.bind },
   );
-  const { node, reapAfterMs, clientMax, rates } = config;
+  const { node, reapAfterMs, clientMax, rates, serverPort } = config;
   const limit = { ...(clientMax === null ? {} : { clientMax }), ...(rates === null ? {} : { rates }) };
-  return { ...made, consul: { ...made.consul, listenIsGiven: true, node, reapAfterMs, ...limit } };
+  return { ...made, consul: { ...made.consul, listenIsGiven: true, node, reapAfterMs, serverPort, ...limit } };
 }

@@ -14,6 +14,7 @@ import type { DiscoveryConfig } from "./discovery-config.ts";
 import { type DiscoveryNode, startDiscoveryNode } from "./discovery-parts.ts";
 import { type LocalApi, registerDefinitions } from "./local-definitions.ts";
 import { isLoopback, readToken } from "./local-token.ts";
+import { OWN_DEFINITION } from "./script-rules.ts";
 import { runWatches, type WatchAnswer, type WatchDeps } from "./run-watches.ts";
 import { SERVER_TLS_NAME } from "../model/server-name.ts";
 
@@ -135,7 +136,8 @@ function joinOver(config: DiscoveryConfig, { token }: Joining, serverUrl: string
 }
 
 function localApi(config: DiscoveryConfig): LocalApi {
-  return (method, path, body) => askSelf(config, path, { method, token: config.definitionsToken, body });
+  return (method, path, body) =>
+    askSelf(config, path, { method, token: config.definitionsToken, body, headers: OWN_DEFINITION });
 }
 
 function watchDeps(config: DiscoveryConfig, log: Log): WatchDeps {
@@ -153,19 +155,20 @@ interface OwnRequest {
   readonly method: string;
   readonly token: string | null;
   readonly body?: unknown;
+  readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
 }
 
 async function askSelf(
   { client, httpPort }: DiscoveryConfig,
   path: string,
-  { method, token, body, signal }: OwnRequest,
+  { method, token, body, headers, signal }: OwnRequest,
 ): Promise<WatchAnswer> {
   const host = client === "0.0.0.0" ? "127.0.0.1" : client;
   try {
     const answer = await fetch(`http://${host}:${httpPort}${path}`, {
       method,
-      headers: token === null ? {} : { "x-consul-token": token },
+      headers: { ...headers, ...(token === null ? {} : { "x-consul-token": token }) },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(signal === undefined ? {} : { signal }),
       // A wait may take minutes.

@@ -13,6 +13,7 @@ import { serverConfigOf } from "./run-alone.ts";
 import { Formation } from "./formation.ts";
 import { HeardBefore } from "./heard-before.ts";
 import type { DiscoveryRun } from "./run-node.ts";
+import { scriptsOf } from "./script-rules.ts";
 import { ServerMembers } from "./server-members.ts";
 import { ETCD_PREFIX, ServerRecords } from "./server-records.ts";
 import { openServerToken } from "./server-token.ts";
@@ -49,7 +50,7 @@ export async function runTerm(
     });
   const heard = await HeardBefore.load(store, config.node);
   const joinGraceTicks = (host: Host): number | undefined => heard.graceTicks(host);
-  const adapters = { store, clock, random, digest, log, group, around, joinGraceTicks };
+  const adapters = { store, clock, random, digest, log, group, around, joinGraceTicks, scripts: scriptsOf(config) };
   const made = serverConfigOf(config, run.version);
   // The node of this process serves HTTP, whoever leads.
   const server = await startServer({ ...made, consul: { ...made.consul, listen: null } }, adapters, end);

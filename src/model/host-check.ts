@@ -1,6 +1,9 @@
 /** Checks as a host runs them, and what they say. Definitions carry Consul's fields under Consul's names. */
 export type CheckStatus = "passing" | "warning" | "critical";
 
+/** Whose scripts a host runs as checks: nobody's, those of its own configuration files, or all that clients register. */
+export type ScriptChecks = "off" | "local" | "all";
+
 /** A check that somebody declared for a host or a service on it. */
 export interface HostCheck {
   /** Unique on its host. */

@@ -38,7 +38,7 @@ export function loadServerConfig(flags: ServerFlags, version: string): ServerCon
 export async function openServer(
   config: ServerConfig,
   signal: AbortSignal,
-  around: Pick<ServerAdapters, "leave" | "around"> = {},
+  around: Pick<ServerAdapters, "leave" | "around" | "scripts"> = {},
 ): Promise<StartedServer & { close(): Promise<void> }> {
   mkdirSync(config.dataDir, { recursive: true, mode: 0o700 });
   const store = SqliteStore.open(join(config.dataDir, "state.db"));

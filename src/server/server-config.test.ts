@@ -98,3 +98,16 @@ test("makeServerConfig() takes another virtual range than the default when the c
   const { range, virtualRange } = makeServerConfig([{ range: "10.0.0.0/8", blockPrefix: 24 }], machine).initial;
   expect([range, virtualRange]).toEqual(["10.0.0.0/8", "172.16.0.0/16"]);
 });
+
+test.each([
+  [{ APOLLO_SCRIPT_CHECKS: "on" }, true],
+  [{ APOLLO_SCRIPT_CHECKS: "off" }, false],
+  [{}, false],
+])("the switch of the agent for scripts, %p, is the server's, too", (env, scripts) => {
+  expect(makeServerConfig([readServerEnvironment(env)], machine).consul.scripts).toBe(scripts);
+  expect(makeServerConfig([readServerEnvironment(env), { enableScriptChecks: true }], machine).consul.scripts).toBe(
+    true,
+  );
+  const wrong = readServerEnvironment({ APOLLO_SCRIPT_CHECKS: "maybe" });
+  expect(() => makeServerConfig([wrong], machine)).toThrow("must be on or off");
+});

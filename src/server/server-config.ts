@@ -42,6 +42,10 @@ export interface ConsulConfig {
   readonly node?: string;
   /** `off`: this machine may do everything. Else Consul's ACLs, with what holds where no rule does. */
   readonly acl: "off" | "allow" | "deny";
+  /** Whether this machine's agent runs scripts that clients register, for those that register them with this server. */
+  readonly scripts: boolean;
+  /** The port of this server's own that `status/leader` shows; missing: Consul's 8300. */
+  readonly serverPort?: number;
   /** Members that are down for so long are removed; missing: never, since a host of containers has more to lose than its place. */
   readonly reapAfterMs?: number;
   /** Requests of one address under way at once on the plain listener; missing: Consul's 200, 0: any number. */
@@ -82,6 +86,8 @@ export interface ServerSettingsInput {
   readonly consulListen?: string | undefined;
   /** "off", "allow" or "deny". */
   readonly consulAcl?: string | undefined;
+  /** Whether the agent of this machine has it, too; from the environment "on" or "off". */
+  readonly enableScriptChecks?: boolean | string | undefined;
   readonly resetAdminToken?: boolean | undefined;
 }
 
@@ -106,6 +112,7 @@ const fileSchema = z
     anonymous: z.boolean(),
     consulListen: text,
     consulAcl: text,
+    enableScriptChecks: z.boolean(),
   })
   .partial();
 
@@ -138,6 +145,7 @@ const ENVIRONMENT: Readonly<Record<string, keyof ServerSettingsInput>> = {
   APOLLO_TRUSTED_RANGES: "trustedRanges",
   APOLLO_CONSUL_LISTEN: "consulListen",
   APOLLO_CONSUL_ACL: "consulAcl",
+  APOLLO_SCRIPT_CHECKS: "enableScriptChecks",
 };
 
 export function readServerEnvironment(env: Readonly<Record<string, string | undefined>>): ServerSettingsInput {
@@ -194,12 +202,24 @@ export function makeServerConfig(
   };
 }
 
-function parseConsul({ consulListen, consulAcl = "off" }: ServerSettingsInput): ConsulConfig {
+function parseConsul({ consulListen, consulAcl = "off", ...rest }: ServerSettingsInput): ConsulConfig {
   if (consulAcl !== "off" && consulAcl !== "allow" && consulAcl !== "deny") {
     throw new AppError("invalid", `Cannot use consulAcl "${consulAcl}": it must be off, allow or deny`);
   }
   const listen = consulListen === "off" ? null : parseListen(consulListen ?? CONSUL_LISTEN);
-  return { listen, listenIsGiven: consulListen !== undefined && consulListen !== CONSUL_LISTEN, acl: consulAcl };
+  const scripts = parseSwitch("enableScriptChecks", rest.enableScriptChecks ?? false);
+  return {
+    listen,
+    listenIsGiven: consulListen !== undefined && consulListen !== CONSUL_LISTEN,
+    acl: consulAcl,
+    scripts,
+  };
+}
+
+function parseSwitch(name: string, value: boolean | string): boolean {
+  if (value === true || value === "on") return true;
+  if (value === false || value === "off") return false;
+  throw new AppError("invalid", `Cannot use ${name} "${value}": it must be on or off`);
 }
 
 function parseListen(value: string): { bind: string; port: number } {

@@ -8,18 +8,19 @@ import { readToken } from "../api/consul/call.ts";
 import type { AccessControl, Principal } from "../cluster/access.ts";
 import { readPassedOn } from "../cluster/passed-on.ts";
 import { AclResolver } from "../discovery/registry/acl/acl-resolver.ts";
-import type { PlatformHost } from "../discovery/registry/platform-catalog.ts";
+import { type PlatformHost, SERVER_PORT } from "../discovery/registry/platform-catalog.ts";
 import { RegisteredEndpoints } from "../discovery/registry/registered-endpoints.ts";
 import { openRegistry, type RegistryParts } from "../discovery/registry/registry-parts.ts";
 import { registryError } from "../discovery/registry/registry-error.ts";
 import { topic } from "../discovery/registry/touched.ts";
 import { unjudged } from "../model/endpoint.ts";
 import { AppError } from "../model/error.ts";
+import type { ScriptChecks } from "../model/host-check.ts";
 import { serveHttp } from "../platform/http/serve-https.ts";
 import { readHostInfo } from "../platform/linux/read-host-info.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
-import type { HttpHandler } from "../platform/ports/http.ts";
+import type { HttpHandler, HttpRequest } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { ClusterServer } from "./cluster-server.ts";
@@ -42,6 +43,7 @@ export interface ConsulDeps {
   readonly log: Log;
   /** See `ServerAdapters`. */
   readonly leave?: (() => Promise<void>) | undefined;
+  readonly scripts?: ((request: HttpRequest) => ScriptChecks) | undefined;
   readonly group?: ServerGroup | undefined;
 }
 
@@ -53,7 +55,6 @@ export interface StartedConsul {
   close(graceMs: number): Promise<void>;
 }
 
-const RAFT_PORT = 8300;
 /** Further ones are answered over HTTP alone. */
 const QUERIES_MAX = 2000;
 
@@ -155,14 +156,31 @@ function tellAgents({ hub }: ClusterServer, { registry }: RegistryParts, { confi
 
 function hostsOf(cluster: ClusterServer, digest: Digest, { config, self, group }: Self): readonly PlatformHost[] {
   const meta = { "consul-version": CONSUL_VERSION };
-  const servers = new Set(group === null ? [self] : group.list().map(({ name }) => name));
+  const ownPort = config.consul.serverPort ?? SERVER_PORT;
+  const servers = new Map(
+    group === null
+      ? [[self, ownPort]]
+      : group.list().map(({ name, peer }) => [name, Number(peer.slice(peer.lastIndexOf(":") + 1))]),
+  );
   const hosts = cluster.catalog.hosts().map(({ name, address, up }): PlatformHost => {
     const id = cluster.state.hostByName(name)?.id ?? "";
-    return { id, name, address, up, server: servers.has(name), meta };
+    const serverPort = servers.get(name);
+    return {
+      id,
+      name,
+      address,
+      up,
+      server: serverPort !== undefined,
+      ...(serverPort !== undefined && { serverPort }),
+      meta,
+    };
   });
   if (hosts.some(({ name }) => name === self)) return hosts;
   const address = config.advertise[0] ?? "127.0.0.1";
-  return [...hosts, { id: uuidOf(digest, self), name: self, address, up: true, server: true, meta }];
+  return [
+    ...hosts,
+    { id: uuidOf(digest, self), name: self, address, up: true, server: true, serverPort: ownPort, meta },
+  ];
 }
 
 /** The server's own, the same after every start. */
@@ -190,20 +208,29 @@ function backendOf(deps: ConsulDeps, parts: RegistryParts, own: Self): ConsulBac
     // Where nodes run containers, removing one moves them: that is an operator's decision.
     clientsRemoveMembers: deps.leave !== undefined,
   };
-  const alone = (): string => `${parts.registry.view.node(self)?.address ?? "127.0.0.1"}:${RAFT_PORT}`;
+  const alone = (): string =>
+    `${parts.registry.view.node(self)?.address ?? "127.0.0.1"}:${config.consul.serverPort ?? SERVER_PORT}`;
   const address = (): string => group?.list().find(({ name }) => name === self)?.peer ?? alone();
+  const localNode = (request: HttpRequest): string => {
+    const passedOn = readPassedOn(request);
+    const host = passedOn === null ? null : hostOf(accessDeps, passedOn);
+    if (host !== null) return host;
+    const principal = access.principalOf(readToken(request));
+    return (principal === null ? null : hostName(principal)) ?? self;
+  };
+  const ownScripts = deps.scripts ?? ((): ScriptChecks => (config.consul.scripts ? "all" : "off"));
   return {
     parts,
     version: config.version,
     aclEnabled,
     defaultPolicy,
     datacenter: () => cluster.state.settings.datacenter,
-    localNode: (request) => {
+    localNode,
+    scripts: (request) => {
       const passedOn = readPassedOn(request);
-      const host = passedOn === null ? null : hostOf(accessDeps, passedOn);
-      if (host !== null) return host;
-      const principal = access.principalOf(readToken(request));
-      return (principal === null ? null : hostName(principal)) ?? self;
+      if (passedOn !== null && hostOf(accessDeps, passedOn) !== null) return passedOn.scripts;
+      // What another host runs is not known here.
+      return localNode(request) === self ? ownScripts(request) : null;
     },
     leader: address,
     peers: () => group?.list().map(({ peer }) => peer) ?? [address()],

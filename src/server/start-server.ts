@@ -3,6 +3,7 @@ import { isBlocking, isLargeBody } from "../api/consul/handler.ts";
 import { createMarathonHandler } from "../api/marathon/handler.ts";
 import { createNativeHandler } from "../api/native/handler.ts";
 import { AccessControl, type Authorize, authorizeWith } from "../cluster/access.ts";
+import type { ScriptChecks } from "../model/host-check.ts";
 import type { Host } from "../model/host.ts";
 import type { HostId } from "../model/ids.ts";
 import { formatEndpoint } from "../model/ip6.ts";
@@ -11,7 +12,7 @@ import { prefixRouter } from "../platform/http/prefix-router.ts";
 import { type RunningServer, serveHttps } from "../platform/http/serve-https.ts";
 import type { Clock } from "../platform/ports/clock.ts";
 import type { Digest } from "../platform/ports/digest.ts";
-import type { HttpHandler } from "../platform/ports/http.ts";
+import type { HttpHandler, HttpRequest } from "../platform/ports/http.ts";
 import type { Log } from "../platform/ports/log.ts";
 import type { Random } from "../platform/ports/random.ts";
 import type { Store, StoreWrite } from "../platform/ports/store.ts";
@@ -37,6 +38,8 @@ export interface ServerAdapters {
   readonly log: Log;
   /** Ends this node when a client of Consul's API asks it to leave; missing: it cannot be asked so. */
   readonly leave?: () => Promise<void>;
+  /** What this machine runs of the scripts that a request registers; missing: as the configuration says. */
+  readonly scripts?: (request: HttpRequest) => ScriptChecks;
   /** When this is one of several servers. */
   readonly group?: ServerGroup;
   readonly joinGraceTicks?: (host: Host) => number | undefined;
@@ -61,7 +64,7 @@ export async function startServer(
   adapters: ServerAdapters,
   signal: AbortSignal,
 ): Promise<StartedServer> {
-  const { store, clock, random, digest, log, leave, group, joinGraceTicks, around } = adapters;
+  const { store, clock, random, digest, log, leave, scripts, group, joinGraceTicks, around } = adapters;
   const identity = await openIdentity(join(config.dataDir, "tls"), config.advertise, clock.nowMs());
   const url = `https://${formatEndpoint(config.advertise[0] ?? "127.0.0.1", config.port)}`;
   const { dataDir, resetAdminToken } = config;
@@ -96,7 +99,7 @@ export async function startServer(
   const native = createNativeHandler({ apps: cluster.apps, services, authorize });
   const marathon = marathonOf(config, { cluster, authorize, clock, url });
   const consul = await startConsul(
-    { cluster, members, left, access, digest, random, clock, log, leave, group },
+    { cluster, members, left, access, digest, random, clock, log, leave, scripts, group },
     config,
   );
   const handle = await routerOf({ native, marathon, consul: consul.handle });

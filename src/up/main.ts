@@ -33,6 +33,7 @@ export async function runUp(flags: UpFlags, signal: AbortSignal, version: string
       server: `https://127.0.0.1:${config.port}`,
       token: readFileSync(join(config.dataDir, "join-token"), "utf8").trim(),
       dataDir: config.dataDir,
+      enableScriptChecks: config.consul.scripts,
       ...(name === undefined ? {} : { name }),
       ...(address === undefined ? {} : { address }),
       ...(label === undefined ? {} : { label }),

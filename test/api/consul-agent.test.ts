@@ -60,6 +60,14 @@ test("the agent's own host is the local node, and what is registered with it is 
   ]);
 });
 
+test("a server speaks for its own machine alone: an agent that does not say what it runs has its scripts taken", async () => {
+  const body = JSON.stringify({ Name: "disk", Args: ["true"], Interval: "1h" });
+  const own = await fetch(`${server.base}/agent/check/register`, { method: "PUT", body });
+  expect([own.status, await own.text()]).toEqual([500, expect.stringContaining("Scripts are disabled")]);
+  await put("agent/check/register", body);
+  await put("agent/check/deregister/disk");
+});
+
 test("a blocking query through the agent ends with the change, and a client that goes frees its place", async () => {
   await put("kv/color", "red");
   const index = (await ask("GET", "kv/color")).header("x-consul-index");

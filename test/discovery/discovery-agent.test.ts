@@ -2,6 +2,7 @@
 import { expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { OWN_DEFINITION } from "../../src/discovery-agent/script-rules.ts";
 import { freePorts, type NodeStart, until, withDirectory, withNodes } from "./node.fixture.ts";
 
 const LONG_MS = 60_000;
@@ -27,13 +28,29 @@ test(
       withNodes(async (begin) => {
         const { server, clients } = await places(directory);
         const s1 = begin(server);
-        const [c1, c2] = clients.map(begin);
+        const [c1, c2] = clients.map((start) =>
+          begin(start.name === "c2" ? { ...start, flags: [...(start.flags ?? []), "--enable-script-checks"] } : start),
+        );
         if (c1 === undefined || c2 === undefined) throw new Error("two clients were asked for");
         const readyMs = await Promise.all([s1, c1, c2].map((node) => node.ready()));
         console.log(`ready after ${readyMs.join(", ")} ms`);
         await until("all to be members", async () => Object.keys(await c2.statuses()).length === 3);
         expect(await c1.statuses()).toEqual({ s1: 1, c1: 1, c2: 1 });
-        expect(await c1.get("status/leader")).toBe("127.0.0.1:8300");
+        expect(await c1.get("status/leader")).toBe(`127.0.0.1:${server.ports.server}`);
+        expect(await s1.get("status/peers")).toEqual([`127.0.0.1:${server.ports.server}`]);
+        expect(await c1.dig("consul.service.consul", "SRV")).toEqual([
+          `1 1 ${server.ports.server} s1.node.dc1.consul.`,
+        ]);
+
+        // Scripts are off, on the server's own port and on one that passes requests on; each node speaks for itself.
+        const script = { Name: "disk", Args: ["true"], Interval: "1s" };
+        for (const node of [s1, c1]) {
+          const refused = await node.ask("PUT", "agent/check/register", script);
+          expect([refused.status, refused.text]).toEqual([500, expect.stringContaining("Scripts are disabled")]);
+        }
+        await c2.put("agent/check/register", script);
+        const disk = (): Promise<Readonly<Record<string, { readonly Status: string }>>> => c2.get("agent/checks");
+        await until("its script to pass", async () => (await disk())["disk"]?.Status === "passing");
 
         await c1.put("kv/some/key", "value of c1");
         expect((await c2.ask("GET", "kv/some/key?raw")).text).toBe("value of c1");
@@ -149,12 +166,17 @@ test(
         await until("the good one", async () => (await s1.check("web"))?.Status === "passing");
         await until("the other one", async () => (await s1.check("batch"))?.Status === "warning");
         expect((await s1.check("batch"))?.Output).toBe("so so\n");
-        // A script that is in no file is not run.
-        await s1.put("agent/service/register", { Name: "other", Check: { Args: ["id"], Interval: "1s" } });
-        await until(
-          "the refusal",
-          async () => (await s1.check("other"))?.Output.includes("Scripts are disabled") === true,
-        );
+        // A script that is in no file is not taken, and one that is taken as if it were is not run.
+        const other = { Name: "other", Check: { Args: ["id"], Interval: "1s" } };
+        const refused = await s1.ask("PUT", "agent/service/register", other);
+        expect([refused.status, refused.text]).toEqual([500, expect.stringContaining("Scripts are disabled")]);
+        const pretended = await fetch(`http://${server.address}:${server.ports.http}/v1/agent/service/register`, {
+          method: "PUT",
+          headers: OWN_DEFINITION,
+          body: JSON.stringify(other),
+        });
+        expect(pretended.status).toBe(200);
+        await until("its end", async () => (await s1.check("other"))?.Output.includes("Scripts are disabled") === true);
         s1.signal("SIGTERM");
         expect(await s1.ended()).toBe(0);
 
@@ -165,6 +187,23 @@ test(
           async () => (await again.get<unknown[]>("catalog/service/batch")).length === 0,
         );
         expect(await again.get<unknown[]>("catalog/service/web")).toHaveLength(1);
+      }),
+    ),
+  LONG_MS,
+);
+
+test(
+  "a file with a script does not start a node that runs none, and says where it is",
+  () =>
+    withDirectory((directory) =>
+      withNodes(async (begin) => {
+        const { server } = await places(directory);
+        const file = join(directory, "web.hcl");
+        writeFileSync(file, 'service { name = "web"\n check { args = ["true"]\n interval = "1s" } }');
+        const node = begin({ ...server, flags: [...(server.flags ?? []), "--config-file", file] });
+        expect(await node.ended()).not.toBe(0);
+        await until("its word", () => Promise.resolve(node.said.includes("enable_local_script_checks")));
+        expect(node.said).toContain(`Cannot use "${file}": services[0].checks[0].args is a script`);
       }),
     ),
   LONG_MS,

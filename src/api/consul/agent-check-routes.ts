@@ -7,6 +7,7 @@ import type { Call, Route } from "./call.ts";
 import { readFilter } from "./choose-instances.ts";
 import { badRequest, readFields } from "./read-fields.ts";
 import { readAgentCheck } from "./read-registration.ts";
+import { refuseScripts } from "./refuse-scripts.ts";
 import { empty, json, jsonWith, text } from "./respond.ts";
 import { CHECK_SHAPE, renderAgentService, renderCheck } from "./shapes.ts";
 
@@ -39,6 +40,7 @@ export async function registerCheck(call: Call): Promise<HttpResponse> {
   const node = requireNode(call);
   const service = check.serviceId === "" ? null : registry.view.service(node, check.serviceId);
   requireWrite(call, service?.name ?? "");
+  refuseScripts(call, [check]);
   await registry.write((tx) => putKeepingStatus(tx, call, check));
   return empty();
 }

@@ -1,4 +1,5 @@
 /** The agent itself: who it is, who else is there. */
+import { SERVER_PORT } from "../../discovery/registry/platform-catalog.ts";
 import { registryError } from "../../discovery/registry/registry-error.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
 import { localNode } from "./agent-service-routes.ts";
@@ -68,7 +69,10 @@ export function agentMembers(call: Call): HttpResponse {
   return json(call, shown);
 }
 
-export function renderMember({ name, address, id, server, status }: Member, datacenter: string): object {
+export function renderMember(
+  { name, address, id, server, status, serverPort = SERVER_PORT }: Member,
+  datacenter: string,
+): object {
   const common = {
     build: `${CONSUL_VERSION}:apollo`,
     dc: datacenter,
@@ -83,7 +87,7 @@ export function renderMember({ name, address, id, server, status }: Member, data
     Addr: address,
     Port: SERF_PORT,
     Tags: server
-      ? { ...common, role: "consul", port: "8300", raft_vsn: "3", expect: "1" }
+      ? { ...common, role: "consul", port: String(serverPort), raft_vsn: "3", expect: "1" }
       : { ...common, role: "node" },
     Status: MEMBER_STATUS[status],
     ProtocolMin: 1,

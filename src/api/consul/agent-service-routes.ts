@@ -16,6 +16,7 @@ import { isSet } from "./call.ts";
 import { readFilter } from "./choose-instances.ts";
 import { badRequest, readFields } from "./read-fields.ts";
 import { readAgentService } from "./read-registration.ts";
+import { refuseScripts } from "./refuse-scripts.ts";
 import { empty, json } from "./respond.ts";
 import { renderAgentService, SERVICE_SHAPE } from "./shapes.ts";
 
@@ -67,6 +68,7 @@ export async function registerService(call: Call): Promise<HttpResponse> {
   const { service, checks } = readAgentService(await readFields(call.request));
   call.caller.grants.require("service", service.name, "write");
   const node = requireNode(call);
+  refuseScripts(call, checks);
   const replace = isSet(call.request, "replace-existing-checks");
   await registry.write((tx) => {
     putService({ tx, view: registry.view, node }, service);

@@ -1,6 +1,7 @@
 import type { Grants } from "../../discovery/registry/acl/grants.ts";
 import type { RegistryParts } from "../../discovery/registry/registry-parts.ts";
 import type { AclToken } from "../../discovery/registry/records.ts";
+import type { ScriptChecks } from "../../model/host-check.ts";
 import type { HttpRequest } from "../../platform/ports/http.ts";
 
 /** A member of the cluster as Consul's gossip would show it. */
@@ -10,6 +11,8 @@ export interface Member {
   readonly id: string;
   readonly server: boolean;
   readonly status: "alive" | "left" | "failed";
+  /** Of a server, where servers agree; missing: Consul's 8300. */
+  readonly serverPort?: number;
 }
 
 /** Who asks. */
@@ -29,6 +32,8 @@ export interface ConsulBackend {
   datacenter(): string;
   /** Name of the node whose agent the client means: that of this process, or of the agent that passes the request on. */
   localNode(request: HttpRequest): string;
+  /** What that node runs of the scripts that the request registers; null or missing: it is not known. */
+  scripts?(request: HttpRequest): ScriptChecks | null;
   /** `address:port`, "" when there is none. */
   leader(): string;
   peers(): readonly string[];

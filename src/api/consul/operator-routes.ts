@@ -1,4 +1,5 @@
 /** Status, servers, coordinates and snapshots. */
+import { SERVER_PORT } from "../../discovery/registry/platform-catalog.ts";
 import { renderSnapshot, restoreSnapshot } from "../../discovery/registry/snapshot.ts";
 import { topic } from "../../discovery/registry/touched.ts";
 import type { HttpResponse } from "../../platform/ports/http.ts";
@@ -7,8 +8,6 @@ import type { Member } from "./backend.ts";
 import type { Call } from "./call.ts";
 import { badRequest, readFields } from "./read-fields.ts";
 import { answerQuery, empty, json, jsonWith, readHeaders } from "./respond.ts";
-
-const RAFT_PORT = 8300;
 
 export function statusLeader(call: Call): HttpResponse {
   return json(call, call.backend.leader());
@@ -27,8 +26,7 @@ function servers({ backend }: Call): readonly (Member & { readonly raft: string;
     .members()
     .filter(({ server, status }) => server && status !== "left")
     .map((member) => {
-      const at = `${member.address}:`;
-      const raft = backend.peers().find((peer) => peer.startsWith(at)) ?? `${at}${RAFT_PORT}`;
+      const raft = `${member.address}:${member.serverPort ?? SERVER_PORT}`;
       return { ...member, raft, leader: raft === backend.leader() };
     });
 }

@@ -4,19 +4,41 @@
  */
 import { parseDuration } from "../../discovery/registry/parse-duration.ts";
 import { registryError } from "../../discovery/registry/registry-error.ts";
+import { firstJsonValue } from "../../model/first-json-value.ts";
 import { parseExactJson } from "../../model/exact-json.ts";
 import type { HttpRequest } from "../../platform/ports/http.ts";
 import { isObject } from "../read-json.ts";
 
-/** What is in a body of a request; empty is null. @throws AppError 400 for anything but JSON in UTF-8. */
+/**
+ * What is in a body of a request; empty is null. As Consul's decoder does it (Go's `json.Decoder`), the first value is taken and
+ * what comes after it is not looked at. @throws AppError 400 for anything but JSON in UTF-8.
+ */
 export async function readJsonBody(request: HttpRequest): Promise<unknown> {
   const bytes = await request.body();
   if (bytes.byteLength === 0) return null;
   try {
-    return parseExactJson(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+    return parse(bytes);
   } catch (error) {
-    throw badRequest(`Request decode failed: ${error instanceof Error ? error.message : "not JSON"}`);
+    const first = firstJsonValue(bytes);
+    if (first.length < bytes.length) return readFirst(first);
+    throw undecodable(error);
   }
+}
+
+function readFirst(bytes: Uint8Array): unknown {
+  try {
+    return parse(bytes);
+  } catch (error) {
+    throw undecodable(error);
+  }
+}
+
+function parse(bytes: Uint8Array): unknown {
+  return parseExactJson(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+}
+
+function undecodable(error: unknown): Error {
+  return badRequest(`Request decode failed: ${error instanceof Error ? error.message : "not JSON"}`);
 }
 
 /** The body as an object. @throws AppError 400. */

@@ -43,22 +43,22 @@ export async function makeSession(call: Call): Promise<HttpResponse> {
 
 export function readSession(fields: Fields, localNode: string): SessionInput {
   fields.ignore("ID", "CreateIndex", "ModifyIndex", "Datacenter", "Namespace");
-  const behavior = fields.string("Behavior", "release") || "release";
-  if (behavior !== "release" && behavior !== "delete")
-    throw registryError(400, `Invalid Behavior setting '${behavior}'`);
+  const behavior = fields.string("Behavior") || "release";
   const legacy = fields.has("Checks") ? fields.strings("Checks") : null;
   const nodeChecks = fields.has("NodeChecks") ? fields.strings("NodeChecks") : (legacy ?? [SERF_HEALTH]);
-  const input: SessionInput = {
+  const input = {
     name: fields.string("Name"),
     node: fields.string("Node") || localNode,
     lockDelayMs: readLockDelay(fields),
-    behavior,
     ttl: readTtl(fields),
     nodeChecks,
     serviceChecks: readServiceChecks(fields),
   };
   fields.finish();
-  return input;
+  // Consul's servers look at it, after its agent has read the body: not the client's fault, by the status.
+  if (behavior !== "release" && behavior !== "delete")
+    throw registryError(500, `Invalid Behavior setting '${behavior}'`);
+  return { ...input, behavior };
 }
 
 function readTtl(fields: Fields): string {

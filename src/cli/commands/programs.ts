@@ -6,6 +6,8 @@ import type { ServerFlags } from "../../server/main.ts";
 import type { UpFlags } from "../../up/main.ts";
 import type { DemoFlags } from "../programs.ts";
 
+const SCRIPT_CHECKS = "run scripts that clients register as health checks on this host (APOLLO_SCRIPT_CHECKS=on)";
+
 /** demo, up, server, agent, lab: the programs that the same binary holds. */
 export function addProgramCommands(program: Command, context: CliContext): void {
   addDemo(program, context);
@@ -75,7 +77,7 @@ function addAgent(program: Command, context: CliContext): void {
     .option("--token-file <file>", "file that holds the token, so that it is in nobody's process list")
     .option("--force", "join in spite of a wrong clock, a doubled address, or what is wrong with this machine");
   hostOptions(command)
-    .option("--enable-script-checks", "run scripts that clients register as health checks on this host")
+    .option("--enable-script-checks", SCRIPT_CHECKS)
     .option(
       "--service-tags <tags>",
       "tags for all services of this host's containers, with commas (APOLLO_SERVICE_TAGS)",
@@ -154,7 +156,8 @@ function serverOptions(command: Command): Command {
       "--consul-listen <address:port>",
       "where Consul's API listens in plain HTTP, or off; default: 127.0.0.1:8500",
     )
-    .option("--consul-acl <mode>", "Consul's ACLs: off, or allow or deny for what no rule names");
+    .option("--consul-acl <mode>", "Consul's ACLs: off, or allow or deny for what no rule names")
+    .option("--enable-script-checks", SCRIPT_CHECKS);
 }
 
 function hostOptions(command: Command): Command {

@@ -23,10 +23,15 @@ export interface RegistrationPlace {
   readonly node: string;
 }
 
-/** @throws AppError 400 when something that must be there is missing, 500 when a name or id is another's. */
+/** Any version: Consul's own nodes have made theirs by several. */
+const UUID = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+/** @throws AppError 400 when something that must be there is missing, 500 when a name or id is another's or no UUID. */
 export function register(tx: Transaction, view: CatalogView, registration: Registration): void {
   const { node, service, checks } = registration;
   const place = { tx, view, node: node.node };
+  if (node.id !== "" && !UUID.test(node.id))
+    throw registryError(500, `Bad node ID: ${JSON.stringify(node.id.slice(0, 64))} is no UUID`);
   putNode(tx, view, registration);
   if (service !== null) putService(place, service);
   for (const check of checks) putCheck(place, check);

@@ -198,7 +198,7 @@ test.each([
   [{ NodeChecks: ["none"] }, 500, "Missing check 'none' registration"],
   [{ TTL: "5s" }, 500, "Invalid Session TTL '5000000000', must be between [10s=24h0m0s]"],
   [{ TTL: "soon" }, 500, "Invalid Session TTL 'soon': time: invalid duration \"soon\""],
-  [{ Behavior: "keep" }, 400, "Invalid Behavior setting 'keep'"],
+  [{ Behavior: "keep" }, 500, "Invalid Behavior setting 'keep'"],
   [{ Nmae: "x" }, 400, 'Request decode failed: json: unknown field "Nmae"'],
 ])("session %p is refused", async (body, status, text) => {
   const consul = await openConsul();

@@ -16,11 +16,13 @@ export interface PlatformHost {
   readonly up: boolean;
   /** A server of the cluster runs there. */
   readonly server: boolean;
+  /** Of a server, where servers agree; missing: `SERVER_PORT`. */
+  readonly serverPort?: number;
   readonly meta: Readonly<Record<string, string>>;
 }
 
 /** Consul's servers are registered with the port of their own protocol. */
-const SERVER_PORT = 8300;
+export const SERVER_PORT = 8300;
 
 export class PlatformCatalog {
   readonly #registry: Registry;
@@ -223,8 +225,8 @@ const NO_SERVICE = {
   origin: "platform",
 } as const;
 
-function consulServiceOf({ name, meta }: PlatformHost): Unstamped<ServiceRecord> {
-  return { ...NO_SERVICE, node: name, id: "consul", name: "consul", tags: [], port: SERVER_PORT, meta };
+function consulServiceOf({ name, meta, serverPort: port = SERVER_PORT }: PlatformHost): Unstamped<ServiceRecord> {
+  return { ...NO_SERVICE, node: name, id: "consul", name: "consul", tags: [], port, meta };
 }
 
 function serviceOf(endpoint: Endpoint): Unstamped<ServiceRecord> {
