@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { containerOf } from "../model/container.fixture.ts";
 import type { Container } from "../model/container.ts";
 import { FakeProcessWatcher } from "../sim/fake-process-watcher.ts";
 import { EndedContainers } from "./ended-containers.ts";
@@ -18,22 +19,7 @@ function setUp(...pids: readonly number[]): World {
 }
 
 function running(pid: number | null, { id = `c${pid}`, startedAtMs = 1 } = {}): Container {
-  return {
-    id,
-    pid,
-    startedAtMs,
-    name: id,
-    image: "web:1",
-    state: "running",
-    exitCode: null,
-    finishedAtMs: null,
-    oomKilled: false,
-    env: {},
-    labels: {},
-    addresses: {},
-    fixedAddress: null,
-    exposedPorts: [],
-  };
+  return containerOf({ id, pid, startedAtMs, name: id });
 }
 
 test("EndedContainers has a container from the end of its process on, until it is started again", () => {
